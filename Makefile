@@ -1,0 +1,94 @@
+# Every habit is one command, and .ci/run runs the same ones.
+# On a fresh machine with Python 3.11, 3.12 or 3.13, `make music` and
+# `make test` need nothing done before them: what they install goes to .venv.
+
+# The first Python found that will do; PYTHON=... chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+# The backend that `make music` installs and uses: jax, torch or tensorflow.
+BACKEND ?= jax
+# The backends that `make test` goes through. The first one also runs the
+# tests below, which know nothing of backends.
+BACKENDS ?= tensorflow jax torch
+MUSIC_TESTS = corpus events maestro midi package pianoroll
+# Processes that share the tests, and more options for pytest.
+WORKERS ?= 2
+PYTEST_FLAGS ?=
+
+# The piece that `make music` writes; another seed is another piece.
+DURATION ?= 40
+SEED ?= 1
+
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PINS = pyproject.toml constraints.txt
+# TensorFlow and KerasHub say less when they start.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help music test check format docs bench fuzz clean
+.DEFAULT_GOAL = help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid and .png
+	@mkdir -p music
+	@KERAS_BACKEND=$(BACKEND) $(BIN)/pianogen generate --seconds $(DURATION) \
+		--seed $(SEED) --out music/piece.mid --picture music/piece.png
+
+test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
+	@set -e; skipped=; for backend in $(BACKENDS); do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) \
+			$$skipped $(PYTEST_FLAGS); \
+		skipped="$(MUSIC_TESTS:%=--ignore=tests/test_%.py)"; \
+	done
+
+check: .venv/.made-dev ## Check style, imports between files, and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: .venv/.made-dev ## Format the code and sort its imports
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: .venv/.made-dev ## Build the documentation in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
+	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
+		--benchmark-only $(PYTEST_FLAGS)
+
+fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
+	$(BIN)/python tests/fuzz_midi.py --mutations 100000
+
+clean: ## Remove what make installed and built; music/ stays
+	rm -rf .venv build dist site *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .hypothesis .benchmarks
+	find keras_pianogen tests -name __pycache__ -prune -exec rm -r {} +
+
+# The empty files .venv/.made-* mark what is installed, so that it is
+# installed once, and again when the dependencies change.
+.venv/.made:
+	@$(if $(PYTHON),$(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "keras_pianogen needs Python 3.11, 3.12 or 3.13." >&2; \
+		echo "Found: $$($(or $(PYTHON),python3) --version 2>&1)." >&2; \
+		echo "Say where one is: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.made-music-%: $(PINS) | .venv/.made
+	@echo "Installing keras_pianogen with $*: about 3 GB, a few minutes."
+	$(PIP) -c constraints.txt -e '.[$(filter-out tensorflow,$*)]'
+	@touch $@
+
+.venv/.made-dev: $(PINS) | .venv/.made
+	@echo "Installing every backend and the tools: some minutes more."
+	$(PIP) -c constraints.txt -e '.[docs,jax,test,torch]'
+	@touch $@

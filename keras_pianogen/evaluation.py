@@ -1,0 +1,117 @@
+"""Likelihoods of a corpus's split, each event read once.
+
+Only nats per note and per second compare across vocabularies.
+"""
+
+import dataclasses
+import math
+
+import keras
+
+from keras_pianogen.windows import EvaluationWindows
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """How well a model predicts a split.
+
+    Args:
+        nats_per_event: Mean of -ln(probability) over events.
+        nats_per_note: Their sum over the number of notes.
+        nats_per_second: Their sum over the seconds of music.
+        accuracy: Share of events that were the likeliest, 0 to 1.
+        num_events: Events read, the ends of pieces among them.
+        num_pieces: Pieces they came from.
+        context: Fewest events that each was predicted from, but for those
+            at the beginning of a piece.
+        full_coverage: Whether every event of the split was read.
+    """
+
+    nats_per_event: float
+    nats_per_note: float
+    nats_per_second: float
+    accuracy: float
+    num_events: int
+    num_pieces: int
+    context: int
+    full_coverage: bool
+
+    @property
+    def perplexity(self):
+        return math.exp(self.nats_per_event)
+
+
+class _Evenly(keras.utils.PyDataset):
+    """Some of the batches of a data set, taken evenly from all of it."""
+
+    def __init__(self, windows, count):
+        super().__init__(workers=windows.workers)
+        self.windows = windows
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.windows[index * len(self.windows) // self.count]
+
+
+def evaluate(
+    model,
+    corpus,
+    split="validation",
+    *,
+    batch_size=8,
+    sequence_length=None,
+    stride=None,
+    max_events=None,
+    callbacks=None,
+):
+    """The likelihood of a split under a model.
+
+    Every event of the split is predicted once, from at least
+    `sequence_length - stride` events before it.
+
+    Args:
+        model: a `MusicTransformerCausalLM`.
+        corpus: a `keras_pianogen.Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        batch_size: int. Windows read at once.
+        sequence_length: int. Events of a window. Defaults to the backbone's
+            `max_sequence_length`.
+        stride: int. New events of each window. Defaults to half of it.
+        max_events: int. Reads about that many events, taken evenly from the
+            split, instead of all.
+        callbacks: See `keras.Model.evaluate`.
+
+    Returns:
+        A `Likelihood`.
+    """
+    sequence_length = sequence_length or model.backbone.max_sequence_length
+    stride = stride or max(1, sequence_length // 2)
+    windows = EvaluationWindows(
+        corpus,
+        split,
+        vocabulary=model.preprocessor.tokenizer.vocabulary,
+        sequence_length=sequence_length,
+        stride=stride,
+        batch_size=batch_size,
+    )
+    data, events = windows, windows.num_events
+    if max_events is not None and max_events < events:
+        count = max(1, round(len(windows) * max_events / events))
+        data, events = _Evenly(windows, count), None
+    logs = model.evaluate(
+        data, return_dict=True, verbose=0, callbacks=callbacks
+    )
+    nats = logs["nats_per_event"]
+    return Likelihood(
+        nats_per_event=nats,
+        nats_per_note=nats * windows.num_events / windows.num_notes,
+        nats_per_second=nats * windows.num_events / windows.seconds,
+        accuracy=logs["accuracy"],
+        num_events=events or max_events,
+        num_pieces=len(corpus.split(split)),
+        context=sequence_length - stride,
+        full_coverage=data is windows,
+    )

@@ -1,0 +1,207 @@
+"""One block of the Music Transformer: attention, then a feed-forward pair."""
+
+import keras
+
+from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
+from keras_pianogen.layers.relative_attention import apply
+from keras_pianogen.layers.relative_attention import clone
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class DecoderBlock(keras.layers.Layer):
+    """Relative self-attention and a position-wise feed-forward network.
+
+    Each part is a residual branch with dropout at its end. With
+    `normalize_first=True` a branch begins with layer normalization, which
+    trains without trouble at any depth; `False` is the paper's own order,
+    normalization after the sum.
+
+    Args:
+        intermediate_dim: int. Width of the feed-forward network's middle.
+        num_heads: int. Number of attention heads; must divide the inputs'
+            last dimension.
+        max_distance: int. How many events back an event can attend to.
+            Defaults to `1024`.
+        share_heads: bool. Whether heads share their relative embeddings.
+            Defaults to `False`.
+        dropout: float, 0 to 1. Share of each branch's output dropped while
+            training. Defaults to `0.1`, the paper's best.
+        activation: activation between the two linear layers. Defaults to
+            `"relu"`, the paper's.
+        normalize_first: bool. Pre-norm (`True`) or the paper's post-norm
+            (`False`). Defaults to `True`.
+        layer_norm_epsilon: float. Defaults to `1e-5`.
+        kernel_initializer: initializer of all kernels. Defaults to
+            `"glorot_uniform"`.
+        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of shape (batch, time, hidden_dim).
+        padding_mask: optional bool tensor of shape (batch, time).
+        cache, cache_update_index: see `RelativeGlobalAttention`.
+
+    Returns:
+        A tensor of the shape of `inputs`; with a cache, a pair of it and the
+        updated cache.
+
+    Raises:
+        ValueError: if `num_heads` does not divide the inputs' last dimension.
+
+    Examples:
+        >>> import numpy as np
+        >>> block = DecoderBlock(intermediate_dim=32, num_heads=2)
+        >>> tuple(block(np.zeros((1, 5, 16), "float32")).shape)
+        (1, 5, 16)
+    """
+
+    def __init__(
+        self,
+        intermediate_dim,
+        num_heads,
+        max_distance=1024,
+        share_heads=False,
+        dropout=0.1,
+        activation="relu",
+        normalize_first=True,
+        layer_norm_epsilon=1e-5,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.num_heads = num_heads
+        self.max_distance = max_distance
+        self.share_heads = share_heads
+        self.dropout = dropout
+        self.activation = keras.activations.get(activation)
+        self.normalize_first = normalize_first
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        hidden_dim = input_shape[-1]
+        if hidden_dim % self.num_heads:
+            raise ValueError(
+                "`num_heads` must divide the inputs' last dimension. "
+                f"Received: num_heads={self.num_heads}, "
+                f"inputs.shape={tuple(input_shape)}"
+            )
+        self.self_attention = RelativeGlobalAttention(
+            num_heads=self.num_heads,
+            key_dim=hidden_dim // self.num_heads,
+            max_distance=self.max_distance,
+            share_heads=self.share_heads,
+            kernel_initializer=clone(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="self_attention",
+        )
+        self.self_attention_layer_norm = self._layer_norm(
+            "self_attention_layer_norm"
+        )
+        self.self_attention_dropout = self._dropout("self_attention_dropout")
+        self.feedforward_intermediate_dense = keras.layers.Dense(
+            self.intermediate_dim,
+            activation=self.activation,
+            kernel_initializer=clone(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="feedforward_intermediate_dense",
+        )
+        self.feedforward_output_dense = keras.layers.Dense(
+            hidden_dim,
+            kernel_initializer=clone(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="feedforward_output_dense",
+        )
+        self.feedforward_layer_norm = self._layer_norm("feedforward_layer_norm")
+        self.feedforward_dropout = self._dropout("feedforward_dropout")
+        shape = (None, None, hidden_dim)
+        for layer in (
+            self.self_attention,
+            self.self_attention_layer_norm,
+            self.feedforward_intermediate_dense,
+            self.feedforward_layer_norm,
+        ):
+            layer.build(shape)
+        self.feedforward_output_dense.build((None, None, self.intermediate_dim))
+        self.built = True
+
+    def _layer_norm(self, name):
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def _dropout(self, name):
+        return keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name=name
+        )
+
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        def attend(x):
+            nonlocal cache
+            x = apply(
+                self.self_attention,
+                x,
+                padding_mask=padding_mask,
+                cache=cache,
+                cache_update_index=cache_update_index,
+            )
+            if cache is not None:
+                x, cache = x
+            return self.self_attention_dropout(x, training=training)
+
+        def feed_forward(x):
+            x = apply(self.feedforward_intermediate_dense, x)
+            x = apply(self.feedforward_output_dense, x)
+            return self.feedforward_dropout(x, training=training)
+
+        x = self._branch(attend, self.self_attention_layer_norm, inputs)
+        x = self._branch(feed_forward, self.feedforward_layer_norm, x)
+        return x if cache is None else (x, cache)
+
+    def _branch(self, function, layer_norm, x):
+        if self.normalize_first:
+            return x + function(apply(layer_norm, x))
+        return apply(layer_norm, x + function(x))
+
+    def compute_output_spec(
+        self,
+        inputs,
+        padding_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if cache is None:
+            return outputs
+        return outputs, keras.KerasTensor(cache.shape, dtype=cache.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "intermediate_dim": self.intermediate_dim,
+                "num_heads": self.num_heads,
+                "max_distance": self.max_distance,
+                "share_heads": self.share_heads,
+                "dropout": self.dropout,
+                "activation": keras.activations.serialize(self.activation),
+                "normalize_first": self.normalize_first,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+                "kernel_initializer": keras.initializers.serialize(
+                    self.kernel_initializer
+                ),
+            }
+        )
+        return config

@@ -1,0 +1,162 @@
+"""The Music Transformer without its output layer (Huang et al., 2018)."""
+
+import keras
+import keras_hub
+
+from keras_pianogen.layers import DecoderBlock
+from keras_pianogen.models.presets import BundledPresets
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class MusicTransformerBackbone(BundledPresets, keras_hub.models.Backbone):
+    """A stack of relative-attention blocks over embedded event ids.
+
+    Positions enter through relative attention alone, so nothing in the
+    weights is tied to a place in the sequence.
+
+    Args:
+        vocabulary_size: int. Number of ids, the special ones included.
+        num_layers: int. Number of blocks.
+        num_heads: int. Attention heads of each block; must divide
+            `hidden_dim`.
+        hidden_dim: int. Width of embeddings and blocks.
+        intermediate_dim: int. Width of the feed-forward networks' middle.
+        dropout: float, 0 to 1. Dropout of embeddings and of every residual
+            branch. Defaults to `0.1`.
+        max_sequence_length: int. How many events back an event can attend
+            to. Longer sequences are seen through a window that moves along.
+            Defaults to `1024`.
+        share_heads: bool. Whether heads share their relative embeddings.
+            Defaults to `False`.
+        activation: activation of the feed-forward networks. Defaults to
+            `"relu"`.
+        normalize_first: bool. Pre-norm (`True`) or the paper's post-norm.
+            Defaults to `True`.
+        layer_norm_epsilon: float. Defaults to `1e-5`.
+        dtype: string or `keras.DTypePolicy`. Of computations and weights.
+        **kwargs: `name` and `trainable`.
+
+    Call arguments:
+        inputs: dict of `token_ids`, int tensor of shape (batch, time), and
+            `padding_mask`, bool tensor of the same shape, `False` on padding.
+
+    Returns:
+        Hidden states, a tensor of shape (batch, time, hidden_dim).
+
+    Examples:
+        >>> import numpy as np
+        >>> backbone = MusicTransformerBackbone(
+        ...     vocabulary_size=391,
+        ...     num_layers=2,
+        ...     num_heads=2,
+        ...     hidden_dim=16,
+        ...     intermediate_dim=32,
+        ... )
+        >>> inputs = {
+        ...     "token_ids": np.ones((1, 12), "int32"),
+        ...     "padding_mask": np.ones((1, 12), "bool"),
+        ... }
+        >>> tuple(backbone(inputs).shape)
+        (1, 12, 16)
+
+    Reference:
+        - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        dropout=0.1,
+        max_sequence_length=1024,
+        share_heads=False,
+        activation="relu",
+        normalize_first=True,
+        layer_norm_epsilon=1e-5,
+        dtype=None,
+        **kwargs,
+    ):
+        if hidden_dim % num_heads:
+            raise ValueError(
+                "`num_heads` must divide `hidden_dim`. Received: "
+                f"num_heads={num_heads}, hidden_dim={hidden_dim}"
+            )
+        # === Layers ===
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            input_dim=vocabulary_size,
+            output_dim=hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            DecoderBlock(
+                intermediate_dim=intermediate_dim,
+                num_heads=num_heads,
+                max_distance=max_sequence_length,
+                share_heads=share_heads,
+                dropout=dropout,
+                activation=activation,
+                normalize_first=normalize_first,
+                layer_norm_epsilon=layer_norm_epsilon,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
+        )
+
+        # === Functional Model ===
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
+        x = self.token_embedding(token_ids)
+        x = self.embeddings_dropout(x)
+        for layer in self.transformer_layers:
+            x = layer(x, padding_mask=padding_mask)
+        x = self.layer_norm(x)
+        super().__init__(
+            inputs={"token_ids": token_ids, "padding_mask": padding_mask},
+            outputs=x,
+            dtype=dtype,
+            **kwargs,
+        )
+
+        # === Config ===
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.max_sequence_length = max_sequence_length
+        self.share_heads = share_heads
+        self.activation = activation
+        self.normalize_first = normalize_first
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "vocabulary_size": self.vocabulary_size,
+                "num_layers": self.num_layers,
+                "num_heads": self.num_heads,
+                "hidden_dim": self.hidden_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "dropout": self.dropout,
+                "max_sequence_length": self.max_sequence_length,
+                "share_heads": self.share_heads,
+                "activation": self.activation,
+                "normalize_first": self.normalize_first,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+            }
+        )
+        return config

@@ -1,0 +1,575 @@
+"""A Music Transformer that writes one event after another."""
+
+import os
+
+import keras
+import keras_hub
+import numpy as np
+from keras import ops
+
+from keras_pianogen.layers.relative_attention import apply
+from keras_pianogen.midi import write_midi
+from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.preprocessor import (
+    MusicTransformerCausalLMPreprocessor,
+)
+from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.tokenizer import is_batch
+from keras_pianogen.samplers import MinPSampler
+
+# Events sampled by one call of the compiled loop. Longer calls save little;
+# shorter ones report progress and stop more often.
+EVENTS_A_CALL = 64
+
+# A bound on the events of a second of music, for pieces asked for in seconds.
+# MAESTRO has 42 on average; its densest ten seconds have 190.
+MAX_EVENTS_A_SECOND = 250
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class MusicTransformerCausalLM(BundledPresets, keras_hub.models.CausalLM):
+    """The Music Transformer as a model to train and to sample.
+
+    Args:
+        backbone: a `MusicTransformerBackbone`.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
+            train on ready batches only.
+        **kwargs: See `keras_hub.models.CausalLM`.
+
+    Examples:
+        Write thirty seconds of new music:
+
+        ```python
+        model = MusicTransformerCausalLM.from_preset(
+            "music_transformer_maestro"
+        )
+        notes = model.generate(seconds=30, seed=1)
+        keras_pianogen.write_midi(notes, "piece.mid")
+        ```
+
+        Train on one's own MIDI files:
+
+        ```python
+        model.compile(optimizer=keras.optimizers.AdamW(1e-4))
+        model.fit(["a.mid", "b.mid"], batch_size=4, epochs=3)
+        model.save_to_preset("my_preset")
+        ```
+    """
+
+    backbone_cls = MusicTransformerBackbone
+    preprocessor_cls = MusicTransformerCausalLMPreprocessor
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        # === Layers ===
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+
+        # === Functional Model ===
+        hidden_states = backbone(backbone.input)
+        outputs = backbone.token_embedding(hidden_states, reverse=True)
+        super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
+
+    def compile(
+        self,
+        optimizer="auto",
+        loss="auto",
+        *,
+        weighted_metrics="auto",
+        sampler="auto",
+        **kwargs,
+    ):
+        """Configure training and generation.
+
+        Args:
+            optimizer: `"auto"` (AdamW at 3e-4), an optimizer or its name.
+            loss: `"auto"`, cross-entropy in nats averaged over the events
+                that are not padding, or a loss.
+            weighted_metrics: `"auto"` (`nats_per_event` and `accuracy`, over
+                events that are not padding), or a list.
+            sampler: `"auto"` (`MinPSampler`), a `keras_hub.samplers.Sampler`
+                or the name of one of KerasHub's.
+            **kwargs: See `keras.Model.compile`.
+        """
+        if optimizer == "auto":
+            optimizer = keras.optimizers.AdamW(3e-4, global_clipnorm=1.0)
+        if loss == "auto":
+            loss = keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
+        if weighted_metrics == "auto":
+            weighted_metrics = [
+                keras.metrics.SparseCategoricalCrossentropy(
+                    from_logits=True, name="nats_per_event"
+                ),
+                keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            ]
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            weighted_metrics=weighted_metrics,
+            sampler=MinPSampler() if sampler == "auto" else sampler,
+            **kwargs,
+        )
+
+    # === Training ===
+
+    def fit(
+        self, x=None, y=None, sample_weight=None, validation_data=None, **kwargs
+    ):
+        """Train; `x` is anything Keras trains on, or performances.
+
+        Args:
+            x: `keras_pianogen.EventWindows` or any `keras.utils.PyDataset`, a
+                `tf.data.Dataset`, a generator or arrays, in the form of the
+                preprocessor's outputs; or a MIDI file's path, notes, or event
+                ids, or a list of such, all of whose events are trained on.
+            y: next ids, where `x` is arrays.
+            sample_weight: weights of `y`, where `x` is arrays.
+            validation_data: like `x`, or a tuple of `x`, `y` and weights.
+            **kwargs: See `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+        """
+        x, y, sample_weight = self._training_data(x, y, sample_weight)
+        if isinstance(validation_data, tuple) and isinstance(
+            validation_data[0], dict
+        ):
+            pass  # Arrays in the form of the preprocessor's outputs.
+        elif validation_data is not None:
+            validation_data = self._training_data(validation_data)
+            if validation_data[1] is None:
+                validation_data = validation_data[0]
+        return keras.Model.fit(
+            self,
+            x,
+            y,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, y=None, sample_weight=None, **kwargs):
+        """Loss and metrics; `x` as in `fit`.
+
+        Args:
+            x: see `fit`.
+            y: see `fit`.
+            sample_weight: see `fit`.
+            **kwargs: See `keras.Model.evaluate`.
+
+        Returns:
+            What `keras.Model.evaluate` returns.
+        """
+        x, y, sample_weight = self._training_data(x, y, sample_weight)
+        return keras.Model.evaluate(
+            self, x, y, sample_weight=sample_weight, **kwargs
+        )
+
+    def predict(self, x, **kwargs):
+        """Logits, an array of shape (batch, time, vocabulary_size).
+
+        Args:
+            x: see `fit`.
+            **kwargs: See `keras.Model.predict`.
+        """
+        return keras.Model.predict(self, self._training_data(x)[0], **kwargs)
+
+    def _training_data(self, x, y=None, sample_weight=None):
+        """Performances as windows; everything else as it came."""
+        performances = not isinstance(x, dict) and (
+            isinstance(x, str | bytes | os.PathLike | list | tuple | np.ndarray)
+        )
+        if not performances or y is not None:
+            return x, y, sample_weight
+        if self.preprocessor is None:
+            raise ValueError(
+                "Training on performances needs a `preprocessor`. "
+                f"Received: preprocessor=None and x of type {type(x).__name__}"
+            )
+        return self.preprocessor.windows(x)
+
+    # === Sampling ===
+
+    def call_with_cache(self, token_ids, cache, cache_update_index):
+        """Logits of new events, with the keys and values of earlier ones.
+
+        Args:
+            token_ids: int tensor of shape (batch, time). `time` is 1, or
+                anything where `cache_update_index` is `0`.
+            cache: a tuple of each block's cache, see
+                `RelativeGlobalAttention`.
+            cache_update_index: int or int tensor, the number of events the
+                cache has seen.
+
+        Returns:
+            A triple of logits (batch, time, vocabulary_size), hidden states
+            (batch, time, hidden_dim) and the updated cache.
+        """
+        backbone = self.backbone
+        x = apply(backbone.token_embedding, token_ids)
+        updated = []
+        for layer, layer_cache in zip(
+            backbone.transformer_layers, cache, strict=True
+        ):
+            x, layer_cache = apply(
+                layer,
+                x,
+                cache=layer_cache,
+                cache_update_index=cache_update_index,
+            )
+            updated.append(layer_cache)
+        x = apply(backbone.layer_norm, x)
+        logits = apply(backbone.token_embedding, x, reverse=True)
+        return logits, x, tuple(updated)
+
+    def build_cache(self, batch_size):
+        """Empty caches, one for each block, for `batch_size` sequences."""
+        return tuple(
+            layer.self_attention.build_cache(batch_size)
+            for layer in self.backbone.transformer_layers
+        )
+
+    def generate_step(self, inputs, stop_token_ids=None):
+        """One call of the compiled function behind `generate`.
+
+        Args:
+            inputs: a dict. With `prompt` (batch, time), events to fill a new
+                cache with, returned as `cache` and `hidden_states`. Otherwise
+                `token_ids` (batch, 1 + events), the last event the cache has
+                not seen and room for new ones; `padding_mask`, `True` where
+                `token_ids` is given already; `cache`; `position`, the number
+                of events the cache has seen; `done` (batch,); and
+                `logit_bias` (vocabulary_size,).
+            stop_token_ids: ids that end a sequence, or `None`.
+
+        Returns:
+            A dict of what was updated.
+        """
+        if "prompt" in inputs:
+            token_ids = inputs["prompt"]
+            cache = self.build_cache(ops.shape(token_ids)[0])
+            _, hidden_states, cache = self.call_with_cache(token_ids, cache, 0)
+            return {"cache": cache, "hidden_states": hidden_states}
+        if _samples_by_step(self.sampler):
+            return self._sample_by_step(inputs, stop_token_ids)
+        return self._sample_whole(inputs, stop_token_ids)
+
+    def _sample_by_step(self, inputs, stop_token_ids):
+        """Sample until the room in `token_ids` is used up or all have ended."""
+        token_ids = ops.cast(inputs["token_ids"], "int32")
+        given = ops.cast(inputs["padding_mask"], "bool")
+        position, bias = inputs["position"], inputs["logit_bias"]
+        done = ops.cast(inputs["done"], "bool")
+
+        def cond(token_ids, cache, index, done):
+            return ops.logical_not(ops.all(done))
+
+        def body(token_ids, cache, index, done):
+            last = _column(token_ids, index - 1)
+            logits, _, cache = self.call_with_cache(
+                last, cache, position + index - 1
+            )
+            logits = ops.cast(logits[:, -1], "float32") + bias
+            probabilities = self.sampler.compute_probabilities(logits)
+            new = ops.cast(self.sampler.get_next_token(probabilities), "int32")
+            is_given = _column(given, index)[:, 0]
+            new = ops.where(is_given, _column(token_ids, index)[:, 0], new)
+            for stop in stop_token_ids or ():
+                ends = ops.logical_and(new == stop, ops.logical_not(is_given))
+                done = ops.logical_or(done, ends)
+            token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
+            return token_ids, cache, index + 1, done
+
+        token_ids, cache, index, done = self.sampler.run_loop(
+            cond,
+            body,
+            model=self,
+            loop_vars=(token_ids, inputs["cache"], ops.cast(1, "int32"), done),
+            maximum_iterations=token_ids.shape[1] - 1,
+        )
+        return {
+            "token_ids": token_ids,
+            "cache": cache,
+            "done": done,
+            "length": index,
+        }
+
+    def _sample_whole(self, inputs, stop_token_ids):
+        """Samplers that compare whole sequences run their own loop."""
+
+        def next(prompt, cache, index):
+            last = _column(prompt, index - 1)
+            logits, hidden_states, cache = self.call_with_cache(
+                last, cache, index - 1
+            )
+            logits = ops.cast(logits[:, -1], "float32") + inputs["logit_bias"]
+            return logits, hidden_states[:, -1], cache
+
+        token_ids = self.sampler(
+            next=next,
+            prompt=ops.cast(inputs["token_ids"], "int32"),
+            cache=inputs["cache"],
+            index=inputs["position"],
+            mask=inputs["padding_mask"],
+            stop_token_ids=stop_token_ids,
+            hidden_states=inputs["hidden_states"],
+            model=self,
+        )
+        return {"token_ids": token_ids}
+
+    def generate(
+        self,
+        inputs=None,
+        max_length=None,
+        stop_token_ids="auto",
+        strip_prompt=False,
+        *,
+        seconds=None,
+        output="notes",
+        sampler=None,
+        seed=None,
+        progress=None,
+    ):
+        """Write new music, from nothing or from the end of a prompt.
+
+        Pieces may be longer than `backbone.max_sequence_length`: the model
+        then sees that many of the latest events.
+
+        Args:
+            inputs: `None` for a new piece; or a MIDI file's path or bytes, a
+                `MidiFile`, a `Score`, notes, or event ids to continue; or a
+                list of such, of any lengths, continued at the same time. An
+                empty list of ids stands for no prompt.
+            max_length: int. The most events of a piece, prompt and special
+                ids included. Defaults to the preprocessor's
+                `sequence_length` plus the longest prompt, or, where `seconds`
+                is given, to 250 events a second.
+            stop_token_ids: ids that end a piece. `"auto"`: the tokenizer's
+                end, or none where `seconds` is given; `None`: none.
+            strip_prompt: bool. Whether only the new music is returned, its
+                time beginning at 0. Defaults to `False`.
+            seconds: float. Length of the new music, in seconds.
+            output: `"notes"` for arrays of notes, `"midi"` for
+                `miditoolkit.MidiFile` objects, `"ids"` for arrays of event
+                ids without the special ones.
+            sampler: a sampler or its name, in place of the compiled one.
+            seed: int. Makes the draws repeatable.
+            progress: a function called now and then with the number of
+                events and the seconds of new music there are, of the
+                shortest piece.
+
+        Returns:
+            One piece, or a list of them where `inputs` was a list.
+
+        Raises:
+            MidiError: if a prompt can't be read.
+            ValueError: if an argument is out of its range, with what was
+                expected and received.
+        """
+        if self.preprocessor is None:
+            raise ValueError(
+                "`generate` needs a `preprocessor`. Received: None."
+            )
+        if output not in ("notes", "midi", "ids"):
+            raise ValueError(
+                "`output` must be 'notes', 'midi' or 'ids'. "
+                f"Received: output={output!r}"
+            )
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(
+                "`seconds` must be a number above 0. "
+                f"Received: seconds={seconds}"
+            )
+        if sampler is not None:
+            self._use_sampler(sampler)
+        if seed is not None:
+            for state in self.sampler.variables:
+                state.assign(np.array([seed % 2**32, 0], "uint32"))
+        batched = inputs is not None and is_batch(inputs)
+        prompts = self.preprocessor.generate_preprocess(
+            inputs if batched else [[] if inputs is None else inputs]
+        )
+        prompts = [
+            ids[mask]
+            for ids, mask in zip(
+                prompts["token_ids"], prompts["padding_mask"], strict=True
+            )
+        ]
+        end = self.preprocessor.tokenizer.end_token_id
+        if stop_token_ids == "auto":
+            stop_token_ids = () if seconds is not None else (end,)
+        pieces = self._continue(
+            prompts,
+            self._max_length(prompts, max_length, seconds),
+            tuple(stop_token_ids or ()),
+            seconds,
+            progress,
+        )
+        if strip_prompt:
+            pieces = [
+                piece[len(prompt) :]
+                for piece, prompt in zip(pieces, prompts, strict=True)
+            ]
+        pieces = [self._as_output(piece, output) for piece in pieces]
+        return pieces if batched else pieces[0]
+
+    def _use_sampler(self, sampler):
+        sampler = keras_hub.samplers.get(sampler)
+        same = type(sampler) is type(self.sampler) and (
+            sampler.get_config() == self.sampler.get_config()
+        )
+        if not same:
+            self.sampler = sampler
+            self.generate_function = None
+
+    def _max_length(self, prompts, max_length, seconds):
+        longest = max(map(len, prompts))
+        if max_length is None and seconds is None:
+            return longest + self.preprocessor.sequence_length
+        if max_length is None:
+            return longest + int(seconds * MAX_EVENTS_A_SECOND) + 1
+        if max_length <= longest:
+            raise ValueError(
+                "`max_length` counts the prompt and must be above its length, "
+                f"{longest} events. Received: max_length={max_length}"
+            )
+        return max_length
+
+    def _continue(self, prompts, max_length, stop_token_ids, seconds, progress):
+        """Prompts with what follows them, cut at a stop id or at `seconds`."""
+        vocabulary = self.preprocessor.tokenizer.vocabulary
+        length = min(map(len, prompts))
+        pieces = np.zeros((len(prompts), max_length), "int32")
+        given = np.zeros(pieces.shape, "bool")
+        for i, prompt in enumerate(prompts):
+            pieces[i, : len(prompt)] = prompt
+            given[i, : len(prompt)] = True
+        starts = [len(prompt) for prompt in prompts]
+        stops = [max_length] * len(prompts)
+        for length in self._sample(pieces, given, length, stop_token_ids):
+            stops = [
+                _find_stop(
+                    pieces[i, :length],
+                    starts[i],
+                    vocabulary,
+                    stop_token_ids,
+                    seconds,
+                )
+                for i in range(len(pieces))
+            ]
+            if progress is not None:
+                done = [
+                    pieces[i, starts[i] : stop] for i, stop in enumerate(stops)
+                ]
+                progress(
+                    min(map(len, done)), min(map(vocabulary.duration, done))
+                )
+            if all(stop < length for stop in stops):
+                break
+        return [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
+
+    def _sample(self, pieces, given, length, stop_token_ids):
+        """Fill `pieces` in place; yield the length reached after each call."""
+        generate_function = self.make_generate_function()
+        tokenizer = self.preprocessor.tokenizer
+        bias = np.zeros(len(tokenizer.vocabulary), "float32")
+        bias[[i for i in tokenizer.special_token_ids if i not in stop_token_ids]] = -1e9
+        batch, max_length = pieces.shape
+        if not _samples_by_step(self.sampler):
+            yield self._generate_whole(
+                generate_function, pieces, given, length, bias, stop_token_ids
+            )
+            return
+        # The cache is filled with a multiple of 64 events, so that few
+        # lengths are ever compiled; the prompt's rest goes event by event.
+        first = max(0, length - self.backbone.max_sequence_length)
+        filled = (length - first - 1) // EVENTS_A_CALL * EVENTS_A_CALL
+        if filled:
+            prompt = pieces[:, first : first + filled]
+            cache = generate_function({"prompt": prompt})["cache"]
+        else:
+            cache = self.build_cache(batch)
+        done = np.zeros(batch, "bool")
+        room = EVENTS_A_CALL + 1
+        position = first + filled
+        while position + 1 < max_length:
+            token_ids = np.zeros((batch, room), "int32")
+            mask = np.zeros((batch, room), "bool")
+            here = slice(position, min(position + room, max_length))
+            token_ids[:, : here.stop - here.start] = pieces[:, here]
+            mask[:, : here.stop - here.start] = given[:, here]
+            outputs = generate_function(
+                {
+                    "token_ids": token_ids,
+                    "padding_mask": mask,
+                    "cache": cache,
+                    "position": np.int32(position - first),
+                    "done": done,
+                    "logit_bias": bias,
+                },
+                stop_token_ids=stop_token_ids,
+            )
+            cache, done = outputs["cache"], outputs["done"]
+            reached = min(
+                position + int(ops.convert_to_numpy(outputs["length"])),
+                max_length,
+            )
+            new = ops.convert_to_numpy(outputs["token_ids"])
+            pieces[:, position:reached] = new[:, : reached - position]
+            yield reached
+            if reached < here.stop:
+                return
+            position = reached - 1
+
+    def _generate_whole(
+        self, generate_function, pieces, given, length, bias, stop_token_ids
+    ):
+        limit = self.backbone.max_sequence_length
+        if pieces.shape[1] > limit:
+            raise ValueError(
+                f"{type(self.sampler).__name__} compares whole sequences, so "
+                f"`max_length` can be at most {limit}. "
+                f"Received: max_length={pieces.shape[1]}"
+            )
+        outputs = generate_function({"prompt": pieces})
+        outputs = generate_function(
+            {
+                "token_ids": pieces,
+                "padding_mask": given,
+                "cache": outputs["cache"],
+                "hidden_states": outputs["hidden_states"],
+                "position": np.int32(length),
+                "logit_bias": bias,
+            },
+            stop_token_ids=stop_token_ids or None,
+        )
+        pieces[:] = ops.convert_to_numpy(outputs["token_ids"])
+        return pieces.shape[1]
+
+    def _as_output(self, ids, output):
+        tokenizer = self.preprocessor.tokenizer
+        ids = ids[~np.isin(ids, tokenizer.special_token_ids)]
+        if output == "ids":
+            return ids
+        notes = tokenizer.vocabulary.decode(ids)
+        return notes if output == "notes" else write_midi(notes)
+
+
+def _samples_by_step(sampler):
+    """Whether each event depends on the last probabilities alone."""
+    return type(sampler).__call__ is keras_hub.samplers.Sampler.__call__
+
+
+def _column(x, index):
+    """Column `index` of a (batch, time) tensor, as (batch, 1)."""
+    return ops.slice(x, (0, index), (ops.shape(x)[0], 1))
+
+
+def _find_stop(piece, start, vocabulary, stop_token_ids, seconds):
+    """Where a piece ends: at a stop id, or once it is long enough."""
+    new = piece[start:]
+    ended = np.isin(new, stop_token_ids)
+    if seconds is not None:
+        ended |= vocabulary.times(new) > seconds
+    return start + int(np.argmax(ended)) if ended.any() else len(piece)

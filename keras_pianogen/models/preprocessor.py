@@ -1,0 +1,139 @@
+"""Performances as training batches and as prompts."""
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.tokenizer import PerformanceTokenizer
+from keras_pianogen.models.tokenizer import is_batch
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class MusicTransformerCausalLMPreprocessor(
+    BundledPresets, keras_hub.models.CausalLMPreprocessor
+):
+    """Tokenizes performances, marks their start and end, and pads them.
+
+    Called, it keeps the first `sequence_length` events of each performance,
+    as every KerasHub preprocessor does; `windows` keeps all of them.
+
+    Args:
+        tokenizer: a `PerformanceTokenizer`.
+        sequence_length: int. Events of a sequence. Defaults to `1024`.
+        add_start_token: bool. Defaults to `True`.
+        add_end_token: bool. Defaults to `True`.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call arguments:
+        x: a performance or a list of such, see `PerformanceTokenizer`.
+
+    Returns:
+        A triple of inputs (a dict of `token_ids` and `padding_mask`),
+        next ids, and sample weights, `0` on padding, each of shape (batch,
+        sequence_length), without the first axis for a single performance.
+
+    Examples:
+        >>> import numpy as np
+        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> preprocessor = MusicTransformerCausalLMPreprocessor(
+        ...     PerformanceTokenizer(), sequence_length=8
+        ... )
+        >>> notes = np.array([(0.0, 0.5, 60, 64)], dtype=NOTE_DTYPE)
+        >>> x, y, sample_weight = preprocessor(notes)
+        >>> sample_weight.tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    """
+
+    backbone_cls = MusicTransformerBackbone
+    tokenizer_cls = PerformanceTokenizer
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, x, y=None, sample_weight=None, sequence_length=None):
+        length = sequence_length or self.sequence_length
+        batched = is_batch(x)
+        sequences = self._sequences(x if batched else [x])
+        x, y, sample_weight = self._pack([s[: length + 1] for s in sequences], length)
+        if not batched:
+            x = {name: array[0] for name, array in x.items()}
+            y, sample_weight = y[0], sample_weight[0]
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def windows(self, x, sequence_length=None):
+        """Every event of performances, as consecutive training windows.
+
+        Args:
+            x: a performance or a list of such.
+            sequence_length: int. Defaults to the preprocessor's.
+
+        Returns:
+            What a call returns, with as many rows as the performances fill.
+            Each event is a target once.
+        """
+        length = sequence_length or self.sequence_length
+        pieces = self._sequences(x if is_batch(x) else [x])
+        rows = [
+            piece[start : start + length + 1]
+            for piece in pieces
+            for start in range(0, max(1, len(piece) - 1), length)
+        ]
+        return self._pack(rows, length)
+
+    def generate_preprocess(self, x, sequence_length=None):
+        """Prompts as ids, ready to be continued.
+
+        Args:
+            x: a performance or a list of such.
+            sequence_length: int, to which shorter prompts are padded and
+                longer ones cut. Defaults to the longest prompt's length.
+
+        Returns:
+            A dict of `token_ids` and `padding_mask`, arrays of shape
+            (batch, sequence_length).
+        """
+        sequences = self._sequences(x if is_batch(x) else [x], end=False)
+        length = sequence_length or max(map(len, sequences))
+        token_ids, padding_mask = self._pad(
+            [s[:length] for s in sequences], length
+        )
+        return {"token_ids": token_ids, "padding_mask": padding_mask}
+
+    def generate_postprocess(self, x):
+        """Notes of each row of ids, padding and special ids left out."""
+        rows = zip(
+            keras.ops.convert_to_numpy(x["token_ids"]),
+            keras.ops.convert_to_numpy(x["padding_mask"]),
+            strict=True,
+        )
+        return [self.tokenizer.detokenize(ids[mask]) for ids, mask in rows]
+
+    def _sequences(self, performances, end=True):
+        """Ids with their special ones, a 1-D array for each performance."""
+        tokenizer = self.tokenizer
+        first = [tokenizer.start_token_id] * self.add_start_token
+        last = [tokenizer.end_token_id] * (self.add_end_token and end)
+        return [
+            np.concatenate([first, ids, last]).astype("int32")
+            for ids in tokenizer(list(performances))
+        ]
+
+    def _pack(self, rows, length):
+        token_ids, padding_mask = self._pad(rows, length + 1)
+        x = {
+            "token_ids": token_ids[:, :-1],
+            "padding_mask": padding_mask[:, :-1],
+        }
+        return x, token_ids[:, 1:], padding_mask[:, 1:].astype("float32")
+
+    def _pad(self, rows, length):
+        token_ids = np.full(
+            (len(rows), length), self.tokenizer.pad_token_id, "int32"
+        )
+        padding_mask = np.zeros((len(rows), length), "bool")
+        for i, row in enumerate(rows):
+            token_ids[i, : len(row)] = row
+            padding_mask[i, : len(row)] = True
+        return token_ids, padding_mask

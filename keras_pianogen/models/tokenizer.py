@@ -1,0 +1,183 @@
+"""The event vocabulary in KerasHub's form."""
+
+import os
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import check_notes
+from keras_pianogen.midi import read_notes
+from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.presets import BundledPresets
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class PerformanceTokenizer(BundledPresets, keras_hub.tokenizers.Tokenizer):
+    """Performances to event ids and back.
+
+    A performance is a MIDI file's path or bytes, a `miditoolkit.MidiFile`, a
+    `symusic.Score`, or an array of notes (see `keras_pianogen.read_notes`).
+
+    Args:
+        time_step: float. Seconds of one step of time. Defaults to `0.008`.
+        max_shift: int. Steps of the longest time-shift event. Defaults to
+            `125`.
+        velocity_bins: int, 1 to 127. Number of velocity events. Defaults to
+            `32`.
+        velocity_on_change: bool. Whether a velocity event comes only when it
+            changes (`True`) or before every note (`False`, the default).
+        **kwargs: See `keras.layers.Layer`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> tokenizer = PerformanceTokenizer()
+        >>> notes = np.array([(0.0, 0.5, 60, 64)], dtype=NOTE_DTYPE)
+        >>> ids = tokenizer(notes)
+        >>> tokenizer.detokenize(ids)["pitch"].tolist()
+        [60]
+    """
+
+    backbone_cls = MusicTransformerBackbone
+
+    def __init__(
+        self,
+        time_step=0.008,
+        max_shift=125,
+        velocity_bins=32,
+        velocity_on_change=False,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "int32")
+        super().__init__(**kwargs)
+        self.vocabulary = EventVocabulary(
+            time_step=time_step,
+            max_shift=max_shift,
+            velocity_bins=velocity_bins,
+            velocity_on_change=velocity_on_change,
+        )
+        self.pad_token_id = self.vocabulary.pad_id
+        self.start_token_id = self.vocabulary.start_id
+        self.end_token_id = self.vocabulary.end_id
+        self.file_assets = []
+        self.built = True
+
+    @classmethod
+    def from_vocabulary(cls, vocabulary, **kwargs):
+        """A tokenizer of an `EventVocabulary`'s settings."""
+        return cls(**vocabulary.get_config(), **kwargs)
+
+    @property
+    def special_token_ids(self):
+        return [self.pad_token_id, self.start_token_id, self.end_token_id]
+
+    def vocabulary_size(self):
+        return len(self.vocabulary)
+
+    def get_vocabulary(self):
+        return [self.id_to_token(i) for i in range(len(self.vocabulary))]
+
+    def id_to_token(self, id):
+        return self.vocabulary.describe(id)
+
+    def token_to_id(self, token):
+        return self.get_vocabulary().index(token)
+
+    def call(self, inputs, *args, training=None, **kwargs):
+        # KerasHub's own `call` turns its inputs into TensorFlow's.
+        return self.tokenize(inputs)
+
+    def tokenize(self, inputs):
+        """Event ids of one performance, or of each in a list.
+
+        Args:
+            inputs: a performance, event ids (checked and passed through), or
+                a list of such.
+
+        Returns:
+            A 1-D int32 array of ids without the special ones, or a list.
+
+        Raises:
+            MidiError: if a MIDI file can't be read.
+            ValueError: if an id is outside the vocabulary.
+        """
+        if is_batch(inputs):
+            return [self._tokenize_one(x) for x in inputs]
+        return self._tokenize_one(inputs)
+
+    def _tokenize_one(self, source):
+        if isinstance(source, np.ndarray) and source.dtype.names:
+            return self.vocabulary.encode(check_notes(source))
+        if _holds_ids(source):
+            ids = np.asarray(source).reshape(-1)
+            if ids.size and not 0 <= ids.min() <= ids.max() < len(
+                self.vocabulary
+            ):
+                raise ValueError(
+                    "Event ids must be at least 0 and below "
+                    f"{len(self.vocabulary)}. Received ids from {ids.min()} "
+                    f"to {ids.max()}."
+                )
+            return ids.astype("int32")
+        return self.vocabulary.encode(read_notes(source))
+
+    def detokenize(self, inputs):
+        """Notes of one sequence of ids, or of each in a list.
+
+        Args:
+            inputs: ids, or a list of such; any ids at all, see
+                `EventVocabulary.decode`.
+
+        Returns:
+            An array of notes, or a list of arrays.
+        """
+        if is_batch(inputs):
+            return [self.vocabulary.decode(_to_numpy(x)) for x in inputs]
+        return self.vocabulary.decode(_to_numpy(inputs))
+
+    def load_preset_assets(self, preset):
+        """Nothing to load: the settings are the whole vocabulary."""
+
+    def save_assets(self, dir_path):
+        """Nothing to save: the settings are the whole vocabulary."""
+
+    def load_assets(self, dir_path):
+        """Nothing to load: the settings are the whole vocabulary."""
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(self.vocabulary.get_config())
+        return config
+
+
+def is_batch(inputs):
+    """Whether `inputs` is several performances rather than one."""
+    if isinstance(inputs, np.ndarray):
+        return inputs.dtype == object or (
+            inputs.dtype != NOTE_DTYPE and inputs.ndim > 1
+        )
+    if isinstance(inputs, list | tuple):
+        return len(inputs) == 0 or not np.isscalar(_first(inputs))
+    return not isinstance(inputs, str | bytes | os.PathLike) and (
+        len(getattr(inputs, "shape", ())) > 1
+    )
+
+
+def _first(inputs):
+    first = inputs[0]
+    # A text or bytes is a file, so a list of them is a batch.
+    return None if isinstance(first, str | bytes) else first
+
+
+def _holds_ids(source):
+    if isinstance(source, list | tuple):
+        return all(isinstance(i, int | np.integer) for i in source)
+    kind = getattr(source, "dtype", None)
+    return kind is not None and "int" in str(kind)
+
+
+def _to_numpy(ids):
+    return np.asarray(keras.ops.convert_to_numpy(ids), dtype="int64")

@@ -1,0 +1,358 @@
+"""Performances as pictures. Times in seconds, pitches and velocities as MIDI's.
+
+Matplotlib's objects are used without `pyplot`: no display is needed and no
+global state is changed.
+"""
+
+import math
+import os
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import ListedColormap
+from matplotlib.colors import Normalize
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from keras_pianogen.midi import check_notes
+
+BLACK_KEYS = (1, 3, 6, 8, 10)  # semitones above C
+MIN_SPAN = 24  # semitones that a picture shows at least
+SECONDS_PER_ROW = 30.0
+ONE_ROW = 36.0  # seconds: rather one long row than two short ones
+DEFAULT_ROWS = 12  # longer pieces get longer rows
+MAX_ROWS = 100
+
+# Lightness rises with velocity, evenly; the darkest end of plasma would be
+# lost against the background.
+VELOCITY = Normalize(1, 127)
+VELOCITY_COLOURS = ListedColormap(
+    matplotlib.colormaps["plasma"](np.linspace(0.2, 0.97, 127))
+)
+PROMPT_COLOURS = LinearSegmentedColormap.from_list(
+    "prompt", ["#4a556b", "#eef2f8"], N=127
+)
+BACKGROUND = "#0f1420"
+BLACK_KEY_ROW = "#171d2c"
+OCTAVE_LINE = "#2c3549"
+PROMPT_ROW = "#9db4dc"  # laid thinly over the rows of the prompt
+FAINT = "#98a3b7"
+WHITE_KEY = "#cfd6e2"
+BRIGHT = "#e8ecf4"
+
+# A bar fades from its onset as a piano's tone does. So a note struck again
+# under the pedal is seen, where bars of one colour would run together.
+FADED = 0.38  # what remains of the colour
+FADE_AGES = np.append(0, np.geomspace(0.07, 3.5, 16))  # s, in a row of 30 s
+FADE_SECONDS = 0.8  # to 1/e, in a row of 30 s
+
+WIDTH = 12.0  # inches, as are the next
+LEFT, RIGHT = 0.75, 0.3
+TOP, BOTTOM, GAP = 0.62, 0.55, 0.42
+KEYS = (-0.0165, -0.0085, -0.0025)  # a keyboard, in fractions of a row
+
+
+def plot_piano_roll(
+    notes: np.ndarray,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    prompt_seconds: float | None = None,
+    title: str | None = None,
+    seconds_per_row: float | None = None,
+    dpi: int = 150,
+) -> Figure:
+    """Draws notes as a piano roll: time to the right, pitch upwards.
+
+    A note is a bar from its start to its end, coloured by its velocity and
+    fading from its onset. A long piece is wrapped into rows like a score.
+
+    Args:
+        notes: A performance, as `read_notes` returns; at least one note.
+        path: Where to save the picture too; the suffix names the format
+            (`.png`, `.svg`, `.pdf`). Defaults to saving nothing.
+        prompt_seconds: Length of the prompt in seconds, 0 or more. What
+            starts before it is drawn in grey on a shaded ground, and what
+            follows is labelled as generated. Defaults to no prompt.
+        title: Text above the picture.
+        seconds_per_row: Longest time that one row may hold, in seconds, more
+            than 0. Defaults to 30, or more where a piece would need over 12
+            rows.
+        dpi: Pixels per inch of a saved picture; it is 12 inches wide.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: `notes` are none or not notes, or a number is out of its
+            range.
+
+    Examples:
+        ```python
+        notes = read_notes("piece.mid")
+        plot_piano_roll(notes, "piece.png", title="A piece")
+        ```
+    """
+    notes = check_notes(notes)
+    if not len(notes):
+        raise ValueError(
+            "`notes` must hold at least one note to draw. Received: 0 notes"
+        )
+    if prompt_seconds is not None:
+        _check_number("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
+    bounds = _row_bounds(float(notes["end"].max()), seconds_per_row)
+    figure, rows = _lay_out(len(bounds) - 1, _pitch_range(notes["pitch"]), dpi)
+    for axes, begin, end in zip(rows, bounds, bounds[1:]):
+        axes.set_xlim(begin, end)
+        _draw_keys(axes)
+        _draw_keyboard(axes)
+        _draw_notes(axes, notes, prompt_seconds)
+        if prompt_seconds:
+            _draw_prompt(axes, prompt_seconds)
+    rows[-1].set_xlabel("time (seconds)", color=FAINT, fontsize=9)
+    _draw_heading(figure, title)
+    if path is not None:
+        figure.savefig(path, dpi=dpi)
+    return figure
+
+
+def _check_number(name: str, value: float, holds: bool) -> None:
+    if not (holds and math.isfinite(value)):
+        least = "0 or more" if name == "prompt_seconds" else "more than 0"
+        raise ValueError(
+            f"`{name}` must be a number of seconds, {least}. "
+            f"Received: {name}={value}"
+        )
+
+
+def _row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
+    """The times where rows begin, and where the last one ends."""
+    length = max(length, 1.0)
+    longest = seconds_per_row
+    if longest is None:
+        longest = max(SECONDS_PER_ROW, math.ceil(length / DEFAULT_ROWS))
+        longest = length if length <= ONE_ROW else longest
+    _check_number("seconds_per_row", longest, longest > 0)
+    count = math.ceil(length / longest)
+    if count > MAX_ROWS:
+        raise ValueError(
+            f"`seconds_per_row` must be at least {length / MAX_ROWS:.1f} for "
+            f"a piece of {length:.1f} seconds: a picture has at most "
+            f"{MAX_ROWS} rows. Received: seconds_per_row={seconds_per_row}"
+        )
+    if count == 1:
+        return [0.0, length]
+    # Rows of one length, in whole seconds if they can be; none nearly empty.
+    width = min(longest, math.ceil(length / count))
+    return [row * width for row in range(count + 1)]
+
+
+def _pitch_range(pitch: np.ndarray) -> tuple[float, float]:
+    """The lowest and highest edge to show, in semitones."""
+    low, high = int(pitch.min()) - 2, int(pitch.max()) + 2
+    lack = max(MIN_SPAN - (high - low), 0)
+    return low - lack // 2 - 0.5, high + (lack + 1) // 2 + 0.5
+
+
+def _lay_out(
+    count: int, pitches: tuple[float, float], dpi: int
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its rows, from the top down."""
+    semitone = max(0.036, 0.058 - 0.006 * count)  # inches
+    row = semitone * (pitches[1] - pitches[0])
+    height = TOP + count * row + (count - 1) * GAP + BOTTOM
+    figure = Figure(figsize=(WIDTH, height), dpi=dpi, facecolor=BACKGROUND)
+    rows = []
+    for place in range(count):
+        bottom = height - TOP - (place + 1) * row - place * GAP
+        box = (
+            LEFT / WIDTH,
+            bottom / height,
+            (WIDTH - LEFT - RIGHT) / WIDTH,
+            row / height,
+        )
+        axes = figure.add_axes(box, facecolor=BACKGROUND, ylim=pitches)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=FAINT, labelsize=9, length=0, pad=4)
+        axes.tick_params(axis="y", pad=21)
+        axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
+        rows.append(axes)
+    return figure, rows
+
+
+def _bars(
+    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, half: float
+) -> np.ndarray:
+    """Corners of bars that reach `half` a semitone up and down from `pitch`."""
+    left, right, middle = np.broadcast_arrays(start, end, pitch.astype(float))
+    x = np.stack([left, left, right, right], axis=-1)
+    y = np.stack([-half, half, half, -half]) + middle[:, None]
+    return np.stack([x, y], axis=-1)  # (bars, corners, 2)
+
+
+def _draw_keys(axes: Axes) -> None:
+    """The ground: a band for each black key, a line and a name for each C."""
+    low, high = axes.get_ylim()
+    pitch = np.arange(math.ceil(low), math.floor(high) + 1)
+    black = pitch[np.isin(pitch % 12, BLACK_KEYS)]
+    bands = _bars(*axes.get_xlim(), black, 0.5)
+    axes.add_collection(
+        PolyCollection(bands, facecolors=BLACK_KEY_ROW, zorder=0),
+        autolim=False,
+    )
+    octaves = pitch[pitch % 12 == 0]
+    for line in octaves - 0.5:
+        axes.axhline(line, color=OCTAVE_LINE, linewidth=0.8, zorder=1)
+    axes.set_yticks(octaves, [f"C{c // 12 - 1}" for c in octaves])
+
+
+def _draw_keyboard(axes: Axes) -> None:
+    """A keyboard at the row's left edge; x in fractions of the row."""
+    low, high = axes.get_ylim()
+    pitch = np.arange(math.ceil(low), math.floor(high) + 1)
+    black = pitch[np.isin(pitch % 12, BLACK_KEYS)]
+    across = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    for keys, right, colour in (
+        (pitch, KEYS[2], WHITE_KEY),
+        (black, KEYS[1], BACKGROUND),
+    ):
+        bars = _bars(KEYS[0], right, keys, 0.5)
+        axes.add_collection(
+            PolyCollection(bars, facecolors=colour, **across), autolim=False
+        )
+    # White keys meet behind a black key, or between E and F, B and C.
+    joints = np.append(black, pitch[np.isin(pitch % 12, (0, 5))] - 0.5)
+    axes.hlines(
+        joints, KEYS[0], KEYS[2], colors=BACKGROUND, linewidths=0.5, **across
+    )
+
+
+def _draw_notes(
+    axes: Axes, notes: np.ndarray, prompt_seconds: float | None
+) -> None:
+    begin, end = axes.get_xlim()
+    notes = notes[(notes["start"] < end) & (notes["end"] >= begin)]
+    level = VELOCITY(notes["velocity"].astype(float))
+    colours = VELOCITY_COLOURS(level)
+    if prompt_seconds:
+        given = notes["start"] < prompt_seconds
+        colours[given] = PROMPT_COLOURS(level[given])
+    thinnest = (end - begin) / 1000  # so that the shortest note is seen
+    until = np.maximum(notes["end"], notes["start"] + thinnest)
+    bars = _bars(notes["start"], until, notes["pitch"], 0.42)
+    faded = FADED * colours + (1 - FADED) * np.array(to_rgba(BACKGROUND))
+    axes.add_collection(
+        PolyCollection(
+            bars, facecolors=faded, linewidths=0, label="notes", zorder=2
+        ),
+        autolim=False,
+    )
+    _draw_onsets(axes, bars, colours)
+
+
+def _draw_onsets(axes: Axes, bars: np.ndarray, colours: np.ndarray) -> None:
+    """Lays each note's full colour over its bar, less of it as it ages."""
+    begin, end = axes.get_xlim()
+    scale = (end - begin) / SECONDS_PER_ROW
+    pieces, lights = [], []
+    for age, until in zip(FADE_AGES, FADE_AGES[1:]):
+        start, stop = bars[:, 0, 0], bars[:, 2, 0]
+        held = start + age * scale < stop
+        piece = bars[held].copy()
+        piece[:, :2, 0] += age * scale
+        piece[:, 2:, 0] = np.minimum(stop[held], start[held] + until * scale)[
+            :, None
+        ]
+        light = colours[held].copy()
+        light[:, 3] = math.exp(-age / FADE_SECONDS)
+        pieces.append(piece)
+        lights.append(light)
+    axes.add_collection(
+        PolyCollection(
+            np.concatenate(pieces),
+            facecolors=np.concatenate(lights),
+            linewidths=0,
+            antialiased=False,  # no seams between the pieces of a bar
+            rasterized=True,  # thousands of pieces: an SVG would be huge
+            label="onsets",
+            zorder=3,
+        ),
+        autolim=False,
+    )
+
+
+def _draw_prompt(axes: Axes, prompt_seconds: float) -> None:
+    """Shades the prompt, and names both sides of where it ends."""
+    begin, end = axes.get_xlim()
+    if begin < prompt_seconds:
+        axes.axvspan(
+            begin,
+            min(prompt_seconds, end),
+            color=PROMPT_ROW,
+            alpha=0.09,
+            linewidth=0,
+            label="prompt",
+            zorder=1.5,
+        )
+    if not begin < prompt_seconds <= end:
+        return
+    axes.axvline(
+        prompt_seconds, color=BRIGHT, linewidth=1, linestyle=(0, (4, 3))
+    )
+    for text, side, shift in (
+        ("prompt", "right", -5),
+        ("generated", "left", 5),
+    ):
+        axes.annotate(
+            text,
+            (prompt_seconds, 1),
+            (shift, 4),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            color=BRIGHT,
+            fontsize=9,
+            ha=side,
+        )
+
+
+def _draw_heading(figure: Figure, title: str | None) -> None:
+    """The title at the left, the colours of the velocities at the right."""
+    height = figure.get_figheight()
+    line = 1 - 0.27 / height
+    if title:
+        figure.text(
+            LEFT / WIDTH,
+            line,
+            title,
+            color=BRIGHT,
+            fontsize=13,
+            fontweight="bold",
+            va="center",
+        )
+    width, thick = 1.5 / WIDTH, 0.09 / height
+    left = 1 - (RIGHT + 0.3) / WIDTH - width
+    axes = figure.add_axes((left, line - thick / 2, width, thick))
+    axes.imshow(
+        np.linspace(0, 1, 127)[None],
+        cmap=VELOCITY_COLOURS,
+        aspect="auto",
+        extent=(1, 127, 0, 1),
+    )
+    axes.set_axis_off()
+    for x, text, side in (
+        (-0.04, "velocity 1", "right"),
+        (1.04, "127", "left"),
+    ):
+        axes.text(
+            x,
+            0.5,
+            text,
+            transform=axes.transAxes,
+            color=FAINT,
+            fontsize=9,
+            ha=side,
+            va="center_baseline",
+        )

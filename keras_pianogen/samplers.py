@@ -1,0 +1,61 @@
+"""Samplers that KerasHub lacks. They see logits only, never notes."""
+
+import keras
+import keras_hub
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class MinPSampler(keras_hub.samplers.Sampler):
+    """Samples among ids at least `min_p` times as likely as the likeliest.
+
+    Where the model is sure, few ids pass; where many are about as likely,
+    all of them do. Ids below the bar keep no probability; the others keep
+    their proportions.
+
+    Args:
+        min_p: float, 0 to 1. The bar, as a share of the highest probability.
+            Defaults to `0.02`.
+        temperature: float above 0. Divides the logits. Defaults to `1.0`.
+        seed: int. Seed of the draws. Defaults to `None`, a new one each time.
+
+    Examples:
+        >>> import numpy as np
+        >>> sampler = MinPSampler(min_p=0.5, seed=0)
+        >>> probabilities = np.array([[0.05, 0.9, 0.05]], "float32")
+        >>> int(sampler.get_next_token(probabilities)[0])
+        1
+
+    Reference:
+        - [Nguyen et al., 2024](https://arxiv.org/abs/2407.01082)
+    """
+
+    def __init__(self, min_p=0.02, temperature=1.0, seed=None):
+        if not 0 <= min_p <= 1:
+            raise ValueError(
+                f"`min_p` must be from 0 to 1. Received: min_p={min_p}"
+            )
+        if not temperature > 0:
+            raise ValueError(
+                "`temperature` must be above 0. "
+                f"Received: temperature={temperature}"
+            )
+        super().__init__(temperature=temperature)
+        self.min_p = min_p
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def get_next_token(self, probabilities):
+        bar = self.min_p * ops.max(probabilities, axis=-1, keepdims=True)
+        logits = ops.where(
+            probabilities >= bar, ops.log(probabilities), float("-inf")
+        )
+        next_token = keras.random.categorical(
+            logits, 1, seed=self.seed_generator, dtype="int32"
+        )
+        return ops.squeeze(next_token, axis=-1)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"min_p": self.min_p, "seed": self.seed})
+        return config

@@ -1,0 +1,539 @@
+"""Training runs: the recipe, crash-safe checkpoints, resume, the record.
+
+A run is a folder:
+
+    config.json     what was asked for: corpus, recipe, command, versions
+    history.csv     a row every few steps: loss, validation, speed
+    checkpoints/    the last two, each enough to go on exactly
+    preset/         the weights best on validation, for `from_preset`
+
+Losses are in nats per event; times in seconds.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+
+from keras_pianogen.corpus import Corpus
+from keras_pianogen.evaluation import evaluate
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.models import MusicTransformerBackbone
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.windows import EventWindows
+
+COLUMNS = (
+    "step",
+    "events",
+    "seconds",
+    "events_per_second",
+    "learning_rate",
+    "loss",
+    "accuracy",
+    "val_nats_per_event",
+)
+
+# History rows, learning-rate steps and chances to stop come this often.
+STEPS_A_ROW = 20
+
+
+class TrainingError(RuntimeError):
+    """A run that can't begin or go on, and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is trained and how. The defaults suit a laptop's CPU.
+
+    Args:
+        vocabulary: a named event vocabulary, `"magenta"` or `"pno-ai"`.
+        num_layers: Number of blocks.
+        num_heads: Attention heads of each block.
+        hidden_dim: Width of the blocks.
+        intermediate_dim: Width of the feed-forward networks' middle.
+        dropout: 0 to 1.
+        share_heads: Whether heads share their relative embeddings.
+        sequence_length: Events of a training window, and how far back the
+            model can attend.
+        batch_size: Windows of a step.
+        learning_rate: Its peak; it warms up from 0 and falls to 0 along a
+            cosine.
+        warmup: Share of the run, 0 to 1, in which it rises.
+        weight_decay: AdamW's, on kernels only.
+        dtype: `"float32"`, or `"mixed_bfloat16"` on GPUs that have it.
+        seed: Of weights, dropout, windows and augmentation.
+    """
+
+    vocabulary: str = "magenta"
+    num_layers: int = 4
+    num_heads: int = 4
+    hidden_dim: int = 128
+    intermediate_dim: int = 512
+    dropout: float = 0.1
+    share_heads: bool = False
+    sequence_length: int = 256
+    batch_size: int = 4
+    learning_rate: float = 3e-3
+    warmup: float = 0.02
+    weight_decay: float = 0.01
+    dtype: str = "float32"
+    seed: int = 0
+
+    def build_model(self):
+        """A new model, its weights drawn by the seed."""
+        keras.utils.set_random_seed(self.seed)
+        vocabulary = EventVocabulary.named(self.vocabulary)
+        backbone = MusicTransformerBackbone(
+            vocabulary_size=len(vocabulary),
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            intermediate_dim=self.intermediate_dim,
+            dropout=self.dropout,
+            max_sequence_length=self.sequence_length,
+            share_heads=self.share_heads,
+            dtype=self.dtype,
+        )
+        preprocessor = MusicTransformerCausalLMPreprocessor(
+            PerformanceTokenizer.from_vocabulary(vocabulary),
+            sequence_length=self.sequence_length,
+        )
+        return MusicTransformerCausalLM(backbone, preprocessor)
+
+    def build_optimizer(self):
+        optimizer = keras.optimizers.AdamW(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            beta_2=0.98,
+            global_clipnorm=1.0,
+        )
+        optimizer.exclude_from_weight_decay(
+            var_names=["bias", "gamma", "beta", "embeddings"]
+        )
+        return optimizer
+
+    def learning_rate_at(self, progress):
+        """The learning rate once `progress`, 0 to 1, of the run is done."""
+        if progress < self.warmup:
+            return self.learning_rate * progress / self.warmup
+        rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1, rest)))
+
+
+def train(
+    corpus,
+    out,
+    recipe=None,
+    *,
+    steps=None,
+    minutes=None,
+    resume=False,
+    preset=None,
+    validation_events=50_000,
+    validations=20,
+    workers=1,
+    progress=None,
+):
+    """Train a model on a prepared corpus.
+
+    Ctrl-C ends the run after the step it is in, with a checkpoint; the same
+    call with `resume=True` goes on from the last one.
+
+    Args:
+        corpus: a `keras_pianogen.Corpus` or its folder.
+        out: folder of the run.
+        recipe: a `Recipe`. Defaults to `Recipe()`.
+        steps: int. Length of the run in optimizer steps.
+        minutes: float. Length of the run by the clock, in place of `steps`.
+        resume: bool. Whether to go on with the run in `out`.
+        preset: a preset's name or folder to begin from, in place of new
+            weights.
+        validation_events: int. Validation events read each time, taken
+            evenly from the split.
+        validations: int. How many times validation is read in a run.
+        workers: int. Threads that prepare batches.
+        progress: a function called with each row of the history, a dict, and
+            the share of the run that is done.
+
+    Returns:
+        The last row of the history, a dict.
+
+    Raises:
+        TrainingError: if `out` holds a run already, or none to resume, or
+            the loss stops being finite.
+        ValueError: if not exactly one of `steps` and `minutes` is given.
+    """
+    if (steps is None) == (minutes is None):
+        raise ValueError(
+            "Give exactly one of `steps` and `minutes`. "
+            f"Received: steps={steps}, minutes={minutes}"
+        )
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is not None and not value > 0:
+            raise ValueError(
+                f"`{name}` must be above 0. Received: {name}={value}"
+            )
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
+    run = _Run(out)
+    if resume:
+        recipe = run.open(corpus, recipe)
+    else:
+        recipe = recipe or Recipe()
+        run.create(corpus, recipe, steps, minutes, preset)
+    if preset is None and resume:
+        preset = run.config["preset"]
+    if preset is None:
+        model = recipe.build_model()
+    else:
+        keras.utils.set_random_seed(recipe.seed)
+        model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
+    model.compile(optimizer=recipe.build_optimizer())
+    model.optimizer.build(model.trainable_variables)
+    state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
+    windows = EventWindows(
+        corpus,
+        "train",
+        vocabulary=model.preprocessor.tokenizer.vocabulary,
+        sequence_length=recipe.sequence_length,
+        batch_size=recipe.batch_size,
+        steps=STEPS_A_ROW,
+        seed=recipe.seed,
+        first_step=state["step"],
+        workers=workers,
+    )
+    recorder = _Recorder(
+        run,
+        corpus,
+        recipe,
+        state,
+        steps=steps,
+        minutes=minutes,
+        validation_events=validation_events,
+        validations=validations,
+        progress=progress,
+    )
+    if not recorder.finished:
+        with _stop_on_interrupt(recorder):
+            model.fit(
+                windows, epochs=10**9, verbose=0, callbacks=[recorder]
+            )
+    return recorder.row
+
+
+class _Run:
+    """The folder of a run: what is written there, and read back."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.history = self.folder / "history.csv"
+        self.config_file = self.folder / "config.json"
+        self.preset = self.folder / "preset"
+        self.config = {}
+
+    def create(self, corpus, recipe, steps, minutes, preset):
+        if self.config_file.exists():
+            raise TrainingError(
+                f"{self.folder} holds a run already. "
+                "Go on with it (resume), or give another folder."
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.config = {
+            "corpus": corpus.fingerprint,
+            "recipe": dataclasses.asdict(recipe),
+            "steps": steps,
+            "minutes": minutes,
+            "preset": None if preset is None else os.fspath(preset),
+            "command": " ".join(sys.argv),
+            "backend": keras.config.backend(),
+            "keras": keras.__version__,
+        }
+        _write(self.config_file, json.dumps(self.config, indent=2).encode())
+
+    def open(self, corpus, recipe):
+        try:
+            self.config = json.loads(self.config_file.read_text())
+        except OSError as error:
+            raise TrainingError(
+                f"{self.folder} holds no run to go on with: {error}"
+            ) from error
+        saved = Recipe(**self.config["recipe"])
+        if recipe is not None and recipe != saved:
+            raise TrainingError(
+                "A run goes on with the recipe it began with, "
+                f"{saved}. Received: {recipe}"
+            )
+        if corpus.fingerprint != self.config["corpus"]:
+            raise TrainingError(
+                "A run goes on with the corpus it began with, whose "
+                f"fingerprint is {self.config['corpus']}. "
+                f"Received one of {corpus.fingerprint}"
+            )
+        return saved
+
+    def save(self, model, state):
+        """A checkpoint that is whole or not there at all."""
+        content = io.BytesIO()
+        np.savez(content, *[_to_numpy(v) for v in _variables(model)])
+        content = content.getvalue()
+        state = state | {"sha256": hashlib.sha256(content).hexdigest()}
+        target = self.checkpoints / f"step-{state['step']:09d}"
+        partial = self.checkpoints / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(partial / "variables.npz", content)
+        _write(partial / "state.json", json.dumps(state, indent=2).encode())
+        _sync(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _sync(self.checkpoints)
+        for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
+            shutil.rmtree(old)
+
+    def restore(self, model):
+        """Read the newest checkpoint that is whole; return its state."""
+        for folder in sorted(self.checkpoints.glob("step-*"), reverse=True):
+            try:
+                state = json.loads((folder / "state.json").read_text())
+                content = (folder / "variables.npz").read_bytes()
+            except (OSError, ValueError):
+                continue
+            if hashlib.sha256(content).hexdigest() != state["sha256"]:
+                continue
+            arrays = np.load(io.BytesIO(content))
+            variables = _variables(model)
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"arr_{i}"])
+            self._cut_history(state["step"])
+            return state
+        raise TrainingError(
+            f"{self.checkpoints} holds no whole checkpoint to go on from."
+        )
+
+    def _cut_history(self, step):
+        """Drop rows newer than the checkpoint: they will come again."""
+        rows = [r for r in self.rows() if int(r["step"]) <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        _write(self.history, text.getvalue().encode())
+
+    def rows(self):
+        if not self.history.exists():
+            return []
+        with open(self.history, newline="") as file:
+            return list(csv.DictReader(file))
+
+    def append(self, row):
+        new = not self.history.exists()
+        with open(self.history, "a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow({k: _short(v) for k, v in row.items()})
+
+    def save_preset(self, model):
+        partial = self.folder / ".preset"
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_to_preset(str(partial))
+        old = self.folder / ".old-preset"
+        shutil.rmtree(old, ignore_errors=True)
+        if self.preset.exists():
+            self.preset.rename(old)
+        partial.rename(self.preset)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Sets the learning rate, keeps the record, and ends the run."""
+
+    def __init__(
+        self,
+        run,
+        corpus,
+        recipe,
+        state,
+        *,
+        steps,
+        minutes,
+        validation_events,
+        validations,
+        progress,
+    ):
+        super().__init__()
+        self.run = run
+        self.corpus = corpus
+        self.recipe = recipe
+        self.step = state["step"]
+        self.seconds_before = state["seconds"]
+        self.best = state.get("best", math.inf)
+        self.validated = state.get("validated", 0)
+        self.row = state.get("row", {})
+        self.steps = steps
+        self.minutes = minutes
+        self.validation_events = validation_events
+        self.validations = validations
+        self.progress = progress
+        self.interrupted = False
+        self.began = time.monotonic()
+        self.events_before = 0
+        self.saved = time.monotonic()
+
+    @property
+    def seconds(self):
+        return self.seconds_before + time.monotonic() - self.began
+
+    @property
+    def done(self):
+        if self.steps is not None:
+            return min(1.0, self.step / self.steps)
+        return min(1.0, self.seconds / (60 * self.minutes))
+
+    @property
+    def finished(self):
+        return self.done >= 1
+
+    def on_train_begin(self, logs=None):
+        self.began = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The rate halfway through the steps to come: never 0.
+        ahead = STEPS_A_ROW / 2 / self.steps if self.steps else 1e-4
+        self.learning_rate = self.recipe.learning_rate_at(
+            min(self.done + ahead, 1)
+        )
+        self.model.optimizer.learning_rate = self.learning_rate
+        self.epoch_began = time.monotonic()
+        self.epoch_step = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.interrupted or (self.steps and self.step >= self.steps):
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss} between the steps {self.epoch_step} and "
+                f"{self.step}. The last checkpoint is whole; a lower "
+                f"learning rate than {self.recipe.learning_rate} may help."
+            )
+        events = self.recipe.batch_size * self.recipe.sequence_length
+        spent = time.monotonic() - self.epoch_began
+        self.row = {
+            "step": self.step,
+            "events": self.step * events,
+            "seconds": self.seconds,
+            "events_per_second": (self.step - self.epoch_step) * events / spent,
+            "learning_rate": self.learning_rate,
+            "loss": loss,
+            "accuracy": float(logs["accuracy"]),
+            "val_nats_per_event": "",
+        }
+        stopping = self.finished or self.interrupted
+        if self.finished or self.done * self.validations >= self.validated + 1:
+            self._validate()
+        elif stopping and not self.run.preset.exists():
+            self.run.save_preset(self.model)
+        self.run.append(self.row)
+        if stopping or time.monotonic() - self.saved > 60:
+            self._save()
+        if self.progress is not None:
+            self.progress(self.row, self.done)
+        if stopping:
+            self.model.stop_training = True
+
+    def _validate(self):
+        self.validated = int(self.done * self.validations)
+        figures = evaluate(
+            self.model,
+            self.corpus,
+            "validation",
+            batch_size=self.recipe.batch_size,
+            max_events=self.validation_events,
+        )
+        self.row["val_nats_per_event"] = figures.nats_per_event
+        if figures.nats_per_event < self.best:
+            self.best = figures.nats_per_event
+            self.run.save_preset(self.model)
+        self._save()
+
+    def _save(self):
+        self.run.save(
+            self.model,
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "validated": self.validated,
+                "row": self.row,
+            },
+        )
+        self.saved = time.monotonic()
+
+
+class _stop_on_interrupt:
+    """The first Ctrl-C ends the run after its step; a second one at once."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __enter__(self):
+        self.previous = None
+        if threading.current_thread() is threading.main_thread():
+            self.previous = signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, *_):
+        self.recorder.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *_):
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+
+
+def _variables(model):
+    """All that a step changes: weights, dropout's seeds, the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _to_numpy(variable):
+    return keras.ops.convert_to_numpy(variable.value)
+
+
+def _short(value):
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _write(path, content):
+    """Write a file whole: it is on disk under its name, or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _sync(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

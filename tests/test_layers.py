@@ -1,0 +1,249 @@
+"""Layers against a slow NumPy twin, on the backend that runs."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_pianogen.layers import DecoderBlock
+from keras_pianogen.layers import RelativeGlobalAttention
+
+
+def to_numpy(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def attention_twin(layer, x, padding_mask=None):
+    """Equation 3 of Huang et al. (2018), one pair of events at a time."""
+    batch, time, _ = x.shape
+    heads, size = layer.num_heads, layer.key_dim
+
+    def project(dense):
+        y = x.astype("float64") @ to_numpy(dense.kernel) + to_numpy(dense.bias)
+        return y.reshape(batch, time, heads, size)
+
+    query, key = project(layer.query), project(layer.key)
+    value = project(layer.value)
+    relative = np.broadcast_to(
+        to_numpy(layer.relative_embeddings), (layer.max_distance, heads, size)
+    )
+    outputs = np.zeros((batch, time, heads, size))
+    for b in range(batch):
+        for i in range(time):
+            for h in range(heads):
+                logits = np.full(time, -1e9)
+                for j in range(max(0, i - layer.max_distance + 1), i + 1):
+                    if padding_mask is None or padding_mask[b, j]:
+                        row = relative[layer.max_distance - 1 - (i - j), h]
+                        logits[j] = (
+                            query[b, i, h] @ (key[b, j, h] + row) / size**0.5
+                        )
+                weights = np.exp(logits - logits.max())
+                weights /= weights.sum()
+                outputs[b, i, h] = weights @ value[b, :, h]
+    outputs = outputs.reshape(batch, time, heads * size)
+    dense = layer.attention_output
+    return outputs @ to_numpy(dense.kernel) + to_numpy(dense.bias)
+
+
+def build_attention(seed=0, features=16, **kwargs):
+    keras.utils.set_random_seed(seed)
+    settings = {"num_heads": 4, "key_dim": 4, "max_distance": 32} | kwargs
+    layer = RelativeGlobalAttention(
+        relative_initializer=keras.initializers.RandomNormal(stddev=1.0),
+        **settings,
+    )
+    layer.build((None, None, features))
+    return layer
+
+
+def random_inputs(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("share_heads", [False, True])
+@pytest.mark.parametrize("block_size", [5, 16, 256])
+@pytest.mark.parametrize("time, max_distance", [(24, 32), (24, 7), (1, 4)])
+def test_attention_equals_its_numpy_twin(
+    time, max_distance, block_size, share_heads
+):
+    layer = build_attention(
+        max_distance=max_distance,
+        block_size=block_size,
+        share_heads=share_heads,
+    )
+    x = random_inputs(1, 2, time, 16)
+    np.testing.assert_allclose(
+        to_numpy(layer(x)), attention_twin(layer, x), atol=1e-5
+    )
+
+
+def test_padded_keys_are_not_attended_to():
+    layer = build_attention(block_size=8)
+    x = random_inputs(2, 2, 20, 16)
+    mask = np.ones((2, 20), bool)
+    mask[0, 3:6] = mask[1, 15:] = False
+    outputs = to_numpy(layer(x, padding_mask=mask))
+    np.testing.assert_allclose(
+        outputs, attention_twin(layer, x, mask), atol=1e-5
+    )
+    changed = x.copy()
+    changed[~mask] += 1
+    np.testing.assert_allclose(
+        to_numpy(layer(changed, padding_mask=mask))[mask],
+        outputs[mask],
+        atol=1e-6,
+    )
+
+
+def test_a_later_event_changes_nothing_earlier():
+    layer = build_attention(block_size=8)
+    x = random_inputs(3, 1, 20, 16)
+    before = to_numpy(layer(x))
+    for time in (0, 7, 8, 19):
+        changed = x.copy()
+        changed[:, time] += 1
+        after = to_numpy(layer(changed))
+        np.testing.assert_array_equal(before[:, :time], after[:, :time])
+        assert np.abs(before[:, time] - after[:, time]).max() > 1e-3
+
+
+@pytest.mark.parametrize("prefill", [0, 1, 5, 12, 29])
+def test_cached_equals_full_past_the_ring_s_capacity(prefill):
+    layer = build_attention(max_distance=12, block_size=8)
+    x = random_inputs(4, 2, 40, 16)
+    full = to_numpy(layer(x))
+    cache = layer.build_cache(2)
+    outputs = []
+    if prefill > 0:
+        y, cache = layer(x[:, :prefill], cache=cache, cache_update_index=0)
+        outputs.append(to_numpy(y))
+    for time in range(prefill, 40):
+        y, cache = layer(
+            x[:, time : time + 1], cache=cache, cache_update_index=time
+        )
+        outputs.append(to_numpy(y))
+    np.testing.assert_allclose(
+        np.concatenate(outputs, axis=1), full, atol=1e-5
+    )
+
+
+def test_several_events_can_only_fill_an_empty_cache():
+    layer = build_attention()
+    with pytest.raises(ValueError, match="cache_update_index=3"):
+        layer(
+            random_inputs(5, 1, 4, 16),
+            cache=layer.build_cache(1),
+            cache_update_index=3,
+        )
+
+
+@pytest.mark.parametrize("name", ["num_heads", "key_dim", "max_distance"])
+def test_sizes_must_be_positive(name):
+    settings = {"num_heads": 2, "key_dim": 4, name: 0}
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        RelativeGlobalAttention(**settings)
+
+
+def test_relative_embeddings_are_trained():
+    layer = build_attention()
+    inputs = keras.Input((None, 16))
+    model = keras.Model(inputs, layer(inputs))
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    before = to_numpy(layer.relative_embeddings).copy()
+    x = random_inputs(6, 4, 10, 16)
+    model.fit(x, x, verbose=0)
+    moved = np.abs(to_numpy(layer.relative_embeddings) - before)
+    moved = moved.max(axis=(1, 2))
+    # The last row is distance 0; ten events have distances 0 to 9.
+    assert (moved[-10:] > 0).all()
+    np.testing.assert_array_equal(moved[:-10], 0)
+
+
+def block_twin(block, x):
+    """A pre-norm or post-norm block, in NumPy."""
+
+    def normalize(layer, y):
+        mean = y.mean(axis=-1, keepdims=True)
+        scale = np.sqrt(y.var(axis=-1, keepdims=True) + layer.epsilon)
+        return (y - mean) / scale * to_numpy(layer.gamma) + to_numpy(layer.beta)
+
+    def feed_forward(y):
+        for layer, activation in (
+            (block.feedforward_intermediate_dense, lambda z: np.maximum(z, 0)),
+            (block.feedforward_output_dense, lambda z: z),
+        ):
+            y = activation(y @ to_numpy(layer.kernel) + to_numpy(layer.bias))
+        return y
+
+    for part, norm in (
+        (
+            lambda y: attention_twin(block.self_attention, y),
+            block.self_attention_layer_norm,
+        ),
+        (feed_forward, block.feedforward_layer_norm),
+    ):
+        if block.normalize_first:
+            x = x + part(normalize(norm, x))
+        else:
+            x = normalize(norm, x + part(x))
+    return x
+
+
+@pytest.mark.parametrize("normalize_first", [True, False])
+def test_decoder_block_equals_its_numpy_twin(normalize_first):
+    keras.utils.set_random_seed(0)
+    block = DecoderBlock(
+        intermediate_dim=24,
+        num_heads=4,
+        max_distance=16,
+        normalize_first=normalize_first,
+    )
+    x = random_inputs(7, 2, 12, 16)
+    np.testing.assert_allclose(
+        to_numpy(block(x)), block_twin(block, x), atol=1e-5
+    )
+
+
+def test_dropout_acts_in_training_only():
+    keras.utils.set_random_seed(0)
+    block = DecoderBlock(intermediate_dim=24, num_heads=4, dropout=0.5)
+    x = random_inputs(8, 2, 12, 16)
+    still = to_numpy(block(x))
+    np.testing.assert_array_equal(still, to_numpy(block(x, training=False)))
+    assert np.abs(still - to_numpy(block(x, training=True))).max() > 0.1
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="num_heads=3"):
+        DecoderBlock(intermediate_dim=8, num_heads=3)(random_inputs(9, 1, 2, 16))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
+def test_bfloat16_is_near_float32(dtype):
+    keras.utils.set_random_seed(0)
+    exact = DecoderBlock(intermediate_dim=24, num_heads=4, max_distance=16)
+    rough = DecoderBlock(
+        intermediate_dim=24, num_heads=4, max_distance=16, dtype=dtype
+    )
+    x = random_inputs(10, 2, 12, 16)
+    exact.build(x.shape)
+    rough.build(x.shape)
+    rough.set_weights(exact.get_weights())
+    y = rough(x)
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    y = to_numpy(ops.cast(y, "float32"))
+    np.testing.assert_allclose(y, to_numpy(exact(x)), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RelativeGlobalAttention(2, 8, max_distance=9, share_heads=True),
+        DecoderBlock(32, 2, max_distance=9, activation="gelu", dropout=0.2),
+    ],
+)
+def test_a_layer_comes_back_from_its_config(layer):
+    config = keras.saving.serialize_keras_object(layer)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert copy.get_config() == layer.get_config()

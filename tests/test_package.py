@@ -1,0 +1,84 @@
+"""The package as a whole: what `import keras_pianogen` does and doesn't do."""
+
+import ast
+import importlib.metadata
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_pianogen
+
+PACKAGE = pathlib.Path(keras_pianogen.__file__).parent
+BACKENDS = ("keras", "keras_hub", "tensorflow", "jax", "torch")
+
+
+def run_python(code):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_the_package_starts_no_backend_and_prints_nothing():
+    code = f"""
+import sys, keras_pianogen
+loaded = [name for name in {BACKENDS} if name in sys.modules]
+assert not loaded, loaded
+"""
+    assert run_python(code) == ""
+
+
+def test_importing_the_package_takes_under_a_fifth_of_a_second():
+    code = """
+import time
+start = time.perf_counter()
+import keras_pianogen
+print(time.perf_counter() - start)
+"""
+    assert min(float(run_python(code)) for _ in range(3)) < 0.2
+
+
+def test_reading_midi_starts_no_backend():
+    code = f"""
+import sys, keras_pianogen
+keras_pianogen.read_notes, keras_pianogen.write_midi
+keras_pianogen.EventVocabulary, keras_pianogen.Maestro
+keras_pianogen.Corpus, keras_pianogen.prepare_corpus
+keras_pianogen.plot_piano_roll
+loaded = [name for name in {BACKENDS} if name in sys.modules]
+assert not loaded, loaded
+"""
+    run_python(code)
+
+
+@pytest.mark.parametrize("name", keras_pianogen.__all__)
+def test_every_public_name_loads_and_is_listed(name):
+    assert getattr(keras_pianogen, name) is not None
+    assert name in dir(keras_pianogen)
+
+
+def test_type_checkers_see_exactly_the_public_names():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    shown = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == set(keras_pianogen.__all__)
+
+
+def test_an_unknown_name_raises_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'read_nots'"):
+        _ = keras_pianogen.read_nots
+
+
+def test_the_version_is_the_installed_distributions():
+    installed = importlib.metadata.version("keras-pianogen")
+    assert keras_pianogen.__version__ == installed
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
