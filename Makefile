@@ -31,7 +31,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL = help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
 
 music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid and .png
 	@mkdir -p music

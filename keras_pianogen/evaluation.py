@@ -65,7 +65,7 @@ def evaluate(
     sequence_length=None,
     stride=None,
     max_events=None,
-    callbacks=None,
+    progress=None,
 ):
     """The likelihood of a split under a model.
 
@@ -82,7 +82,7 @@ def evaluate(
         stride: int. New events of each window. Defaults to half of it.
         max_events: int. Reads about that many events, taken evenly from the
             split, instead of all.
-        callbacks: See `keras.Model.evaluate`.
+        progress: a function called with (batches read, batches in all).
 
     Returns:
         A `Likelihood`.
@@ -101,9 +101,12 @@ def evaluate(
     if max_events is not None and max_events < events:
         count = max(1, round(len(windows) * max_events / events))
         data, events = _Evenly(windows, count), None
-    logs = model.evaluate(
-        data, return_dict=True, verbose=0, callbacks=callbacks
-    )
+    report = keras.callbacks.LambdaCallback()
+    if progress is not None:
+        report.on_test_batch_end = lambda batch, logs: progress(
+            batch + 1, len(data)
+        )
+    logs = model.evaluate(data, return_dict=True, verbose=0, callbacks=[report])
     nats = logs["nats_per_event"]
     return Likelihood(
         nats_per_event=nats,

@@ -221,7 +221,7 @@ def check_notes(notes: np.ndarray) -> np.ndarray:
         >>> check_notes(np.array([(1, 2, 60, 0)], dtype=NOTE_DTYPE))
         Traceback (most recent call last):
         ...
-        ValueError: `notes` must have velocities from 1 to 127. \
+        ValueError: `notes` must have whole velocities from 1 to 127. \
 Received: velocity=0 in note 0
     """
     names = NOTE_DTYPE.names or ()
@@ -239,12 +239,8 @@ Received: velocity=0 in note 0
     for field, good, expected in (
         ("start", np.isfinite(start) & (start >= 0), "starts of 0 s or later"),
         ("end", np.isfinite(end) & (end >= start), "ends at or after starts"),
-        ("pitch", (pitch >= 0) & (pitch <= 127), "pitches from 0 to 127"),
-        (
-            "velocity",
-            (velocity >= 1) & (velocity <= 127),
-            "velocities from 1 to 127",
-        ),
+        ("pitch", _whole(pitch, 0), "whole pitches from 0 to 127"),
+        ("velocity", _whole(velocity, 1), "whole velocities from 1 to 127"),
     ):
         if not good.all():
             worst = int(np.argmin(good))
@@ -259,9 +255,13 @@ Received: velocity=0 in note 0
     return checked
 
 
+def _whole(values: np.ndarray, least: int) -> np.ndarray:
+    return (values >= least) & (values <= 127) & (values % 1 == 0)
+
+
 # What every reader fills in, before any rule is applied.
 START, END, PITCH, VELOCITY, VOICE, PROGRAM = range(6)  # rows of `keys`
-TICK, DOWN, PEDAL_VOICE = range(3)  # rows of `pedals`
+TICK, VALUE, PEDAL_VOICE = range(3)  # rows of `pedals`
 TEMPO, END_OF_TRACK = 0xFF51, 0xFF2F  # the two meta events that count here
 DATA_BYTES = {status: 2 for status in range(0x80, 0xF0)}  # after a status
 DATA_BYTES |= {status: 1 for status in range(0xC0, 0xE0)}
@@ -279,7 +279,7 @@ class _Movements:
 
     ticks_per_beat: int
     keys: np.ndarray  # int64 (6, notes), rows START, END, ...
-    pedals: np.ndarray  # int64 (3, movements), rows TICK, DOWN, PEDAL_VOICE
+    pedals: np.ndarray  # int64 (3, movements), rows TICK, VALUE, ...
     tempos: np.ndarray  # int64 (3, changes): tick, track, tempo
     drum_notes: int
     last_tick: int
@@ -343,9 +343,10 @@ def _chunks(name: str, data: bytes) -> tuple[int, list[bytes]]:
             f"begins with b'MThd'. Found {len(data)} bytes: {data[:14]!r}"
         )
     length, form, declared, division = struct.unpack_from(">IHHH", data, 4)
+    separate = form == 2 and declared > 1
     for good, expected, found in (
         (length == 6, "a header length of 6", length),
-        (form <= 1 or declared == 1 and form == 2, "format 0 or 1", form),
+        (form <= 2 and not separate, "one piece (format 0 or 1)", form),
         (0 < division, "a division above 0", division),
         (division < 0x8000, "ticks a beat, not SMPTE time", hex(division)),
     ):
@@ -383,7 +384,7 @@ def _in_bulk(
     ticks_per_beat: int, index: int, track: bytes
 ) -> _Movements | None:
     """Reads one track with symusic; None where the walk must decide."""
-    if not _fits_int32(track):
+    if not _is_plain(track):
         return None
     header = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, ticks_per_beat)
     start = struct.pack(">4sI", b"MTrk", len(track))
@@ -401,22 +402,24 @@ def _in_bulk(
     return _from_symusic(score, index)
 
 
-def _fits_int32(track: bytes) -> bool:
-    """Whether no reading of these bytes can add up to 2**31 ticks.
+def _is_plain(track: bytes) -> bool:
+    """Whether symusic reads these bytes exactly, whatever they are.
 
-    A delta is some bytes above 127, then one below. In runs of at most two,
-    a byte above 127 is worth at most 2**14 times its low bits where another
-    follows, and 2**7 times where none does; and no byte is read twice.
+    It has 32-bit ticks, and loses notes whose running status began before a
+    system event (0xF0 to 0xFE). The ticks are bounded without reading the
+    events: a delta is some bytes above 127, then one below. Where at most two
+    above come in a row, one is worth at most 2**14 times its low seven bits
+    with another behind it, and 2**7 times without; none counts twice.
     """
     raw = np.frombuffer(track, np.uint8)
+    counts = np.bincount(raw, minlength=256)
     pair = raw[:-1] & raw[1:] & 0x80
-    if (pair[:-1] & raw[2:]).any():
+    if counts[0xF0:0xFF].any() or (pair[:-1] & raw[2:]).any():
         return False
     worth = np.arange(256) & 127
     worth[128:] <<= 7
-    ticks = np.bincount(raw, minlength=256) @ worth
-    firsts = raw[:-1][pair > 0] & 127
-    return int(ticks) + (int(firsts.sum()) << 14) <= MAX_TICK
+    firsts = (raw[:-1] & 127)[pair > 0].sum(dtype=np.int64)
+    return int(counts @ worth) + (int(firsts) << 14) <= MAX_TICK
 
 
 def _walk(
@@ -428,7 +431,9 @@ def _walk(
     keys, pedals, tempos = [], [], []
     drum_notes = tick = 0
     programs = [0] * 16
-    for tick, status, first, second in _events(f"{name}, track {index}", track):
+    for tick, status, first, second in _events(
+        f"{name}, track {index + 1}", track
+    ):
         kind, channel = status >> 4, status & 15
         if kind == 0x9 and second:
             pressed[channel, first].append((tick, second, programs[channel]))
@@ -441,7 +446,7 @@ def _walk(
             else:
                 keys.append((start, tick, first, velocity, channel, program))
         elif kind == 0xB and first == SUSTAIN and channel != DRUM_CHANNEL:
-            pedals.append((tick, second >= PEDAL_DOWN, channel))
+            pedals.append((tick, second, channel))
         elif kind == 0xC:
             programs[channel] = first
         elif status == TEMPO:
@@ -554,9 +559,9 @@ def _from_symusic(score: typing.Any, track: int = 0) -> _Movements:
         voice = np.full(len(start), part.program)
         keys.append(np.stack((*rows, notes["velocity"], voice, voice)))
         sustain = controls["number"] == SUSTAIN
-        down = controls["value"][sustain] >= PEDAL_DOWN
-        voice = np.full(len(down), part.program)
-        pedals.append(np.stack((controls["time"][sustain], down, voice)))
+        time, value = controls["time"][sustain], controls["value"][sustain]
+        voice = np.full(len(time), part.program)
+        pedals.append(np.stack((time, value, voice)))
     tempos = score.tempos.numpy()
     tracks = np.full(len(score.tempos), track)
     return _Movements(
@@ -578,7 +583,7 @@ def _from_miditoolkit(name: str, file: miditoolkit.MidiFile) -> _Movements:
         for note in part.notes
     ]
     pedals = [
-        (control.time, control.value >= PEDAL_DOWN, part.program)
+        (control.time, control.value, part.program)
         for part in parts
         for control in part.control_changes
         if control.number == SUSTAIN
@@ -609,36 +614,34 @@ def _rows(name: str, values: list, width: int) -> np.ndarray:
 
 
 def _check_movements(name: str, played: _Movements) -> None:
-    keys, tempos = played.keys, played.tempos
+    """The guard's second half: what the numbers of any source may be."""
+    keys, pedals, tempos = played.keys, played.pedals, played.tempos
     count = keys.shape[1]
     if not count:
-        drums = f"{played.drum_notes} notes of drums"
-        raise _error(
-            name, "piano notes", drums if played.drum_notes else "none"
+        drums = (
+            f"{played.drum_notes} drum notes" if played.drum_notes else "none"
         )
-    if count > MAX_NOTES:
-        raise _error(name, f"at most {MAX_NOTES:,} notes", f"{count:,}")
-    last = max(
-        keys[END].max(), played.pedals[TICK].max(initial=0), played.last_tick
-    )
-    for good, expected in (
-        (played.ticks_per_beat > 0, "ticks a beat above 0"),
-        (keys[START].min() >= 0, "times of 0 or later"),
-        (played.pedals[TICK].min(initial=0) >= 0, "times of 0 or later"),
-        (tempos[0].min(initial=0) >= 0, "times of 0 or later"),
-        ((keys[END] >= keys[START]).all(), "ends at or after starts"),
-        (keys[PITCH].min() >= 0, "pitches from 0 to 127"),
-        (keys[PITCH].max() <= 127, "pitches from 0 to 127"),
-        (keys[VELOCITY].min() >= 1, "velocities from 1 to 127"),
-        (keys[VELOCITY].max() <= 127, "velocities from 1 to 127"),
-        (last <= MAX_TICK, f"ticks up to {MAX_TICK:,}"),
-        (tempos[2].min(initial=1) >= 1, "a tempo above 0"),
-        (tempos[2].max(initial=1) <= MAX_TEMPO, "a tempo of three bytes"),
+        raise MidiError(f"{name} holds no piano notes. Found {drums}")
+    for what, values, low, high in (
+        ("a number of notes", count, 1, MAX_NOTES),
+        ("ticks a beat", played.ticks_per_beat, 1, MAX_TICK),
+        ("note starts in ticks", keys[START], 0, MAX_TICK),
+        ("note ends in ticks", keys[END], 0, MAX_TICK),
+        ("note lengths in ticks", keys[END] - keys[START], 0, MAX_TICK),
+        ("pitches", keys[PITCH], 0, 127),
+        ("velocities", keys[VELOCITY], 1, 127),
+        ("pedal times in ticks", pedals[TICK], 0, MAX_TICK),
+        ("pedal values", pedals[VALUE], 0, 127),
+        ("tempo times in ticks", tempos[0], 0, MAX_TICK),
+        ("microseconds a beat", tempos[2], 1, MAX_TEMPO),
     ):
-        if not good:
-            raise _error(name, expected, "others")
+        values = np.atleast_1d(values)
+        bad = (values < low) | (values > high)
+        if bad.any():
+            raise _error(name, f"{what} from {low} to {high}", values[bad][0])
+    last = max(keys[END].max(), pedals[TICK].max(initial=0), played.last_tick)
     seconds = float(_seconds(np.array([last]), played)[0])
-    if seconds > MAX_SECONDS:
+    if seconds // 1 > MAX_SECONDS:
         raise _error(
             name, f"at most {MAX_SECONDS:,.0f} seconds", f"{seconds:,.0f}"
         )
@@ -650,13 +653,13 @@ def _sustained_ends(keys: np.ndarray, pedals: np.ndarray) -> np.ndarray:
     last = max(ends.max(), pedals[TICK].max(initial=0))
     for voice in np.unique(pedals[PEDAL_VOICE]):
         mine = keys[VOICE] == voice
-        tick, down, _ = pedals[:, pedals[PEDAL_VOICE] == voice]
+        tick, value, _ = pedals[:, pedals[PEDAL_VOICE] == voice]
         order = np.argsort(tick, kind="stable")
-        tick, down = tick[order], down[order]
+        tick, down = tick[order], value[order] >= PEDAL_DOWN
         past = np.searchsorted(tick, ends[mine], side="right")
         next_up = np.append(np.where(down, last, tick), last)
         next_up = np.minimum.accumulate(next_up[::-1])[::-1]
-        is_down = np.append(0, down)[past] > 0
+        is_down = np.append(False, down)[past]
         ends[mine] = np.where(is_down, next_up[past], ends[mine])
     return ends
 

@@ -4,11 +4,14 @@ Matplotlib's objects are used without `pyplot`: no display is needed and no
 global state is changed.
 """
 
+import itertools
 import math
 import os
+from typing import Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
@@ -31,7 +34,7 @@ MAX_ROWS = 100
 # lost against the background.
 VELOCITY = Normalize(1, 127)
 VELOCITY_COLOURS = ListedColormap(
-    matplotlib.colormaps["plasma"](np.linspace(0.2, 0.97, 127))
+    matplotlib.colormaps["plasma"](np.linspace(0.22, 0.97, 127))
 )
 PROMPT_COLOURS = LinearSegmentedColormap.from_list(
     "prompt", ["#4a556b", "#eef2f8"], N=127
@@ -104,14 +107,15 @@ def plot_piano_roll(
     if prompt_seconds is not None:
         _check_number("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
     bounds = _row_bounds(float(notes["end"].max()), seconds_per_row)
+    border = min(prompt_seconds or 0.0, bounds[-1])
     figure, rows = _lay_out(len(bounds) - 1, _pitch_range(notes["pitch"]), dpi)
-    for axes, begin, end in zip(rows, bounds, bounds[1:]):
-        axes.set_xlim(begin, end)
+    for axes, row in zip(rows, itertools.pairwise(bounds), strict=True):
+        axes.set_xlim(row)
         _draw_keys(axes)
         _draw_keyboard(axes)
-        _draw_notes(axes, notes, prompt_seconds)
-        if prompt_seconds:
-            _draw_prompt(axes, prompt_seconds)
+        _draw_notes(axes, notes, border)
+        if border:
+            _draw_prompt(axes, border)
     rows[-1].set_xlabel("time (seconds)", color=FAINT, fontsize=9)
     _draw_heading(figure, title)
     if path is not None:
@@ -153,15 +157,16 @@ def _row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
 def _pitch_range(pitch: np.ndarray) -> tuple[float, float]:
     """The lowest and highest edge to show, in semitones."""
     low, high = int(pitch.min()) - 2, int(pitch.max()) + 2
-    lack = max(MIN_SPAN - (high - low), 0)
-    return low - lack // 2 - 0.5, high + (lack + 1) // 2 + 0.5
+    span = max(high - low, MIN_SPAN)
+    low = min(max((low + high - span) // 2, 0), 127 - span)
+    return low - 0.5, low + span + 0.5
 
 
 def _lay_out(
     count: int, pitches: tuple[float, float], dpi: int
 ) -> tuple[Figure, list[Axes]]:
     """A figure and its rows, from the top down."""
-    semitone = max(0.036, 0.058 - 0.006 * count)  # inches
+    semitone = max(0.032, 0.058 - 0.006 * count)  # inches
     row = semitone * (pitches[1] - pitches[0])
     height = TOP + count * row + (count - 1) * GAP + BOTTOM
     figure = Figure(figsize=(WIDTH, height), dpi=dpi, facecolor=BACKGROUND)
@@ -175,6 +180,7 @@ def _lay_out(
             row / height,
         )
         axes = figure.add_axes(box, facecolor=BACKGROUND, ylim=pitches)
+        axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=FAINT, labelsize=9, length=0, pad=4)
         axes.tick_params(axis="y", pad=21)
@@ -184,7 +190,7 @@ def _lay_out(
 
 
 def _bars(
-    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, half: float
+    start: npt.ArrayLike, end: npt.ArrayLike, pitch: np.ndarray, half: float
 ) -> np.ndarray:
     """Corners of bars that reach `half` a semitone up and down from `pitch`."""
     left, right, middle = np.broadcast_arrays(start, end, pitch.astype(float))
@@ -193,16 +199,24 @@ def _bars(
     return np.stack([x, y], axis=-1)  # (bars, corners, 2)
 
 
-def _draw_keys(axes: Axes) -> None:
-    """The ground: a band for each black key, a line and a name for each C."""
+def _add_bars(axes: Axes, bars: Any, colours: Any, **style: Any) -> None:
+    """Adds all bars at once; the row's limits stay as they are."""
+    collection = PolyCollection(bars, facecolors=colours, linewidths=0, **style)
+    axes.add_collection(collection, autolim=False)
+
+
+def _keys(axes: Axes) -> tuple[np.ndarray, np.ndarray]:
+    """The pitches in sight, and those of them on black keys."""
     low, high = axes.get_ylim()
     pitch = np.arange(math.ceil(low), math.floor(high) + 1)
-    black = pitch[np.isin(pitch % 12, BLACK_KEYS)]
-    bands = _bars(*axes.get_xlim(), black, 0.5)
-    axes.add_collection(
-        PolyCollection(bands, facecolors=BLACK_KEY_ROW, zorder=0),
-        autolim=False,
-    )
+    return pitch, pitch[np.isin(pitch % 12, BLACK_KEYS)]
+
+
+def _draw_keys(axes: Axes) -> None:
+    """The ground: a band for each black key, a line and a name for each C."""
+    begin, end = axes.get_xlim()
+    pitch, black = _keys(axes)
+    _add_bars(axes, _bars(begin, end, black, 0.5), BLACK_KEY_ROW, zorder=0)
     octaves = pitch[pitch % 12 == 0]
     for line in octaves - 0.5:
         axes.axhline(line, color=OCTAVE_LINE, linewidth=0.8, zorder=1)
@@ -211,18 +225,16 @@ def _draw_keys(axes: Axes) -> None:
 
 def _draw_keyboard(axes: Axes) -> None:
     """A keyboard at the row's left edge; x in fractions of the row."""
-    low, high = axes.get_ylim()
-    pitch = np.arange(math.ceil(low), math.floor(high) + 1)
-    black = pitch[np.isin(pitch % 12, BLACK_KEYS)]
-    across = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    pitch, black = _keys(axes)
+    across: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "clip_on": False,
+    }
     for keys, right, colour in (
         (pitch, KEYS[2], WHITE_KEY),
         (black, KEYS[1], BACKGROUND),
     ):
-        bars = _bars(KEYS[0], right, keys, 0.5)
-        axes.add_collection(
-            PolyCollection(bars, facecolors=colour, **across), autolim=False
-        )
+        _add_bars(axes, _bars(KEYS[0], right, keys, 0.5), colour, **across)
     # White keys meet behind a black key, or between E and F, B and C.
     joints = np.append(black, pitch[np.isin(pitch % 12, (0, 5))] - 0.5)
     axes.hlines(
@@ -230,26 +242,19 @@ def _draw_keyboard(axes: Axes) -> None:
     )
 
 
-def _draw_notes(
-    axes: Axes, notes: np.ndarray, prompt_seconds: float | None
-) -> None:
+def _draw_notes(axes: Axes, notes: np.ndarray, border: float) -> None:
+    """Each note as a bar; those that start before `border` in grey."""
     begin, end = axes.get_xlim()
     notes = notes[(notes["start"] < end) & (notes["end"] >= begin)]
     level = VELOCITY(notes["velocity"].astype(float))
     colours = VELOCITY_COLOURS(level)
-    if prompt_seconds:
-        given = notes["start"] < prompt_seconds
-        colours[given] = PROMPT_COLOURS(level[given])
+    given = notes["start"] < border
+    colours[given] = PROMPT_COLOURS(level[given])
     thinnest = (end - begin) / 1000  # so that the shortest note is seen
     until = np.maximum(notes["end"], notes["start"] + thinnest)
     bars = _bars(notes["start"], until, notes["pitch"], 0.42)
     faded = FADED * colours + (1 - FADED) * np.array(to_rgba(BACKGROUND))
-    axes.add_collection(
-        PolyCollection(
-            bars, facecolors=faded, linewidths=0, label="notes", zorder=2
-        ),
-        autolim=False,
-    )
+    _add_bars(axes, bars, faded, label="notes", zorder=2)
     _draw_onsets(axes, bars, colours)
 
 
@@ -257,65 +262,60 @@ def _draw_onsets(axes: Axes, bars: np.ndarray, colours: np.ndarray) -> None:
     """Lays each note's full colour over its bar, less of it as it ages."""
     begin, end = axes.get_xlim()
     scale = (end - begin) / SECONDS_PER_ROW
+    start, stop = bars[:, 0, 0], bars[:, 2, 0]
     pieces, lights = [], []
-    for age, until in zip(FADE_AGES, FADE_AGES[1:]):
-        start, stop = bars[:, 0, 0], bars[:, 2, 0]
+    for age, until in itertools.pairwise(FADE_AGES):
         held = start + age * scale < stop
         piece = bars[held].copy()
         piece[:, :2, 0] += age * scale
-        piece[:, 2:, 0] = np.minimum(stop[held], start[held] + until * scale)[
-            :, None
-        ]
+        until = np.minimum(stop, start + until * scale)[held]
+        piece[:, 2:, 0] = until[:, None]
         light = colours[held].copy()
         light[:, 3] = math.exp(-age / FADE_SECONDS)
         pieces.append(piece)
         lights.append(light)
-    axes.add_collection(
-        PolyCollection(
-            np.concatenate(pieces),
-            facecolors=np.concatenate(lights),
-            linewidths=0,
-            antialiased=False,  # no seams between the pieces of a bar
-            rasterized=True,  # thousands of pieces: an SVG would be huge
-            label="onsets",
-            zorder=3,
-        ),
-        autolim=False,
+    _add_bars(
+        axes,
+        np.concatenate(pieces),
+        np.concatenate(lights),
+        antialiased=False,  # no seams between the pieces of a bar
+        rasterized=True,  # thousands of pieces: an SVG would be huge
+        zorder=3,
     )
 
 
-def _draw_prompt(axes: Axes, prompt_seconds: float) -> None:
-    """Shades the prompt, and names both sides of where it ends."""
+def _draw_prompt(axes: Axes, border: float) -> None:
+    """Shades the prompt, and names both sides of its border."""
     begin, end = axes.get_xlim()
-    if begin < prompt_seconds:
+    if begin < border:
         axes.axvspan(
             begin,
-            min(prompt_seconds, end),
+            min(border, end),
             color=PROMPT_ROW,
             alpha=0.09,
             linewidth=0,
             label="prompt",
             zorder=1.5,
         )
-    if not begin < prompt_seconds <= end:
-        return
-    axes.axvline(
-        prompt_seconds, color=BRIGHT, linewidth=1, linestyle=(0, (4, 3))
+    if begin < border <= end:
+        axes.axvline(border, color=BRIGHT, linewidth=1, linestyle=(0, (4, 3)))
+        _name_side(axes, "prompt", border, "right")
+    # Close to the row's end there is no room for the word.
+    if begin <= border < end - 0.05 * (end - begin):
+        _name_side(axes, "generated", border, "left")
+
+
+def _name_side(axes: Axes, text: str, border: float, side: str) -> None:
+    axes.annotate(
+        text,
+        (border, 1),
+        (-5 if side == "right" else 5, 4),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        color=BRIGHT,
+        fontsize=9,
+        ha=side,
     )
-    for text, side, shift in (
-        ("prompt", "right", -5),
-        ("generated", "left", 5),
-    ):
-        axes.annotate(
-            text,
-            (prompt_seconds, 1),
-            (shift, 4),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            color=BRIGHT,
-            fontsize=9,
-            ha=side,
-        )
 
 
 def _draw_heading(figure: Figure, title: str | None) -> None:
@@ -330,6 +330,7 @@ def _draw_heading(figure: Figure, title: str | None) -> None:
             color=BRIGHT,
             fontsize=13,
             fontweight="bold",
+            parse_math=False,
             va="center",
         )
     width, thick = 1.5 / WIDTH, 0.09 / height

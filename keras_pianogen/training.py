@@ -45,13 +45,14 @@ COLUMNS = (
     "loss",
     "accuracy",
     "val_nats_per_event",
+    "best_val_nats_per_event",
 )
 
 # History rows, learning-rate steps and chances to stop come this often.
 STEPS_A_ROW = 20
 
 
-class TrainingError(RuntimeError):
+class TrainingError(ValueError):
     """A run that can't begin or go on, and why."""
 
 
@@ -159,6 +160,7 @@ def train(
         recipe: a `Recipe`. Defaults to `Recipe()`.
         steps: int. Length of the run in optimizer steps.
         minutes: float. Length of the run by the clock, in place of `steps`.
+            With `resume`, both may be left out: the run's own length.
         resume: bool. Whether to go on with the run in `out`.
         preset: a preset's name or folder to begin from, in place of new
             weights.
@@ -177,7 +179,9 @@ def train(
             the loss stops being finite.
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
-    if (steps is None) == (minutes is None):
+    if steps is not None and minutes is not None or (
+        steps is None and minutes is None and not resume
+    ):
         raise ValueError(
             "Give exactly one of `steps` and `minutes`. "
             f"Received: steps={steps}, minutes={minutes}"
@@ -191,6 +195,8 @@ def train(
     run = _Run(out)
     if resume:
         recipe = run.open(corpus, recipe)
+        if steps is None and minutes is None:
+            steps, minutes = run.config["steps"], run.config["minutes"]
     else:
         recipe = recipe or Recipe()
         run.create(corpus, recipe, steps, minutes, preset)
@@ -445,6 +451,7 @@ class _Recorder(keras.callbacks.Callback):
             "loss": loss,
             "accuracy": float(logs["accuracy"]),
             "val_nats_per_event": "",
+            "best_val_nats_per_event": self.best,
         }
         stopping = self.finished or self.interrupted
         if self.finished or self.done * self.validations >= self.validated + 1:
@@ -471,6 +478,7 @@ class _Recorder(keras.callbacks.Callback):
         self.row["val_nats_per_event"] = figures.nats_per_event
         if figures.nats_per_event < self.best:
             self.best = figures.nats_per_event
+            self.row["best_val_nats_per_event"] = self.best
             self.run.save_preset(self.model)
         self._save()
 

@@ -436,9 +436,7 @@ def test_a_part_that_is_whole_is_used_without_the_network(server, tmp_path):
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
-def test_a_refusal_names_address_status_and_a_way_out(
-    server, tmp_path, status
-):
+def test_a_refusal_names_address_status_and_a_way_out(server, tmp_path, status):
     server.status = status
     with pytest.raises(OSError) as error:
         download(server, tmp_path)
