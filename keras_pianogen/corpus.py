@@ -4,30 +4,31 @@ A corpus is a folder of two files:
 
 - `notes.npy`: the notes of all pieces, one after the other, 10 bytes each
   (`PACKED_DTYPE`): start and duration in units of 10 microseconds, pitch and
-  velocity as in MIDI. Opened by memory-mapping, it costs no memory.
-- `corpus.json`: the format's version, where the notes came from, a table of
-  the pieces (path, split, composer, title, year, first note, number of notes,
-  seconds) and the files that were skipped, each with the reason.
+  velocity as in MIDI. Memory-mapped, so that opening it costs nothing.
+- `corpus.json`: a table of the pieces (path, split, composer, title, year,
+  first note, number of notes, seconds), and of the files that were skipped,
+  each with the reason.
 
 The same source gives the same bytes: pieces are sorted by path and nothing
-bears a date. Neither file knows of events: a corpus serves any vocabulary.
+bears a date. A corpus knows nothing of events: it serves any vocabulary.
 """
 
+import contextlib
 import csv
+import dataclasses
 import hashlib
 import json
 import os
+import pathlib
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 import zipfile
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,29 +41,36 @@ from keras_pianogen.midi import read_notes
 SPLITS = ("train", "validation", "test")
 FORMAT = "keras_pianogen corpus"
 FORMAT_VERSION = 1
-# Units of packed times in a second: 10 microseconds each.
-UNITS = 100_000
+UNITS = 100_000  # units of packed times in a second: 10 microseconds each
 PACKED_DTYPE = np.dtype(
     [("start", "<u4"), ("duration", "<u4"), ("pitch", "u1"), ("velocity", "u1")]
 )
-FILES_PER_PART = 16
+
+TABLE = "corpus.json"
+NOTES = "notes.npy"
+# Hidden files: what was read so far, and what the whole was made from.
 PARTS = ".parts"
 STAMP = ".source"
+FILES_A_PART = 16
+# Fewer files than this are read sooner than a process has started.
+FILES_A_PROCESS = 128
+
+Progress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Piece:
     """One piece of a corpus.
 
     Args:
         path: the MIDI file, relative to the source's folder.
-        split: `"train"`, `"validation"`, `"test"`, or `""` for undecided.
+        split: `"train"`, `"validation"` or `"test"`.
         composer: who wrote it, or `""`.
         title: what it is called, or `""`.
         year: year of the performance, or 0.
         first_note: index of its first note in the corpus.
         num_notes: number of its notes.
-        seconds: time of its last note's end.
+        seconds: time at which its last note ends.
     """
 
     path: str
@@ -75,7 +83,7 @@ class Piece:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SkippedFile:
     """A file that could not be read, and why."""
 
@@ -96,16 +104,23 @@ class Corpus:
         fingerprint: sha256 of the contents, for the record of a run.
 
     Raises:
-        ValueError: if the folder holds no corpus, one of another version, or
-            a damaged one.
+        ValueError: the folder holds no corpus, one of another version, or a
+            damaged one.
+
+    Examples:
+        ```python
+        corpus = Corpus("corpora/maestro")
+        print(corpus)
+        notes = corpus.notes(corpus.split("validation")[0])
+        ```
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = Path(folder)
-        text, table = _read_table(self.folder)
+        self.folder = pathlib.Path(folder)
+        text, table = _read_table(self.folder / TABLE)
         self.pieces = [Piece(**row) for row in table["pieces"]]
         self.skipped = [SkippedFile(**row) for row in table["skipped"]]
-        self.packed = _map_notes(self.folder, table["num_notes"])
+        self.packed = _map_notes(self.folder / NOTES, table["num_notes"])
         self.fingerprint = hashlib.sha256(text).hexdigest()
         self._notes_sha256 = table["notes_sha256"]
 
@@ -127,43 +142,25 @@ class Corpus:
             )
         return np.flatnonzero([piece.split == name for piece in self.pieces])
 
-    def packed_notes(self, index: int) -> NDArray[np.void]:
-        """Notes of a piece as they lie on disk, array of `PACKED_DTYPE`."""
-        piece = self.pieces[index]
-        first = piece.first_note
-        return self.packed[first : first + piece.num_notes]
-
     def notes(self, index: int) -> NDArray[np.void]:
         """Notes of a piece, array of `NOTE_DTYPE`, times in seconds."""
         return unpack(self.packed_notes(index))
+
+    def packed_notes(self, index: int) -> NDArray[np.void]:
+        """Notes of a piece as they lie on disk, array of `PACKED_DTYPE`."""
+        piece = self.pieces[index]
+        return self.packed[piece.first_note :][: piece.num_notes]
 
     def summary(self) -> list[dict[str, Any]]:
         """Pieces, notes and hours of each split, and of all."""
         rows = []
         for name in (*SPLITS, "all"):
             pieces = [p for p in self.pieces if name in (p.split, "all")]
-            rows.append(
-                {
-                    "split": name,
-                    "pieces": len(pieces),
-                    "notes": sum(p.num_notes for p in pieces),
-                    "hours": sum(p.seconds for p in pieces) / 3600,
-                }
-            )
+            notes = sum(piece.num_notes for piece in pieces)
+            hours = sum(piece.seconds for piece in pieces) / 3600
+            row = dict(split=name, pieces=len(pieces), notes=notes, hours=hours)
+            rows.append(row)
         return rows
-
-    def verify(self) -> None:
-        """Reads all notes and compares their sha256 with the table's.
-
-        Raises:
-            ValueError: if a byte has changed.
-        """
-        found = _sha256(self.folder / "notes.npy")
-        if found != self._notes_sha256:
-            raise ValueError(
-                f"{self.folder / 'notes.npy'} is damaged: its sha256 must be "
-                f"{self._notes_sha256}. Received: {found}"
-            )
 
     def __str__(self) -> str:
         lines = [f"{'split':<12}{'pieces':>8}{'notes':>12}{'hours':>8}"]
@@ -174,9 +171,26 @@ class Corpus:
             )
         return "\n".join(lines)
 
+    def verify(self) -> None:
+        """Reads all notes and compares their sha256 with the table's.
+
+        Raises:
+            ValueError: a byte has changed.
+        """
+        found = _sha256(self.folder / NOTES)
+        if found != self._notes_sha256:
+            raise ValueError(
+                f"{self.folder / NOTES} must have the sha256 "
+                f"{self._notes_sha256}. Received: {found}"
+            )
+
 
 def pack(notes: NDArray[np.void]) -> NDArray[np.void]:
-    """Notes in seconds to `PACKED_DTYPE`, to the nearest 10 microseconds."""
+    """Notes in seconds to `PACKED_DTYPE`, to the nearest 10 microseconds.
+
+    Args:
+        notes: array of `NOTE_DTYPE`, times up to 42,949 seconds.
+    """
     start = np.rint(notes["start"] * UNITS)
     packed = np.empty(len(notes), PACKED_DTYPE)
     packed["start"] = start
@@ -209,184 +223,134 @@ def prepare_corpus(
     test_fraction: float = 0.1,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     overwrite: bool = False,
 ) -> Corpus:
     """Reads many MIDI files once, into a corpus on disk.
 
     A file that cannot be read is skipped and named in `Corpus.skipped`.
-    Stopped half-way, even by a power cut, the next run goes on with the files
+    Stopped half-way, even by `kill -9`, the next run goes on with the files
     that were left. Where `folder` already holds the corpus of this source,
     unchanged since, it is opened and nothing is read.
 
     Args:
-        source: a `Maestro`, a folder that holds MAESTRO with its CSV table,
-            or any folder of `.mid` and `.midi` files, searched to its depths.
-            Also any object with a `folder` and `pieces`, whose rows have
-            `midi_filename` and `split`, and may have `composer`, `title` and
-            `year`.
+        source: a `Maestro`, a folder with MAESTRO's CSV table in it, or any
+            folder of `.mid` and `.midi` files, searched to its depths. Any
+            object will do that has a `folder` and `pieces`, each with `path`,
+            `split`, `composer`, `title` and `year`.
         folder: where the corpus is written; made if absent.
         validation_fraction: share of the files for validation, 0 to 1, where
             the source has no splits of its own.
         test_fraction: share of the files for the test, 0 to 1.
-        seed: draws these splits, from the files' names. A file keeps its
-            split when others come and go, but for those moved so that no
-            split is empty.
-        workers: number of threads that read; the processor's cores if None.
+        seed: draws these splits, from the files' names alone. A file keeps
+            its split when others come and go; but where a split would be
+            empty and there are three files or more, one is moved there.
+        workers: processes that read; the machine's cores if None.
         progress: called with (files done, files in all) as work goes on.
-        overwrite: whether a corpus of another source in `folder` may be
+        overwrite: whether the corpus of another source in `folder` may be
             replaced.
 
     Returns:
         The `Corpus`.
 
     Raises:
-        ValueError: if no file of the source can be read, or if `folder` holds
-            the corpus of another source and `overwrite` is False.
+        ValueError: no file of the source can be read, or `folder` holds the
+            corpus of another source and `overwrite` is False.
+
+    Examples:
+        ```python
+        corpus = prepare_corpus("my_midi_files", "corpora/mine")
+        print(corpus, *corpus.skipped, sep="\\n")
+        ```
     """
     _check_fractions(validation_fraction, test_fraction)
     root, listed = _list_source(source)
-    folder = Path(folder)
-    settings = [validation_fraction, test_fraction, seed]
+    folder = pathlib.Path(folder)
     stamps = [_stamp(root, piece.path) for piece in listed]
-    stamp = _digest([settings, [asdict(p) for p in listed], stamps])
+    settings = [validation_fraction, test_fraction, seed]
+    listing = [dataclasses.astuple(piece) for piece in listed]
+    stamp = _digest([settings, listing, stamps])
     if _is_finished(folder, stamp, overwrite):
         return Corpus(folder)
-    parts = folder / PARTS
-    parts.mkdir(parents=True, exist_ok=True)
-    chunks = [
-        _Chunk(root, listed[i : i + FILES_PER_PART], parts, _digest(
-            [str(root), stamps[i : i + FILES_PER_PART]]
-        ))
-        for i in range(0, len(listed), FILES_PER_PART)
-    ]  # fmt: skip
-    _read_chunks(chunks, workers or _num_cores(), progress)
-    pieces, skipped = _gather(chunks)
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    parts = []
+    for i in range(0, len(listed), FILES_A_PART):
+        some = slice(i, i + FILES_A_PART)
+        name = _digest([str(root.resolve()), stamps[some]])
+        parts.append(_Part(root, listed[some], folder / PARTS / f"{name}.npz"))
+    _read(parts, workers or _num_cores(), progress)
+    pieces, skipped = _tables(parts)
+    if pieces:
+        pieces = _draw_splits(pieces, validation_fraction, test_fraction, seed)
+        _write(folder, stamp, parts, pieces, skipped)
+    shutil.rmtree(folder / PARTS)
     if not pieces:
-        shutil.rmtree(parts)
         raise ValueError(
-            f"`source` must hold MIDI files that can be read. Received: "
-            f"{root} with {len(skipped)} files, none readable"
-            + (f"; {skipped[0].path}: {skipped[0].reason}" if skipped else "")
+            "`source` must hold MIDI files that can be read. Received: "
+            f"{root}, with {len(skipped)} files"
+            + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
         )
-    pieces = _draw_splits(pieces, validation_fraction, test_fraction, seed)
-    _write(folder, chunks, pieces, skipped)
-    (folder / STAMP).write_text(stamp)
-    shutil.rmtree(parts)
     return Corpus(folder)
 
 
 # The source: which files, in which splits.
 
 
-def _list_source(source: Any) -> tuple[Path, list[Piece]]:
+def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece]]:
     """The source's folder and its pieces, sorted by path."""
     if hasattr(source, "pieces") and hasattr(source, "folder"):
-        root, rows = Path(source.folder), source.pieces
-        pieces = [_piece_of_row(row) for row in rows]
+        root = pathlib.Path(source.folder)
+        pieces = [_piece(root, row) for row in source.pieces]
     else:
-        root = Path(source)
+        root = pathlib.Path(source)
         if not root.is_dir():
             raise ValueError(
                 f"`source` must be a folder of MIDI files. Received: {root}"
             )
         tables = sorted(root.glob("maestro-v*.csv"))
-        pieces = list(_maestro_rows(tables[-1]) if tables else _walk(root))
+        pieces = list(_maestro(tables[-1]) if tables else _walk(root))
     return root, sorted(pieces, key=lambda piece: piece.path)
 
 
-def _piece_of_row(row: Any) -> Piece:
-    fields = row if isinstance(row, Mapping) else _Fields(row)
-    split = str(fields["split"])
-    if split not in SPLITS:
-        raise ValueError(
-            f"`split` of a piece must be one of {SPLITS}. Received: "
-            f"split={split!r} for {fields['midi_filename']}"
-        )
-    return Piece(
-        path=Path(fields["midi_filename"]).as_posix(),
-        split=split,
-        composer=str(fields.get("composer", "")),
-        title=str(fields.get("title", "")),
-        year=int(fields.get("year", 0)),
-    )
+def _piece(root: pathlib.Path, row: Any) -> Piece:
+    path = root / row.path
+    if path.is_relative_to(root):
+        path = path.relative_to(root)
+    split = _check_split(row.split, path)
+    return Piece(path.as_posix(), split, row.composer, row.title, row.year)
 
 
-class _Fields:
-    """The attributes of an object, read as a mapping."""
-
-    def __init__(self, row: Any):
-        self.row = row
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self.row, name)
-
-    def get(self, name: str, default: Any) -> Any:
-        return getattr(self.row, name, default)
-
-
-def _maestro_rows(table: Path) -> Iterator[Piece]:
-    """The pieces that MAESTRO's own table lists, with its splits."""
+def _maestro(table: pathlib.Path) -> Iterator[Piece]:
+    """The pieces in MAESTRO's own table, with its published splits."""
     with open(table, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
-                yield _piece_of_row(
-                    {
-                        "midi_filename": row["midi_filename"],
-                        "split": row["split"],
-                        "composer": row["canonical_composer"],
-                        "title": row["canonical_title"],
-                        "year": row["year"],
-                    }
+                yield Piece(
+                    path=row["midi_filename"],
+                    split=_check_split(row["split"], table),
+                    composer=row["canonical_composer"],
+                    title=row["canonical_title"],
+                    year=int(row["year"]),
                 )
             except KeyError as error:
                 raise ValueError(f"{table} lacks the column {error}") from error
 
 
-def _walk(root: Path) -> Iterator[Piece]:
+def _walk(root: pathlib.Path) -> Iterator[Piece]:
     for folder, _, names in os.walk(root):
         for name in names:
             if name.lower().endswith((".mid", ".midi")):
-                path = Path(folder, name).relative_to(root)
+                path = pathlib.Path(folder, name).relative_to(root)
                 yield Piece(path.as_posix())
 
 
-def _draw_splits(
-    pieces: list[Piece], validation: float, test: float, seed: int
-) -> list[Piece]:
-    """Gives a split to the pieces that have none.
-
-    Each file's name is hashed to a number from 0 to 1: the lowest are for
-    validation, the next for the test.
-    """
-    names = {i: Path(p.path).name for i, p in enumerate(pieces) if not p.split}
-    luck = {i: _uniform(f"{seed}:{name}") for i, name in names.items()}
-    order = sorted(luck, key=lambda i: (luck[i], pieces[i].path))
-    room = len(order) - 1  # one is always left to train on
-    num_validation = num_test = 0
-    if validation:
-        num_validation = sum(u < validation for u in luck.values())
-        num_validation = min(max(num_validation, 1), room)
-    if test:
-        num_test = sum(u < validation + test for u in luck.values())
-        num_test = min(max(num_test - num_validation, 1), room - num_validation)
-        if not num_test and num_validation > 1:
-            num_test, num_validation = 1, num_validation - 1
-    pieces = list(pieces)
-    for rank, i in enumerate(order):
-        split = "train"
-        if rank < num_validation:
-            split = "validation"
-        elif rank < num_validation + num_test:
-            split = "test"
-        pieces[i] = replace(pieces[i], split=split)
-    return pieces
-
-
-def _uniform(text: str) -> float:
-    """A number from 0 to 1 that follows from the text alone."""
-    data = text.encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(data).digest()[:8]) / 2**64
+def _check_split(split: str, where: pathlib.Path) -> str:
+    if split not in SPLITS:
+        raise ValueError(
+            f"`split` of a piece must be one of {SPLITS}. "
+            f"Received: split={split!r} in {where}"
+        )
+    return split
 
 
 def _check_fractions(validation: float, test: float) -> None:
@@ -398,45 +362,79 @@ def _check_fractions(validation: float, test: float) -> None:
         )
 
 
+def _draw_splits(
+    pieces: list[Piece], validation: float, test: float, seed: int
+) -> list[Piece]:
+    """Gives a split to the pieces that have none.
+
+    A file's name and the seed make a number from 0 to 1: the lowest are for
+    validation, the next for the test.
+    """
+    drawn = {
+        i: _uniform(f"{seed}:{pathlib.PurePosixPath(piece.path).name}")
+        for i, piece in enumerate(pieces)
+        if not piece.split
+    }
+    order = sorted(drawn, key=lambda i: (drawn[i], pieces[i].path))
+    num_validation = num_test = 0
+    room = max(len(order) - 1, 0)  # one is always left to train on
+    if validation:
+        num_validation = sum(u < validation for u in drawn.values())
+        most = room - 1 if test and room > 1 else room
+        num_validation = min(max(num_validation, 1), most)
+    if test:
+        num_test = sum(validation <= u < validation + test for u in drawn.values())
+        num_test = min(max(num_test, 1), room - num_validation)
+    splits = ["validation"] * num_validation + ["test"] * num_test
+    splits += ["train"] * (len(order) - len(splits))
+    pieces = list(pieces)
+    for i, split in zip(order, splits, strict=True):
+        pieces[i] = dataclasses.replace(pieces[i], split=split)
+    return pieces
+
+
+def _uniform(text: str) -> float:
+    """A number from 0 to 1 that follows from the text alone."""
+    data = text.encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(data).digest()[:6], "big") / 2**48
+
+
 # Reading, in parts that survive an interruption.
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Some files of the source, and the part on disk that keeps their notes.
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Some files of the source, and their notes on disk once they are read.
 
-    The part's name is a digest of the files' paths, sizes and dates, so that
-    a part found there is either these files' or nobody's.
+    The part is named by its files' paths, sizes and dates: what lies there
+    under its name is theirs.
     """
 
-    root: Path
+    root: pathlib.Path
     listed: list[Piece]
-    parts: Path
-    key: str
+    path: pathlib.Path
 
-    @property
-    def path(self) -> Path:
-        return self.parts / f"{self.key}.npz"
-
-    def read(self) -> None:
-        """Reads the files, unless their part is there."""
-        if self.load() is not None:
+    def read(self, read: "_Read") -> None:
+        """Reads the files with `read`, unless their notes are there."""
+        if self._load() is not None:
             return
-        notes, reasons = [np.empty(0, PACKED_DTYPE)], []
-        for piece in self.listed:
-            found, reason = _read_file(self.root / piece.path)
-            notes.append(found)
-            reasons.append(reason)
+        found = [read(self.root / piece.path) for piece in self.listed]
         with _replacing(self.path) as temporary:
             np.savez(
                 temporary,
-                notes=np.concatenate(notes),
-                counts=[len(n) for n in notes[1:]],
-                reasons=np.array(reasons, dtype=str),
+                notes=np.concatenate([notes for notes, _ in found]),
+                counts=np.array([len(notes) for notes, _ in found]),
+                reasons=np.array([reason for _, reason in found]),
             )
 
-    def load(self) -> dict[str, NDArray[Any]] | None:
-        """Notes, their counts and the reasons for those that are absent."""
+    def load(self) -> dict[str, NDArray[Any]]:
+        """All notes, how many each file has, and why if it has none."""
+        part = self._load()
+        if part is None:
+            raise OSError(f"{self.path} was written but cannot be read back")
+        return part
+
+    def _load(self) -> dict[str, NDArray[Any]] | None:
         try:
             with np.load(self.path) as part:
                 return dict(part)
@@ -444,8 +442,12 @@ class _Chunk:
             return None
 
 
-def _read_file(path: Path) -> tuple[NDArray[np.void], str]:
-    """Notes of a file, and why there are none."""
+# Packed notes of a file, and why there are none.
+_Found = tuple[NDArray[np.void], str]
+_Read = Callable[[pathlib.Path], _Found]
+
+
+def _read_file(path: pathlib.Path) -> _Found:
     nothing = np.empty(0, PACKED_DTYPE)
     try:
         notes = read_notes(path)
@@ -456,177 +458,215 @@ def _read_file(path: Path) -> tuple[NDArray[np.void], str]:
     if not len(notes):
         return nothing, "holds no notes"
     if notes["end"].max() * UNITS >= 2**32:
-        return nothing, f"lasts {notes['end'].max() / 3600:.1f} hours"
+        return nothing, f"lasts {notes['end'].max() / 3600:.0f} hours"
     return pack(notes), ""
 
 
-def _read_chunks(
-    chunks: list[_Chunk],
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Reads all chunks in threads: symusic and NumPy run side by side.
-
-    Threads, since a file takes about 2 ms: processes would need longer to
-    start, and a guarded `__main__` in the user's script.
-    """
-    total = sum(len(chunk.listed) for chunk in chunks)
+def _read(parts: list[_Part], workers: int, progress: Progress | None) -> None:
+    """Reads all parts, in as many processes as are worth starting."""
+    total = sum(len(part.listed) for part in parts)
+    workers = min(workers, -(-total // FILES_A_PROCESS))
     done = 0
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for chunk, _ in zip(chunks, pool.map(_Chunk.read, chunks), strict=True):
-            done += len(chunk.listed)
-            if progress is not None:
-                progress(done, total)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with _Readers(workers) as read, ThreadPoolExecutor(workers or 1) as pool:
+        try:
+            jobs = pool.map(lambda part: part.read(read), parts)
+            for part, _ in zip(parts, jobs, strict=True):
+                done += len(part.listed)
+                if progress is not None:
+                    progress(done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _gather(
-    chunks: Iterable[_Chunk],
-) -> tuple[list[Piece], list[SkippedFile]]:
-    """The table of pieces, and of the files without notes."""
+class _Readers:
+    """Processes that read files, one for each thread that asks.
+
+    They are plain children that take paths on a pipe, not `multiprocessing`:
+    that runs the user's script again, or forks a process in which a backend
+    may have threads. A file that kills its reader is skipped like any other.
+    """
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self.own = threading.local()
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> _Read:
+        return self.read if self.workers > 1 else _read_file
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.processes:
+            process.communicate()
+
+    def read(self, path: pathlib.Path) -> _Found:
+        process = getattr(self.own, "process", None) or self._start()
+        if process.poll() is not None:  # processes can't be had here
+            return _read_file(path)
+        try:
+            process.stdin.write(json.dumps(os.fspath(path)).encode() + b"\n")
+            process.stdin.flush()
+            count, reason = json.loads(process.stdout.readline())
+            data = process.stdout.read(count * PACKED_DTYPE.itemsize)
+            return np.frombuffer(data, PACKED_DTYPE), reason
+        except (OSError, ValueError):
+            self.own.process = None
+            code = process.wait()
+            reason = f"ended the process that read it (exit code {code})"
+            return np.empty(0, PACKED_DTYPE), reason
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = "from keras_pianogen.corpus import _serve; _serve()"
+        path = os.pathsep.join(filter(None, sys.path))
+        process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self.own.process = process
+        self.processes.append(process)
+        if process.stdout is None or not process.stdout.readline():
+            process.wait()
+        return process
+
+
+def _serve() -> None:
+    """Answers each path on standard input with the file's packed notes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
+    answers = sys.stdout.buffer
+    answers.write(b"ready\n")
+    answers.flush()
+    for line in sys.stdin.buffer:
+        notes, reason = _read_file(pathlib.Path(json.loads(line)))
+        answers.write(json.dumps([len(notes), reason]).encode() + b"\n")
+        answers.write(notes.tobytes())
+        answers.flush()
+
+
+def _tables(parts: list[_Part]) -> tuple[list[Piece], list[SkippedFile]]:
+    """The pieces, and the files that gave none."""
     pieces: list[Piece] = []
     skipped = []
     first = 0
-    for chunk in chunks:
-        part = _finished_part(chunk)
-        starts = np.cumsum(part["counts"]) - part["counts"]
-        ends = packed_ends(part["notes"])
-        for row, listed in enumerate(chunk.listed):
-            count, start = int(part["counts"][row]), int(starts[row])
+    for part in parts:
+        found = part.load()
+        ends = packed_ends(found["notes"])
+        for listed, count, reason in zip(
+            part.listed, found["counts"].tolist(), found["reasons"], strict=True
+        ):
             if not count:
-                reason = str(part["reasons"][row])
-                skipped.append(SkippedFile(listed.path, reason))
+                skipped.append(SkippedFile(listed.path, str(reason)))
                 continue
-            seconds = int(ends[start : start + count].max()) / UNITS
-            pieces.append(
-                replace(
-                    listed, first_note=first, num_notes=count, seconds=seconds
-                )
-            )
+            seconds, ends = int(ends[:count].max()) / UNITS, ends[count:]
+            facts = dict(first_note=first, num_notes=count, seconds=seconds)
+            pieces.append(dataclasses.replace(listed, **facts))
             first += count
     return pieces, skipped
 
 
-def _finished_part(chunk: _Chunk) -> dict[str, NDArray[Any]]:
-    part = chunk.load()
-    if part is None:
-        raise OSError(f"{chunk.path} was written but cannot be read back")
-    return part
-
-
-# The two files.
+# The files on disk.
 
 
 def _write(
-    folder: Path,
-    chunks: list[_Chunk],
+    folder: pathlib.Path,
+    stamp: str,
+    parts: list[_Part],
     pieces: list[Piece],
     skipped: list[SkippedFile],
 ) -> None:
-    """Writes the notes, then the table: with the table the corpus is whole."""
+    """Writes the notes, then the table: there is no corpus without one."""
+    (folder / TABLE).unlink(missing_ok=True)
     num_notes = sum(piece.num_notes for piece in pieces)
-    (folder / "corpus.json").unlink(missing_ok=True)
-    with _replacing(folder / "notes.npy") as temporary:
-        with open(temporary, "wb") as file:
-            header = {
-                "descr": np.lib.format.dtype_to_descr(PACKED_DTYPE),
-                "fortran_order": False,
-                "shape": (num_notes,),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in chunks:
-                file.write(_finished_part(chunk)["notes"].tobytes())
-            file.flush()
-            os.fsync(file.fileno())
+    header = {
+        "descr": np.lib.format.dtype_to_descr(PACKED_DTYPE),
+        "fortran_order": False,
+        "shape": (num_notes,),
+    }
+    with _replacing(folder / NOTES) as path, open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.load()["notes"].tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / STAMP).write_text(stamp)
     table = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "num_notes": num_notes,
-        "notes_sha256": _sha256(folder / "notes.npy"),
-        "pieces": [asdict(piece) for piece in pieces],
-        "skipped": [asdict(file) for file in skipped],
+        "notes_sha256": _sha256(folder / NOTES),
+        "pieces": [dataclasses.asdict(piece) for piece in pieces],
+        "skipped": [dataclasses.asdict(file) for file in skipped],
     }
-    with _replacing(folder / "corpus.json") as temporary:
-        temporary.write_text(json.dumps(table, indent=0) + "\n")
+    with _replacing(folder / TABLE) as path, open(path, "w") as file:
+        file.write(json.dumps(table, indent=0) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
-class _replacing:
-    """A temporary path beside `path`, that replaces it when all went well."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.temporary = path.with_name(f".{os.getpid()}-{path.name}")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path beside `path`, that takes its place when all went well."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _is_finished(folder: Path, stamp: str, overwrite: bool) -> bool:
+def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:
     """Whether the folder already holds the corpus of this very source."""
-    if not (folder / "corpus.json").exists():
+    if not (folder / TABLE).exists():
         return False
     try:
-        same = (folder / STAMP).read_text() == stamp
         Corpus(folder)
+        same = (folder / STAMP).read_text() == stamp
     except (OSError, ValueError):
         same = False
-    if not same and not overwrite:
+    if not (same or overwrite):
         raise ValueError(
-            f"`folder` already holds another corpus: {folder}. Pass "
-            "`overwrite=True` to replace it, or another folder"
+            "`folder` must not hold another corpus, or `overwrite` be True. "
+            f"Received: folder={str(folder)!r}, which holds one"
         )
     return same
 
 
-def _read_table(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    path = folder / "corpus.json"
+def _read_table(path: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
+    """The table as bytes and as values."""
     try:
         text = path.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            "`folder` must be a corpus that `prepare_corpus` wrote. Received: "
-            f"{folder}, without a readable corpus.json"
-        ) from error
-    try:
         table = json.loads(text)
         if table["format"] != FORMAT:
-            raise KeyError("format")
-        version = table["version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is no table of a corpus") from error
-    if version != FORMAT_VERSION:
+            raise ValueError(f"format={table['format']!r}")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{path} must have version {FORMAT_VERSION}. Received: "
-            f"version={version!r}; prepare the corpus again"
+            "`folder` must be a corpus, as `prepare_corpus` writes it. "
+            f"Received: {path.parent}, where {path.name} can't be read: {error}"
+        ) from error
+    if table["version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must be of version {FORMAT_VERSION}: prepare the corpus "
+            f"again. Received: version={table['version']!r}"
         )
     return text, table
 
 
-def _map_notes(folder: Path, num_notes: int) -> NDArray[np.void]:
-    path = folder / "notes.npy"
+def _map_notes(path: pathlib.Path, num_notes: int) -> NDArray[np.void]:
     try:
         packed = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f"{path} is missing or cut short; prepare the corpus again"
+            f"{path} is missing or cut short: prepare the corpus again"
         ) from error
     if packed.dtype != PACKED_DTYPE or packed.shape != (num_notes,):
         raise ValueError(
-            f"{path} must hold {num_notes} notes of {PACKED_DTYPE}. Received: "
-            f"shape={packed.shape}, dtype={packed.dtype}"
+            f"{path} must hold {num_notes} notes of {PACKED_DTYPE}. "
+            f"Received: shape={packed.shape}, dtype={packed.dtype}"
         )
     return packed
 
 
-def _stamp(root: Path, path: str) -> list[Any]:
+def _stamp(root: pathlib.Path, path: str) -> list[Any]:
     """What tells one version of a file from another without reading it."""
     try:
         status = os.stat(root / path)
@@ -636,11 +676,11 @@ def _stamp(root: Path, path: str) -> list[Any]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps([FORMAT_VERSION, value], sort_keys=True)
+    text = json.dumps([FORMAT_VERSION, value])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: pathlib.Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

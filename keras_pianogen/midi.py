@@ -348,7 +348,7 @@ def _chunks(name: str, data: bytes) -> tuple[int, list[bytes]]:
         (length == 6, "a header length of 6", length),
         (form <= 2 and not separate, "one piece (format 0 or 1)", form),
         (0 < division, "a division above 0", division),
-        (division < 0x8000, "ticks a beat, not SMPTE time", hex(division)),
+        (division < 0x8000, "ticks a beat, not SMPTE", division - 65536),
     ):
         if not good:
             raise MidiError(f"{name}: expected {expected}. Found {found}")

@@ -94,10 +94,11 @@ def plot_piano_roll(
             range.
 
     Examples:
-        ```python
-        notes = read_notes("piece.mid")
-        plot_piano_roll(notes, "piece.png", title="A piece")
-        ```
+        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> notes = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
+        >>> figure = plot_piano_roll(notes, "roll.png", prompt_seconds=1)
+        >>> figure.get_figwidth()  # inches
+        12.0
     """
     notes = check_notes(notes)
     if not len(notes):
@@ -134,7 +135,7 @@ def _check_number(name: str, value: float, holds: bool) -> None:
 
 def _row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
     """The times where rows begin, and where the last one ends."""
-    length = max(length, 1.0)
+    length = length or 1.0
     longest = seconds_per_row
     if longest is None:
         longest = max(SECONDS_PER_ROW, math.ceil(length / DEFAULT_ROWS))
@@ -157,7 +158,7 @@ def _row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
 def _pitch_range(pitch: np.ndarray) -> tuple[float, float]:
     """The lowest and highest edge to show, in semitones."""
     low, high = int(pitch.min()) - 2, int(pitch.max()) + 2
-    span = max(high - low, MIN_SPAN)
+    span = min(max(high - low, MIN_SPAN), 127)
     low = min(max((low + high - span) // 2, 0), 127 - span)
     return low - 0.5, low + span + 0.5
 

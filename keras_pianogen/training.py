@@ -48,8 +48,9 @@ COLUMNS = (
     "best_val_nats_per_event",
 )
 
-# History rows, learning-rate steps and chances to stop come this often.
-STEPS_A_ROW = 20
+# A row of the history, and a new learning rate, come after so many steps; in
+# a run shorter than 40 times as many, after a fortieth of it.
+STEPS_A_ROW = 50
 
 
 class TrainingError(ValueError):
@@ -210,13 +211,14 @@ def train(
     model.compile(optimizer=recipe.build_optimizer())
     model.optimizer.build(model.trainable_variables)
     state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
+    steps_a_row = min(STEPS_A_ROW, max(1, (steps or 10**9) // 40))
     windows = EventWindows(
         corpus,
         "train",
         vocabulary=model.preprocessor.tokenizer.vocabulary,
         sequence_length=recipe.sequence_length,
         batch_size=recipe.batch_size,
-        steps=STEPS_A_ROW,
+        steps=steps_a_row,
         seed=recipe.seed,
         first_step=state["step"],
         workers=workers,
@@ -226,6 +228,7 @@ def train(
         corpus,
         recipe,
         state,
+        steps_a_row=steps_a_row,
         steps=steps,
         minutes=minutes,
         validation_events=validation_events,
@@ -375,6 +378,7 @@ class _Recorder(keras.callbacks.Callback):
         recipe,
         state,
         *,
+        steps_a_row,
         steps,
         minutes,
         validation_events,
@@ -390,6 +394,7 @@ class _Recorder(keras.callbacks.Callback):
         self.best = state.get("best", math.inf)
         self.validated = state.get("validated", 0)
         self.row = state.get("row", {})
+        self.steps_a_row = steps_a_row
         self.steps = steps
         self.minutes = minutes
         self.validation_events = validation_events
@@ -419,7 +424,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         # The rate halfway through the steps to come: never 0.
-        ahead = STEPS_A_ROW / 2 / self.steps if self.steps else 1e-4
+        ahead = self.steps_a_row / 2 / self.steps if self.steps else 1e-4
         self.learning_rate = self.recipe.learning_rate_at(
             min(self.done + ahead, 1)
         )
@@ -429,6 +434,8 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
+        if self.progress is not None and self.row:
+            self.progress(self.row | {"step": self.step}, self.done)
         if self.interrupted or (self.steps and self.step >= self.steps):
             self.model.stop_training = True
 
