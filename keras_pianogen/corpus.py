@@ -54,6 +54,7 @@ STAMP = ".source"
 FILES_A_PART = 16
 # Fewer files than this are read sooner than a process has started.
 FILES_A_PROCESS = 128
+SERVE = "from keras_pianogen.corpus import _serve; _serve()"
 
 Progress = Callable[[int, int], object]
 
@@ -383,7 +384,9 @@ def _draw_splits(
         most = room - 1 if test and room > 1 else room
         num_validation = min(max(num_validation, 1), most)
     if test:
-        num_test = sum(validation <= u < validation + test for u in drawn.values())
+        num_test = sum(
+            validation <= u < validation + test for u in drawn.values()
+        )
         num_test = min(max(num_test, 1), room - num_validation)
     splits = ["validation"] * num_validation + ["test"] * num_test
     splits += ["train"] * (len(order) - len(splits))
@@ -450,9 +453,9 @@ _Read = Callable[[pathlib.Path], _Found]
 def _read_file(path: pathlib.Path) -> _Found:
     nothing = np.empty(0, PACKED_DTYPE)
     try:
-        notes = read_notes(path)
+        notes, _ = read_notes(path, return_report=True)
     except MidiError as error:
-        return nothing, str(error)
+        return nothing, str(error).removeprefix(str(path)).lstrip(": ")
     except OSError as error:
         return nothing, error.strerror or str(error)
     if not len(notes):
@@ -500,13 +503,14 @@ class _Readers:
 
     def read(self, path: pathlib.Path) -> _Found:
         process = getattr(self.own, "process", None) or self._start()
-        if process.poll() is not None:  # processes can't be had here
-            return _read_file(path)
+        questions, answers = process.stdin, process.stdout
+        if process.poll() is not None or not (questions and answers):
+            return _read_file(path)  # no process can be had here
         try:
-            process.stdin.write(json.dumps(os.fspath(path)).encode() + b"\n")
-            process.stdin.flush()
-            count, reason = json.loads(process.stdout.readline())
-            data = process.stdout.read(count * PACKED_DTYPE.itemsize)
+            questions.write(json.dumps(os.fspath(path)).encode() + b"\n")
+            questions.flush()
+            count, reason = json.loads(answers.readline())
+            data = answers.read(count * PACKED_DTYPE.itemsize)
             return np.frombuffer(data, PACKED_DTYPE), reason
         except (OSError, ValueError):
             self.own.process = None
@@ -515,10 +519,9 @@ class _Readers:
             return np.empty(0, PACKED_DTYPE), reason
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = "from keras_pianogen.corpus import _serve; _serve()"
         path = os.pathsep.join(filter(None, sys.path))
         process = subprocess.Popen(
-            [sys.executable, "-c", command],
+            [sys.executable, "-c", SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -597,8 +600,8 @@ def _write(
         "pieces": [dataclasses.asdict(piece) for piece in pieces],
         "skipped": [dataclasses.asdict(file) for file in skipped],
     }
-    with _replacing(folder / TABLE) as path, open(path, "w") as file:
-        file.write(json.dumps(table, indent=0) + "\n")
+    with _replacing(folder / TABLE) as path, open(path, "wb") as file:
+        file.write(json.dumps(table, indent=0).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

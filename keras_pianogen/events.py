@@ -1,40 +1,42 @@
 """Performances as event ids, after Oore et al. (2018). NumPy alone.
 
-The vocabulary, on one screen (`print(EventVocabulary())`):
+The vocabulary of `EventVocabulary.named("pno-ai")`; `print` shows another's:
 
 | kind       | ids        | what one id says                                 |
 | ---------- | ---------- | ------------------------------------------------ |
 | pad        | 0          | nothing: fills a row of a batch                  |
 | start      | 1          | a piece begins                                   |
 | end        | 2          | a piece is over                                  |
-| note on    | 3 .. 130   | this pitch begins, MIDI 0 to 127                 |
-| note off   | 131 .. 258 | this pitch ends, MIDI 0 to 127                   |
-| time shift | 259 .. 383 | 1 to `max_shift` steps of `time_step` seconds go by |
-| velocity   | 384 .. 415 | how hard the notes that follow are struck        |
+| note on    | 3 to 130   | this pitch begins, MIDI 0 to 127                 |
+| note off   | 131 to 258 | this pitch ends, MIDI 0 to 127                   |
+| time shift | 259 to 383 | 1 to 125 ticks of 8 ms go by                     |
+| velocity   | 384 to 415 | how hard the notes that follow are struck        |
 
-Times are seconds outside and whole steps inside. Each time is rounded to the
-nearest step on the absolute grid, so an error never accumulates: it is at
-most half a step anywhere. A gap longer than `max_shift` steps becomes several
-longest shifts, then the remainder.
+Times are seconds outside and whole ticks of `time_step` seconds inside. Each
+time is rounded to its nearest tick on the absolute grid, so an error never
+accumulates: it is at most half a tick anywhere. A gap longer than `max_shift`
+ticks becomes several longest shifts, then the remainder.
 
-Within one step, notes that began earlier end first, by pitch; then each new
-note, by pitch and start: its velocity, its note on and, where it is less than
-a step long, its note off at once. So a pitch struck again at the step where
-it ends, and notes shorter than half a step, all survive. Notes of one pitch
+Within one tick, notes that began earlier end first, by pitch; then each new
+note, by pitch and start: its velocity, its note-on and, where it is less than
+a tick long, its note-off at once. So a pitch struck again at the tick where
+it ends, and notes shorter than half a tick, all survive. Notes of one pitch
 that overlap are cut where the next one begins: the events cannot say more.
 
-Pad, start and end stand outside the events: `encode` never gives them and
+Pad, start and end stand outside the events: `encode` never gives them, and
 `decode` passes over them.
 
 Reference:
-    Oore et al. (2018), "This Time with Feeling: Learning Expressive Musical
-    Performance", section 3.
+    - [Oore et al. (2018), This Time with Feeling: Learning Expressive
+      Musical Performance](https://arxiv.org/abs/1808.03715), section 3.2
 """
 
+import dataclasses
+import numbers
+import typing
 from collections.abc import Mapping
-from dataclasses import asdict
-from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import numpy as np
@@ -46,21 +48,22 @@ from keras_pianogen.midi import check_notes
 
 PITCHES = 128
 MAX_VELOCITY = 127
-# A velocity for note-ons that no velocity event precedes (mezzo forte).
-DEFAULT_VELOCITY = 64
-# The longest performance, in seconds. Keeps a wrong time from becoming
-# millions of time shifts.
+DEFAULT_VELOCITY = 64  # of note-ons that no velocity event precedes
+# The longest performance, in seconds: a wrong time must not become millions
+# of time shifts.
 MAX_SECONDS = 86_400.0
 
 PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
-NAMED: Mapping[str, Mapping[str, Any]] = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    # What pno-ai uses, and the paper implemented here: 413 events.
     "pno-ai": {
         "time_step": 0.008,
         "max_shift": 125,
         "velocity_bins": 32,
         "velocity_on_change": False,
     },
+    # What Oore et al. use, and Huang et al. (2018) after them: 388 events.
     "magenta": {
         "time_step": 0.01,
         "max_shift": 100,
@@ -70,11 +73,11 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class DecodeReport:
     """What `EventVocabulary.decode` met that no performance encodes to.
 
-    Args:
+    Attributes:
         stray_offs: note-offs of pitches that were not sounding; passed over.
         unended_notes: notes still sounding at the last event; they end there.
         restruck_notes: notes whose pitch was struck again before their
@@ -91,41 +94,44 @@ class DecodeReport:
 class EncodedRuns(NamedTuple):
     """Several runs of notes, encoded one after the other.
 
-    Args:
-        ids: event ids of all runs, int32, shape (events,).
-        starts: where each run begins in `ids`, and the end: (runs + 1,).
-        ons: where each note's note-on lies in `ids`, shape (notes,).
+    Attributes:
+        ids: event ids of all runs, int32, (events,).
+        bounds: where each run begins in `ids`, and the end, (runs + 1,).
+        ons: where each note's note-on lies in `ids`, (notes,).
     """
 
     ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
+    bounds: NDArray[np.int64]
     ons: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class EventVocabulary:
     """Notes to event ids and back.
 
     Args:
-        time_step: seconds in one step of time, above 0.
-        max_shift: steps in the longest time shift, 1 or more.
-        velocity_bins: number of velocity events, 1 to 127. Each covers
+        time_step: length of a tick in seconds, above 0.
+        max_shift: ticks in the longest time shift, 1 or more.
+        velocity_bins: number of velocity events, 1 to 127. Each stands for
             `ceil(127 / velocity_bins)` neighbouring MIDI velocities.
         velocity_on_change: whether a velocity event comes only before notes
-            whose bin differs from the note's before, or before every note.
+            whose bin differs from the note's before, not before every note.
 
     Examples:
         >>> vocabulary = EventVocabulary.named("pno-ai")
         >>> len(vocabulary), vocabulary.num_events
         (416, 413)
-        >>> notes = np.array([(0.5, 0.75, 60, 80)], NOTE_DTYPE)
-        >>> [vocabulary.describe(i) for i in vocabulary.encode(notes)]
-        ['shift 504 ms', 'velocity 77-80', 'note on C4 (60)', \
-'shift 248 ms', 'note off C4 (60)']
-
-    Reference:
-        Oore et al. (2018), section 3.2: 10 ms steps, 100 shifts, 32
-        velocities, velocity on change: `EventVocabulary.named("magenta")`.
+        >>> notes = np.array([(0.5, 0.75, 60, 80)], dtype=NOTE_DTYPE)
+        >>> ids = vocabulary.encode(notes)
+        >>> for event_id in ids:
+        ...     print(vocabulary.describe(event_id))
+        shift 504 ms
+        velocity 77 to 80
+        note on C4 (60)
+        shift 248 ms
+        note off C4 (60)
+        >>> vocabulary.decode(ids).tolist()
+        [(0.504, 0.752, 60, 78)]
     """
 
     time_step: float = 0.008
@@ -136,30 +142,27 @@ class EventVocabulary:
     pad_id = 0
     start_id = 1
     end_id = 2
-    note_on_id = 3
+    note_on_id = 3  # of pitch 0
     note_off_id = note_on_id + PITCHES
-    shift_id = note_off_id + PITCHES
+    shift_id = note_off_id + PITCHES  # of one tick
 
     def __post_init__(self) -> None:
-        if not 0 < self.time_step < MAX_SECONDS:
+        if not 0 < self.time_step <= MAX_SECONDS:
             raise ValueError(
                 "`time_step` must be a number of seconds above 0. "
                 f"Received: time_step={self.time_step}"
             )
-        if not 1 <= self.max_shift:
-            raise ValueError(
-                "`max_shift` must be 1 step or more. "
-                f"Received: max_shift={self.max_shift}"
-            )
-        if not 1 <= self.velocity_bins <= MAX_VELOCITY:
-            raise ValueError(
-                f"`velocity_bins` must be 1 to {MAX_VELOCITY}. "
-                f"Received: velocity_bins={self.velocity_bins}"
-            )
+        for name, most in (("max_shift", 2**24), ("velocity_bins", 127)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(
+                    f"`{name}` must be a whole number from 1 to {most:,}. "
+                    f"Received: {name}={value!r}"
+                )
 
     @classmethod
     def named(cls, name: str) -> "EventVocabulary":
-        """One of the named settings.
+        """The vocabulary of a named setting.
 
         Args:
             name: `"pno-ai"` (8 ms × 125, velocity before every note: 413
@@ -168,11 +171,12 @@ class EventVocabulary:
         Raises:
             ValueError: for any other name.
         """
-        if name not in NAMED:
+        if name not in SETTINGS:
             raise ValueError(
-                f"`name` must be one of {sorted(NAMED)}. Received: name={name!r}"
+                f"`name` must be one of {list(SETTINGS)}. "
+                f"Received: name={name!r}"
             )
-        return cls(**NAMED[name])
+        return cls(**SETTINGS[name])
 
     @property
     def velocity_id(self) -> int:
@@ -182,14 +186,14 @@ class EventVocabulary:
     @property
     def num_events(self) -> int:
         """Number of events, without pad, start and end."""
-        return 2 * PITCHES + self.max_shift + self.velocity_bins
+        return len(self) - self.note_on_id
 
     def __len__(self) -> int:
-        return self.note_on_id + self.num_events
+        return self.velocity_id + self.velocity_bins
 
     def get_config(self) -> dict[str, Any]:
         """The settings, as plain values for JSON."""
-        return asdict(self)
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "EventVocabulary":
@@ -205,16 +209,17 @@ class EventVocabulary:
             notes: array of `NOTE_DTYPE`, times in seconds from 0 to 86,400.
 
         Returns:
-            Event ids, int32, shape (events,), without pad, start and end.
+            Event ids, int32, (events,), without pad, start and end.
 
         Raises:
-            ValueError: if `notes` is no such array or lasts longer.
+            ValueError: `notes` is no such array, or lasts longer.
         """
         notes = check_notes(notes)
-        if len(notes) and notes["end"].max() > MAX_SECONDS:
+        last = notes["end"].max(initial=0)
+        if last > MAX_SECONDS:
             raise ValueError(
                 f"`notes` must end within {MAX_SECONDS:.0f} seconds. "
-                f"Received: a note that ends at {notes['end'].max()} s"
+                f"Received: a note that ends at {last} s"
             )
         return self.encode_runs(
             notes["start"],
@@ -228,8 +233,8 @@ class EventVocabulary:
         self,
         starts: NDArray[np.float64],
         ends: NDArray[np.float64],
-        pitches: NDArray[np.uint8],
-        velocities: NDArray[np.uint8],
+        pitches: NDArray[np.integer],
+        velocities: NDArray[np.integer],
         counts: NDArray[np.int64],
         origins: NDArray[np.int64] | None = None,
     ) -> EncodedRuns:
@@ -239,91 +244,70 @@ class EventVocabulary:
         then pitch, and notes of one pitch must not overlap.
 
         Args:
-            starts: seconds, shape (notes,), run after run.
-            ends: seconds, shape (notes,).
-            pitches: MIDI numbers, 0 to 127, shape (notes,).
-            velocities: 1 to 127, shape (notes,).
-            counts: number of notes in each run, shape (runs,).
-            origins: the step at which each run's clock starts, shape
-                (runs,), none later than the run's first note; 0 if not given.
+            starts: seconds, (notes,), one run after the other.
+            ends: seconds, (notes,).
+            pitches: MIDI numbers, 0 to 127, (notes,).
+            velocities: 1 to 127, (notes,).
+            counts: number of notes in each run, (runs,).
+            origins: the tick at which each run's clock starts, (runs,), none
+                later than the run's first note. Defaults to 0.
 
         Returns:
             `EncodedRuns`.
+
+        Raises:
+            ValueError: the runs are too many, or too long, for one sort.
         """
-        counts = np.asarray(counts, np.int64)
-        run_of_note = np.repeat(np.arange(len(counts)), counts)
-        on_ticks, off_ticks = self.to_steps(starts), self.to_steps(ends)
+        runs = np.repeat(np.arange(len(counts)), counts)
+        on_ticks, off_ticks = self.to_ticks(starts), self.to_ticks(ends)
         if origins is not None:
-            base = origins[run_of_note]
-            on_ticks, off_ticks = on_ticks - base, off_ticks - base
-        # A note-on or note-off is one integer. Its fields, from the high bits
-        # to the low ones, are what the events are sorted by: run, tick,
-        # phase (0: ends a note that began earlier, 1: the rest), pitch,
-        # index of the note, off; the velocity bin is carried along.
-        num_notes = len(on_ticks)
-        off_bit = self.velocity_bins.bit_length()
-        index_bit = off_bit + 1
-        pitch_bit = index_bit + num_notes.bit_length()
-        tick_bit = pitch_bit + 8
-        tick_bits = int(off_ticks.max(initial=0)).bit_length()
-        run_bit = tick_bit + tick_bits
-        if run_bit + len(counts).bit_length() > 63:
-            raise ValueError(
-                f"Too many notes at once: {num_notes} notes in {len(counts)} "
-                f"runs of up to {2**tick_bits} steps. Encode fewer."
-            )
-        index = np.arange(num_notes) << index_bit
-        same = (
-            (run_of_note << run_bit)
-            + (pitches.astype(np.int64) << pitch_bit)
-            + index
+            on_ticks -= origins[runs]
+            off_ticks -= origins[runs]
+        bits = _KeyBits.fit(
+            self.velocity_bins, len(runs), off_ticks.max(initial=0), len(counts)
         )
-        late = 128 << pitch_bit  # phase 1
-        keys = np.empty(2 * num_notes, np.int64)
-        ons, offs = keys[:num_notes], keys[num_notes:]
-        np.left_shift(on_ticks, tick_bit, out=ons)
-        ons += same + self.to_bins(velocities) + late
-        np.left_shift(off_ticks, tick_bit, out=offs)
-        offs += same + (1 << off_bit)
-        offs[on_ticks == off_ticks] += late
+        bins = self.to_bins(velocities)
+        keys = bits.pack(runs, on_ticks, off_ticks, pitches, bins)
         keys.sort()
+        return self._write(keys, bits, 2 * counts)
 
-        is_off = (keys >> off_bit) & 1
-        is_on = is_off == 0
-        pitch = (keys >> pitch_bit) & 127
-        tick = (keys >> tick_bit) & ((1 << tick_bits) - 1)
-        ends_of_runs = np.cumsum(2 * counts)
-        first = (ends_of_runs - 2 * counts)[counts > 0]
-        wait = np.diff(tick, prepend=0)
-        wait[first] = tick[first]
-        shifts = (wait + (self.max_shift - 1)) // self.max_shift
-        bins = keys & ((1 << off_bit) - 1)
-        tells = is_on
+    def _write(
+        self,
+        keys: NDArray[np.int64],
+        bits: "_KeyBits",
+        counts: NDArray[np.int64],
+    ) -> EncodedRuns:
+        """The events of sorted keys, `counts` of which belong to each run."""
+        stops = np.cumsum(counts)
+        firsts = (stops - counts)[counts > 0]
+        ticks, is_off = bits.ticks(keys), bits.is_off(keys)
+        bins = bits.bins(keys)
+        waits = np.diff(ticks, prepend=0)
+        waits[firsts] = ticks[firsts]
+        shifts = (waits + (self.max_shift - 1)) // self.max_shift
+        tells = is_off == 0  # which keys a velocity precedes
         if self.velocity_on_change:
-            tells = self._changes(bins, is_on, first)
-        # Each note-on or note-off closes its own group of events:
-        # shifts, velocity, then itself, at `place`.
-        place = np.cumsum(shifts + tells + 1)
-        starts_of_runs = np.append(0, place)[np.append(0, ends_of_runs)]
-        place -= 1
-        ids = np.full(
-            starts_of_runs[-1], self.velocity_id - 1, np.int32
-        )  # the longest shift, where nothing else is written
-        ids[place] = self.note_on_id + pitch + PITCHES * is_off
-        ids[(place - 1)[tells]] = self.velocity_id + bins[tells]
+            tells = _changes(bins, tells, firsts)
+        # A key's events are its shifts, a velocity, and itself at `places`.
+        places = np.cumsum(shifts + tells + 1)
+        bounds = np.append(0, places)[np.append(0, stops)]
+        places -= 1
+        ids = np.full(bounds[-1], self.velocity_id - 1, np.int32)  # longest
+        ids[places] = self.note_on_id + bits.pitches(keys) + PITCHES * is_off
+        ids[places[tells] - 1] = self.velocity_id + bins[tells]
         moves = np.flatnonzero(shifts)
-        rest = wait[moves] - (shifts[moves] - 1) * self.max_shift
-        ids[place[moves] - tells[moves] - 1] = self.shift_id - 1 + rest
-        note_ons = np.empty(num_notes, np.int64)
-        index = (keys >> index_bit) & ((1 << (pitch_bit - index_bit)) - 1)
-        note_ons[index[is_on]] = place[is_on]
-        return EncodedRuns(ids, starts_of_runs, note_ons)
+        rest = waits[moves] - (shifts[moves] - 1) * self.max_shift
+        ids[places[moves] - tells[moves] - 1] = self.shift_id - 1 + rest
+        ons = np.flatnonzero(is_off == 0)
+        on_places = np.empty(len(ons), np.int64)
+        on_places[bits.notes(keys[ons])] = places[ons]
+        return EncodedRuns(ids, bounds, on_places)
 
-    def to_steps(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Seconds to whole steps, to the nearest one."""
+    def to_ticks(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Seconds to ticks, to the nearest one."""
         return np.floor(seconds / self.time_step + 0.5).astype(np.int64)
 
-    def to_bins(self, velocities: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def to_bins(self, velocities: NDArray[np.integer]) -> NDArray[np.int64]:
         """MIDI velocities, 1 to 127, to bins, 0 to `velocity_bins` - 1."""
         return (velocities.astype(np.int64) - 1) // self._bin_width
 
@@ -337,25 +321,16 @@ class EventVocabulary:
     def _bin_width(self) -> int:
         return -(-MAX_VELOCITY // self.velocity_bins)
 
-    @staticmethod
-    def _changes(
-        bins: NDArray[np.int64],
-        is_on: NDArray[np.bool_],
-        first: NDArray[np.int64],
-    ) -> NDArray[np.bool_]:
-        """Which note-ons have another bin than the one before in their run.
-
-        Each run's first entry is a note-on, since a note begins before it
-        ends: so `first` is where each run's velocity is still unknown.
-        """
-        ons = np.flatnonzero(is_on)
-        changes = is_on.copy()
-        changes[ons] = np.diff(bins[ons], prepend=-1) != 0
-        changes[first] = True
-        return changes
-
     # Ids to notes.
 
+    @typing.overload
+    def decode(
+        self, ids: ArrayLike, return_report: Literal[False] = ...
+    ) -> NDArray[np.void]: ...
+    @typing.overload
+    def decode(
+        self, ids: ArrayLike, return_report: Literal[True]
+    ) -> tuple[NDArray[np.void], DecodeReport]: ...
     def decode(
         self, ids: ArrayLike, return_report: bool = False
     ) -> NDArray[np.void] | tuple[NDArray[np.void], DecodeReport]:
@@ -367,7 +342,7 @@ class EventVocabulary:
         the last event. Notes before the first velocity get 64.
 
         Args:
-            ids: integers, shape (events,).
+            ids: integers, (events,).
             return_report: whether to return what was met as well.
 
         Returns:
@@ -375,80 +350,73 @@ class EventVocabulary:
             `(notes, report)`, with a `DecodeReport`.
 
         Raises:
-            ValueError: if `ids` is not a one-dimensional array of integers.
+            ValueError: `ids` is not a one-dimensional sequence of integers.
         """
         ids = _check_ids(ids)
         ticks = self._ticks(ids)
-        notes_only = (ids >= self.note_on_id) & (ids < self.shift_id)
-        where = np.flatnonzero(notes_only)
-        code = ids[where] - self.note_on_id
-        # One pitch after the other, each in order of time.
-        pitch = (code % PITCHES).astype(np.uint8)
-        order = np.argsort(pitch, kind="stable")
-        where, pitch = where[order], pitch[order]
-        is_on = code[order] < PITCHES
-        tick = ticks[where]
-
-        last = np.append(pitch[1:] != pitch[:-1], True)
-        next_on = np.append(is_on[1:], False)
-        until = np.where(last, self._last_tick(ticks), np.append(tick[1:], 0))
-        stray = ~is_on & np.append(True, last[:-1] | ~is_on[:-1])[: len(is_on)]
-
-        start, end, where = tick[is_on], until[is_on], where[is_on]
-        pitch = pitch[is_on]
-        by_start = np.lexsort((where, pitch, start))
-        notes = np.empty(len(start), NOTE_DTYPE)
-        notes["start"] = start[by_start] * self.time_step
-        notes["end"] = end[by_start] * self.time_step
-        notes["pitch"] = pitch[by_start]
-        notes["velocity"] = self._velocities(ids, where[by_start])
+        places = np.flatnonzero(
+            (ids >= self.note_on_id) & (ids < self.shift_id)
+        )
+        codes = ids[places] - self.note_on_id
+        # One pitch after the other, each in order of time: a note ends where
+        # the next entry of its pitch is, be that its note-off or not.
+        pitches = (codes % PITCHES).astype(np.uint8)
+        order = np.argsort(pitches, kind="stable")
+        places, pitches = places[order], pitches[order]
+        is_on = codes[order] < PITCHES
+        is_last = np.append(pitches[1:] != pitches[:-1], True)[: len(pitches)]
+        entries = np.append(ticks[places], _last(ticks))
+        ends = np.where(is_last, entries[-1], entries[1:])
+        ons, pitches = places[is_on], pitches[is_on]
+        order = np.lexsort((ons, pitches, ticks[ons]))
+        notes = np.empty(len(ons), NOTE_DTYPE)
+        notes["start"] = ticks[ons[order]] * self.time_step
+        notes["end"] = ends[is_on][order] * self.time_step
+        notes["pitch"] = pitches[order]
+        notes["velocity"] = self._velocities(ids, ons[order])
         if not return_report:
             return notes
-        return notes, DecodeReport(
-            stray_offs=int(stray.sum()),
-            unended_notes=int((is_on & last).sum()),
-            restruck_notes=int((is_on & ~last & next_on).sum()),
-            unknown_ids=int(((ids < 0) | (ids >= len(self))).sum()),
-        )
+        unknown = int(((ids < 0) | (ids >= len(self))).sum())
+        return notes, _report(is_on, is_last, unknown)
 
-    def times(self, ids: ArrayLike) -> NDArray[np.float64]:
-        """When each event happens, in seconds, shape (events,).
+    def _velocities(
+        self, ids: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """The velocity in force at each of `places`."""
+        said = np.flatnonzero((ids >= self.velocity_id) & (ids < len(self)))
+        velocities = self.to_velocities(ids[said] - self.velocity_id)
+        velocities = np.append(np.uint8(DEFAULT_VELOCITY), velocities)
+        return velocities[np.searchsorted(said, places)]
+
+    def times(self, ids: ArrayLike) -> NDArray[np.floating[Any]]:
+        """When each event happens, in seconds, (events,).
 
         A time shift happens when it is over.
+
+        Args:
+            ids: integers, (events,).
         """
         return self._ticks(_check_ids(ids)) * self.time_step
 
     def duration(self, ids: ArrayLike) -> float:
-        """Seconds from the first event to the last."""
-        return float(self._last_tick(self._ticks(_check_ids(ids)))) * (
-            self.time_step
-        )
+        """How long a sequence of events lasts, in seconds.
 
-    def _ticks(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        shifts = (ids >= self.shift_id) & (ids < self.velocity_id)
-        steps = np.where(shifts, ids.astype(np.int64) - (self.shift_id - 1), 0)
-        return np.cumsum(steps)
+        Args:
+            ids: integers, (events,).
+        """
+        return _last(self._ticks(_check_ids(ids))) * self.time_step
 
-    @staticmethod
-    def _last_tick(ticks: NDArray[np.int64]) -> int:
-        return int(ticks[-1]) if len(ticks) else 0
-
-    def _velocities(
-        self, ids: NDArray[np.integer], ons: NDArray[np.int64]
-    ) -> NDArray[np.uint8]:
-        """The velocity in force at each of the events `ons`."""
-        said = np.flatnonzero((ids >= self.velocity_id) & (ids < len(self)))
-        bins = ids[said].astype(np.int64) - self.velocity_id
-        velocities = np.append(DEFAULT_VELOCITY, self.to_velocities(bins))
-        return velocities[np.searchsorted(said, ons)].astype(np.uint8)
+    def _ticks(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        is_shift = (ids >= self.shift_id) & (ids < self.velocity_id)
+        return np.cumsum(np.where(is_shift, ids - (self.shift_id - 1), 0))
 
     # For people.
 
     def describe(self, event_id: int) -> str:
-        """One event in words: `"note on C4 (60)"`, `"shift 80 ms"`.
+        """One id in words: `"note on C4 (60)"`, `"shift 80 ms"`.
 
         Args:
-            event_id: 0 to `len(self)` - 1.
+            event_id: 0 to `len(self)` - 1. Middle C is C4.
 
         Raises:
             ValueError: for an id outside the vocabulary.
@@ -466,64 +434,160 @@ class EventVocabulary:
         if event_id < self.shift_id:
             return "note off " + _pitch_name(event_id - self.note_off_id)
         if event_id < self.velocity_id:
-            steps = event_id - self.shift_id + 1
-            return f"shift {steps * self.time_step * 1000:g} ms"
-        return "velocity " + self._velocity_range(event_id - self.velocity_id)
-
-    def _velocity_range(self, velocity_bin: int) -> str:
-        low = min(velocity_bin * self._bin_width + 1, MAX_VELOCITY)
-        high = min(low + self._bin_width - 1, MAX_VELOCITY)
-        return str(low) if low == high else f"{low}-{high}"
+            return "shift " + self._milliseconds(event_id - self.shift_id + 1)
+        low = (event_id - self.velocity_id) * self._bin_width + 1
+        return f"velocity {low} to {min(low + self._bin_width - 1, 127)}"
 
     def table(self) -> str:
         """The vocabulary as a table: kind, ids, count, meaning."""
-        step = f"{self.time_step * 1000:g} ms"
-        longest = f"{self.max_shift * self.time_step * 1000:g} ms"
-        when = "when it changes" if self.velocity_on_change else "every note"
+        short, long = self._milliseconds(1), self._milliseconds(self.max_shift)
+        when = "changes of velocity" if self.velocity_on_change else "all notes"
         rows = [
             ("pad", self.pad_id, 1, "fills a row of a batch"),
             ("start", self.start_id, 1, "a piece begins"),
             ("end", self.end_id, 1, "a piece is over"),
-            ("note on", self.note_on_id, PITCHES, "pitch 0 to 127"),
-            ("note off", self.note_off_id, PITCHES, "pitch 0 to 127"),
+            ("note on", self.note_on_id, PITCHES, "MIDI pitch 0 to 127"),
+            ("note off", self.note_off_id, PITCHES, "MIDI pitch 0 to 127"),
             ("time shift", self.shift_id, self.max_shift,
-             f"{step} to {longest}"),
+             f"{short} to {long} go by"),
             ("velocity", self.velocity_id, self.velocity_bins,
-             f"1 to 127 by {self._bin_width}, before {when}"),
+             f"1 to 127 in bins of {self._bin_width}, before {when}"),
         ]  # fmt: skip
-        lines = [f"{'kind':<11}{'ids':<11}{'count':>5}  meaning"]
+        lines = [f"{'kind':<12}{'ids':<12}{'count':>5}  meaning"]
         for kind, first, count, meaning in rows:
-            ids = str(first) if count == 1 else f"{first}-{first + count - 1}"
-            lines.append(f"{kind:<11}{ids:<11}{count:>5}  {meaning}")
-        lines.append(f"{'in all':<11}{'':<11}{len(self):>5}")
+            ids = (
+                f"{first}" if count == 1 else f"{first} to {first + count - 1}"
+            )
+            lines.append(f"{kind:<12}{ids:<12}{count:>5}  {meaning}")
+        lines.append(f"{'in all':<12}{'':<12}{len(self):>5}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.table()
 
+    def _milliseconds(self, ticks: int) -> str:
+        return f"{ticks * self.time_step * 1000:g} ms"
+
+
+class _KeyBits(NamedTuple):
+    """A note-on or note-off as one integer, and where its fields begin in it.
+
+    From the high bits to the low ones, the fields are what events are sorted
+    by: run, tick, phase (0 ends a note of an earlier tick, 1 is the rest),
+    pitch, index of the note, off. The velocity's bin, lowest, is carried.
+    """
+
+    off: int
+    note: int
+    pitch: int
+    phase: int
+    tick: int
+    run: int
+
+    @classmethod
+    def fit(cls, bins: int, notes: int, ticks: int, runs: int) -> "_KeyBits":
+        """Fields that are wide enough for numbers up to the given ones."""
+        widths = [n.bit_length() for n in (bins, 1, notes, 127, 1, int(ticks))]
+        bits = cls(*np.cumsum(widths).tolist())
+        if bits.run + runs.bit_length() > 63:
+            raise ValueError(
+                "Notes must fit one sort: encode fewer, or shorter ones. "
+                f"Received: {notes} notes in {runs} runs of {ticks} ticks"
+            )
+        return bits
+
+    def pack(
+        self,
+        runs: NDArray[np.int64],
+        on_ticks: NDArray[np.int64],
+        off_ticks: NDArray[np.int64],
+        pitches: NDArray[np.integer],
+        bins: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The keys of all note-ons, then of all note-offs, (2 * notes,)."""
+        shared = runs << self.run
+        shared += pitches.astype(np.int64) << self.pitch
+        shared += np.arange(len(runs)) << self.note
+        ons = (on_ticks << self.tick) + shared + bins + (1 << self.phase)
+        offs = (off_ticks << self.tick) + shared + (1 << self.off)
+        offs[on_ticks == off_ticks] += 1 << self.phase
+        return np.concatenate([ons, offs])
+
+    def bins(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return keys & ((1 << self.off) - 1)
+
+    def is_off(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (keys >> self.off) & 1
+
+    def notes(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (keys >> self.note) & ((1 << (self.pitch - self.note)) - 1)
+
+    def pitches(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (keys >> self.pitch) & 127
+
+    def ticks(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (keys >> self.tick) & ((1 << (self.run - self.tick)) - 1)
+
+
+def _changes(
+    bins: NDArray[np.int64],
+    is_on: NDArray[np.bool_],
+    firsts: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which note-ons have another bin than the note-on before in their run.
+
+    A note begins before it ends, so each run's first key is a note-on.
+    """
+    ons = np.flatnonzero(is_on)
+    changes = is_on.copy()
+    changes[ons] = np.diff(bins[ons], prepend=-1) != 0
+    changes[firsts] = True
+    return changes
+
 
 def _cut_overlaps(notes: NDArray[np.void]) -> NDArray[np.float64]:
     """The end of each note, or the next start of its pitch if that is first."""
     order = np.argsort(notes["pitch"], kind="stable")
-    pitch, start = notes["pitch"][order], notes["start"][order]
+    pitches, starts = notes["pitch"][order], notes["start"][order]
     ends = notes["end"][order]
-    same = pitch[1:] == pitch[:-1]
-    ends[:-1][same] = np.minimum(ends[:-1], start[1:])[same]
+    limits = np.where(pitches[1:] == pitches[:-1], starts[1:], np.inf)
+    ends[:-1] = np.minimum(ends[:-1], limits)
     cut = np.empty(len(notes), np.float64)
     cut[order] = ends
     return cut
 
 
-def _check_ids(ids: ArrayLike) -> NDArray[np.integer]:
+def _report(
+    is_on: NDArray[np.bool_], is_last: NDArray[np.bool_], unknown_ids: int
+) -> DecodeReport:
+    """Counts what is wrong in a list of entries, one pitch after the other."""
+    after_on = np.append(False, is_on & ~is_last)[:-1]
+    return DecodeReport(
+        stray_offs=int((~is_on & ~after_on).sum()),
+        unended_notes=int((is_on & is_last).sum()),
+        restruck_notes=int((is_on & after_on).sum()),
+        unknown_ids=unknown_ids,
+    )
+
+
+def _check_ids(ids: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(ids)
+    if array.dtype == object and array.ndim == 1:
+        # Integers too large for NumPy: unknown ids, like any other.
+        if all(isinstance(i, numbers.Integral) for i in array):
+            array = np.array([i if 0 <= i < 2**31 else -1 for i in array])
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
-            "`ids` must be a one-dimensional array of integers. "
+            "`ids` must be a one-dimensional sequence of integers. "
             f"Received: shape={array.shape}, dtype={array.dtype}"
         )
-    return array
+    return array.astype(np.int64)
+
+
+def _last(ticks: NDArray[np.int64]) -> int:
+    return int(ticks[-1]) if len(ticks) else 0
 
 
 def _pitch_name(pitch: int) -> str:

