@@ -296,10 +296,11 @@ def generate(
 
     from keras_pianogen.models import MusicTransformerCausalLM
     from keras_pianogen.pianoroll import plot_piano_roll
+    from keras_pianogen.samplers import build_sampler
 
+    sampler = build_sampler(temperature, min_p=min_p, top_p=top_p, top_k=top_k)
     with _status("Loading the model"):
         model = MusicTransformerCausalLM.from_preset(preset)
-    sampler = _sampler(temperature, min_p, top_p, top_k)
     with _generation_progress(seconds) as (report, speed):
         piece = model.generate(
             notes, seconds=seconds, seed=seed, sampler=sampler, progress=report
@@ -321,34 +322,6 @@ def generate(
             ),
         )
         _out.print(str(picture), markup=False)
-
-
-def _sampler(temperature, min_p, top_p, top_k):
-    import keras_hub
-
-    from keras_pianogen.samplers import MinPSampler
-
-    chosen = {"--min-p": min_p, "--top-p": top_p, "--top-k": top_k}
-    chosen = [name for name, value in chosen.items() if value is not None]
-    if len(chosen) > 1:
-        raise ValueError(f"Choose one of {' and '.join(chosen)}.")
-    if not temperature > 0:
-        raise ValueError(
-            f"--temperature must be above 0. Received: {temperature}"
-        )
-    if top_p is not None:
-        if not 0 < top_p <= 1:
-            raise ValueError(
-                f"--top-p must be above 0 and at most 1. Received: {top_p}"
-            )
-        return keras_hub.samplers.TopPSampler(top_p, temperature=temperature)
-    if top_k is not None:
-        if top_k < 1:
-            raise ValueError(f"--top-k must be at least 1. Received: {top_k}")
-        return keras_hub.samplers.TopKSampler(top_k, temperature=temperature)
-    if min_p is not None:
-        return MinPSampler(min_p, temperature=temperature)
-    return MinPSampler(temperature=temperature)
 
 
 @_command

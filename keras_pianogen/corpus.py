@@ -439,7 +439,7 @@ class _Part:
 
     def _load(self) -> dict[str, NDArray[Any]] | None:
         try:
-            with np.load(self.path) as part:
+            with open(self.path, "rb") as file, np.load(file) as part:
                 return dict(part)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None

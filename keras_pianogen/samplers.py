@@ -1,4 +1,4 @@
-"""Samplers that KerasHub lacks. They see logits only, never notes."""
+"""Samplers, with what KerasHub lacks. They see logits only, never notes."""
 
 import keras
 import keras_hub
@@ -46,6 +46,7 @@ class MinPSampler(keras_hub.samplers.Sampler):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def get_next_token(self, probabilities):
+        probabilities = ops.convert_to_tensor(probabilities)
         bar = self.min_p * ops.max(probabilities, axis=-1, keepdims=True)
         logits = ops.where(
             probabilities >= bar, ops.log(probabilities), float("-inf")
@@ -59,3 +60,52 @@ class MinPSampler(keras_hub.samplers.Sampler):
         config = super().get_config()
         config.update({"min_p": self.min_p, "seed": self.seed})
         return config
+
+
+def build_sampler(
+    temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
+):
+    """The sampler of a temperature and at most one way of cutting the tail.
+
+    Args:
+        temperature: float above 0. Below 1 is safer, above 1 wilder.
+        min_p: float, 0 to 1, for a `MinPSampler`. It is also what comes
+            where none of the three is given.
+        top_p: float, above 0 to 1, for KerasHub's `TopPSampler`.
+        top_k: int, 1 or more, for KerasHub's `TopKSampler`.
+        seed: int. Seed of the draws.
+
+    Returns:
+        A sampler.
+
+    Raises:
+        ValueError: if a number is out of its range, or several of `min_p`,
+            `top_p` and `top_k` are given.
+
+    Examples:
+        >>> build_sampler(top_k=8).k
+        8
+    """
+    given = {"min_p": min_p, "top_p": top_p, "top_k": top_k}
+    given = {k: v for k, v in given.items() if v is not None}
+    if len(given) > 1:
+        raise ValueError(
+            "Give at most one of `min_p`, `top_p` and `top_k`. "
+            f"Received: {given}"
+        )
+    if not temperature > 0:
+        raise ValueError(
+            f"`temperature` must be above 0. Received: {temperature}"
+        )
+    settings = {"temperature": temperature, "seed": seed}
+    if top_p is not None:
+        if not 0 < top_p <= 1:
+            raise ValueError(
+                f"`top_p` must be above 0 and at most 1. Received: {top_p}"
+            )
+        return keras_hub.samplers.TopPSampler(p=top_p, **settings)
+    if top_k is not None:
+        if top_k < 1:
+            raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
+        return keras_hub.samplers.TopKSampler(k=top_k, **settings)
+    return MinPSampler(**given, **settings)

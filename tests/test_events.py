@@ -383,16 +383,17 @@ def test_every_id_has_its_own_description(vocabulary):
 
 
 def test_the_vocabulary_prints_itself_as_a_table():
-    assert str(PNO_AI).splitlines() == [
+    assert str(MAGENTA).splitlines() == [
         "kind        ids         count  meaning",
         "pad         0               1  fills a row of a batch",
         "start       1               1  a piece begins",
         "end         2               1  a piece is over",
         "note on     3 to 130      128  MIDI pitch 0 to 127",
         "note off    131 to 258    128  MIDI pitch 0 to 127",
-        "time shift  259 to 383    125  8 ms to 1000 ms go by",
-        "velocity    384 to 415     32  1 to 127 in bins of 4, before all notes",
-        "in all                    416",
+        "time shift  259 to 358    100  10 ms to 1000 ms go by",
+        "velocity    359 to 390     32  "
+        "1 to 127 in bins of 4, before changes of velocity",
+        "in all                    391",
     ]
 
 

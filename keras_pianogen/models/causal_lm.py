@@ -126,12 +126,14 @@ class MusicTransformerCausalLM(BundledPresets, keras_hub.models.CausalLM):
             y: next ids, where `x` is arrays.
             sample_weight: weights of `y`, where `x` is arrays.
             validation_data: like `x`, or a tuple of `x`, `y` and weights.
-            **kwargs: See `keras.Model.fit`.
+            **kwargs: See `keras.Model.fit`. `shuffle` defaults to `True` for
+                arrays and performances; data sets keep their own order.
 
         Returns:
             A `keras.callbacks.History`.
         """
         x, y, sample_weight = self._training_data(x, y, sample_weight)
+        kwargs.setdefault("shuffle", y is not None)
         if isinstance(validation_data, tuple) and isinstance(
             validation_data[0], dict
         ):

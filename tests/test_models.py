@@ -1,0 +1,471 @@
+"""The model as its users meet it: fit, generate, save, load."""
+
+import io
+import os
+import subprocess
+import sys
+
+import keras
+import keras_hub
+import miditoolkit
+import numpy as np
+import pytest
+
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import MidiError
+from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import write_midi
+from keras_pianogen.models import MusicTransformerBackbone
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.samplers import MinPSampler
+from keras_pianogen.samplers import build_sampler
+
+CONTEXT = 48
+
+
+def build_model(seed=0, context=CONTEXT, **kwargs):
+    keras.utils.set_random_seed(seed)
+    vocabulary = EventVocabulary.named("magenta")
+    backbone = MusicTransformerBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=context,
+        **kwargs,
+    )
+    # Large weights, so that the likeliest event is never a near tie.
+    backbone.set_weights([w * 4 for w in backbone.get_weights()])
+    preprocessor = MusicTransformerCausalLMPreprocessor(
+        PerformanceTokenizer.from_vocabulary(vocabulary),
+        sequence_length=context,
+    )
+    return MusicTransformerCausalLM(backbone, preprocessor)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+def random_notes(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    notes = np.zeros(count, NOTE_DTYPE)
+    notes["start"] = np.sort(rng.uniform(0, count / 8, count)).round(2)
+    notes["end"] = notes["start"] + 0.2
+    notes["pitch"] = 40 + np.arange(count) % 40
+    notes["velocity"] = rng.integers(30, 100, count)
+    return notes
+
+
+def random_ids(count, seed=0):
+    return np.random.default_rng(seed).integers(3, 391, count).astype("int32")
+
+
+def logits_of(model, ids):
+    """Logits by a full forward over the start id and `ids`."""
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    ids = np.concatenate([[vocabulary.start_id], ids])[None]
+    x = {"token_ids": ids, "padding_mask": np.ones(ids.shape, bool)}
+    return model.predict(x, verbose=0)[0]
+
+
+# === Tokenizer and preprocessor ===
+
+
+def test_every_form_of_a_performance_gives_the_same_ids(tmp_path):
+    tokenizer = PerformanceTokenizer()
+    notes = random_notes()
+    path = tmp_path / "a.mid"
+    midi = write_midi(notes, path)
+    ids = tokenizer(read_notes(path))
+    for source in (path, str(path), path.read_bytes(), midi, ids, list(ids)):
+        np.testing.assert_array_equal(tokenizer(source), ids)
+    for batch in ([path, str(path)], [notes, notes], [midi], [ids, ids]):
+        for row in tokenizer(batch):
+            np.testing.assert_array_equal(row, ids)
+
+
+def test_an_id_outside_the_vocabulary_is_named():
+    with pytest.raises(ValueError, match="below 416.*999"):
+        PerformanceTokenizer()([5, 999])
+
+
+def test_windows_hold_every_event_as_a_target_once(model):
+    preprocessor = model.preprocessor
+    pieces = [random_ids(100, 1), random_ids(48, 2), random_ids(3, 3)]
+    _, y, weight = preprocessor.windows(pieces, sequence_length=16)
+    end = preprocessor.tokenizer.end_token_id
+    expected = np.concatenate([np.append(p, end) for p in pieces])
+    np.testing.assert_array_equal(y[weight > 0], expected)
+
+
+def test_a_prompt_s_notes_come_back(model):
+    notes = random_notes()
+    prompt = model.preprocessor.generate_preprocess(notes)
+    (back,) = model.preprocessor.generate_postprocess(prompt)
+    np.testing.assert_array_equal(back["pitch"], notes["pitch"])
+    np.testing.assert_allclose(back["start"], notes["start"], atol=0.005)
+
+
+# === Training ===
+
+
+def batches(model, count=3):
+    return model.preprocessor.windows(
+        [random_ids(CONTEXT * 2 - 1, seed) for seed in range(count)]
+    )
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return len(self.arrays[1])
+
+    def __getitem__(self, index):
+        x, y, weight = self.arrays
+        row = slice(index, index + 1)
+        return {k: v[row] for k, v in x.items()}, y[row], weight[row]
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset", "tf.data", "midi"])
+def test_fit_and_evaluate_take(form, tmp_path):
+    model = build_model()
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    x, y, weight = batches(model)
+    if form == "arrays":
+        data = {"x": x, "y": y, "sample_weight": weight, "batch_size": 1}
+    elif form == "dataset":
+        data = {"x": Batches((x, y, weight))}
+    elif form == "tf.data":
+        tf = pytest.importorskip("tensorflow")
+        dataset = tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(1)
+        data = {"x": dataset}
+    else:
+        paths = [tmp_path / f"{i}.mid" for i in range(2)]
+        for i, path in enumerate(paths):
+            write_midi(random_notes(seed=i), path)
+        data = {"x": [str(path) for path in paths], "batch_size": 1}
+    before = model.evaluate(**data, verbose=0, return_dict=True)
+    history = model.fit(**data, epochs=3, verbose=0)
+    after = model.evaluate(**data, verbose=0, return_dict=True)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert after["nats_per_event"] < before["nats_per_event"]
+
+
+def test_validation_data_may_be_performances():
+    model = build_model()
+    history = model.fit(
+        random_notes(), validation_data=[random_notes(seed=1)], verbose=0
+    )
+    assert np.isfinite(history.history["val_nats_per_event"]).all()
+
+
+def test_padding_counts_for_nothing_in_the_loss():
+    model = build_model(dropout=0.0)
+    short = model.evaluate(random_ids(20), verbose=0, return_dict=True)
+    x, y, weight = model.preprocessor.windows(random_ids(20))
+    exact = keras.ops.convert_to_numpy(
+        keras.losses.sparse_categorical_crossentropy(
+            y[:, :21],
+            model.predict(x, verbose=0)[:, :21],
+            from_logits=True,
+        )
+    ).mean()
+    np.testing.assert_allclose(short["loss"], exact, rtol=1e-4)
+    np.testing.assert_allclose(short["nats_per_event"], exact, rtol=1e-4)
+
+
+# === Sampling ===
+
+
+def test_cached_logits_equal_a_full_forward_past_the_window():
+    model = build_model(context=20)
+    ids = random_ids(70)
+    full = logits_of(model, ids)
+    cache = model.build_cache(1)
+    start = model.preprocessor.tokenizer.start_token_id
+    prompt = np.concatenate([[start], ids])[None].astype("int32")
+    logits, _, cache = model.call_with_cache(prompt[:, :9], cache, 0)
+    rows = [keras.ops.convert_to_numpy(logits)[0]]
+    for i in range(9, prompt.shape[1]):
+        logits, _, cache = model.call_with_cache(prompt[:, i : i + 1], cache, i)
+        rows.append(keras.ops.convert_to_numpy(logits)[0])
+    np.testing.assert_allclose(np.concatenate(rows), full, atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt_length", [0, 5, 40, 70])
+def test_greedy_sampling_takes_the_likeliest_event_of_a_full_forward(
+    prompt_length,
+):
+    model = build_model(context=200)
+    prompt = random_ids(prompt_length)
+    ids = model.generate(
+        prompt, max_length=150, sampler="greedy", output="ids",
+        stop_token_ids=None,
+    )  # fmt: skip
+    assert len(ids) == 149  # The start id is not returned.
+    np.testing.assert_array_equal(ids[:prompt_length], prompt)
+    likeliest = logits_of(model, ids)[:, 3:].argmax(axis=-1) + 3
+    np.testing.assert_array_equal(
+        ids[prompt_length:], likeliest[prompt_length:-1]
+    )
+
+
+def test_prompts_of_any_lengths_are_continued_together():
+    model = build_model(context=200)
+    prompts = [random_ids(3, 1), random_ids(90, 2), []]
+    settings = {
+        "max_length": 120,
+        "sampler": "greedy",
+        "output": "ids",
+        "stop_token_ids": None,
+    }
+    together = model.generate(prompts, **settings)
+    for prompt, piece in zip(prompts, together, strict=True):
+        np.testing.assert_array_equal(
+            model.generate(prompt, **settings), piece
+        )
+
+
+def test_the_same_seed_gives_the_same_piece(model):
+    first, again, other = (
+        model.generate(max_length=100, seed=seed, output="ids")
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_generation_goes_on_past_the_trained_length(model):
+    ids = model.generate(
+        max_length=6 * CONTEXT, seed=0, output="ids", stop_token_ids=None
+    )
+    assert len(ids) == 6 * CONTEXT - 1
+
+
+def test_a_length_in_seconds_is_kept(model):
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    prompt = random_notes(8)
+    prompt_ids = vocabulary.encode(prompt)
+    ids = model.generate(prompt, seconds=2.5, seed=0, output="ids")
+    new = vocabulary.duration(ids[len(prompt_ids) :])
+    assert 2.5 - 1.0 < new <= 2.5
+    stripped = model.generate(
+        prompt, seconds=2.5, seed=0, output="ids", strip_prompt=True
+    )
+    np.testing.assert_array_equal(stripped, ids[len(prompt_ids) :])
+
+
+def test_the_output_is_what_was_asked_for(model):
+    notes = model.generate(max_length=80, seed=0)
+    assert notes.dtype == NOTE_DTYPE
+    midi = model.generate(max_length=80, seed=0, output="midi")
+    assert isinstance(midi, miditoolkit.MidiFile)
+    assert len(midi.instruments[0].notes) == len(notes)
+    assert len(model.generate([[], []], max_length=80, seed=0)) == 2
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "greedy",
+        "random",
+        keras_hub.samplers.TopKSampler(k=4, seed=0),
+        keras_hub.samplers.TopPSampler(p=0.5, seed=0),
+        keras_hub.samplers.BeamSampler(num_beams=3),
+        keras_hub.samplers.ContrastiveSampler(k=3, alpha=0.5),
+        MinPSampler(0.1, temperature=0.9, seed=0),
+    ],
+)
+def test_each_sampler_runs(model, sampler):
+    ids = model.generate(
+        random_ids(6), max_length=20, sampler=sampler, output="ids",
+        stop_token_ids=None,
+    )  # fmt: skip
+    assert len(ids) == 19
+    assert ids.min() >= 3  # No special id is ever sampled.
+
+
+def test_a_stop_id_ends_a_piece():
+    model = build_model()
+    free = model.generate(max_length=40, sampler="greedy", output="ids")
+    stop = int(free[10])
+    ids = model.generate(
+        max_length=40, sampler="greedy", output="ids", stop_token_ids=[stop]
+    )
+    first = int(np.argmax(free == stop))
+    np.testing.assert_array_equal(ids, free[:first])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"output": "wav"}, "'notes', 'midi' or 'ids'.*'wav'"),
+        ({"seconds": -1}, "above 0.*-1"),
+        ({"inputs": [5, 6, 7], "max_length": 3}, "4 events.*max_length=3"),
+        ({"inputs": [5, 1000]}, "below 391.*1000"),
+    ],
+)
+def test_generate_names_a_bad_argument(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(**arguments)
+
+
+def test_a_broken_prompt_raises_midi_error(model):
+    with pytest.raises(MidiError):
+        model.generate(b"MThd, but nothing more")
+
+
+def test_min_p_keeps_ids_near_the_likeliest():
+    sampler = MinPSampler(min_p=0.25, seed=0)
+    probabilities = np.tile([[0.5, 0.3, 0.12, 0.08]], (4000, 1))
+    drawn = keras.ops.convert_to_numpy(
+        sampler.get_next_token(probabilities.astype("float32"))
+    )
+    counts = np.bincount(drawn, minlength=4)
+    # 0.12 is below a quarter of 0.5; 0.5 : 0.3 is kept.
+    assert counts[2] == counts[3] == 0
+    np.testing.assert_allclose(counts[0] / 4000, 0.625, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0},
+        {"min_p": 1.5},
+        {"top_p": 0},
+        {"top_k": 0},
+        {"top_k": 4, "top_p": 0.5},
+    ],
+)
+def test_a_sampler_s_settings_are_checked(settings):
+    with pytest.raises(ValueError, match="Received"):
+        build_sampler(**settings)
+
+
+# === Saving ===
+
+
+def test_a_preset_gives_the_same_logits_back(tmp_path):
+    model = build_model()
+    folder = str(tmp_path / "preset")
+    model.save_to_preset(folder)
+    ids = random_ids(60)
+    expected = logits_of(model, ids)
+    for cls in (MusicTransformerCausalLM, keras_hub.models.CausalLM):
+        loaded = cls.from_preset(folder)
+        assert type(loaded) is MusicTransformerCausalLM
+        assert loaded.preprocessor.tokenizer.get_config()["max_shift"] == 100
+        np.testing.assert_array_equal(logits_of(loaded, ids), expected)
+    backbone = MusicTransformerBackbone.from_preset(folder)
+    for ours, theirs in zip(
+        backbone.get_weights(), model.backbone.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_half_precision_preset_loads_in_the_current_one(tmp_path):
+    model = build_model()
+    model.save_to_preset(str(tmp_path / "a"))
+    half = MusicTransformerCausalLM.from_preset(
+        tmp_path / "a", dtype="float16"
+    )
+    half.save_to_preset(str(tmp_path / "b"))
+    loaded = MusicTransformerCausalLM.from_preset(tmp_path / "b")
+    assert loaded.backbone.token_embedding.embeddings.dtype == "float32"
+    np.testing.assert_allclose(
+        logits_of(loaded, random_ids(40)),
+        logits_of(model, random_ids(40)),
+        atol=0.05,
+    )
+
+
+@pytest.mark.parametrize("source", ["no_such_preset", "/no/such/folder"])
+def test_an_unknown_preset_is_named(source):
+    with pytest.raises(ValueError, match=source):
+        MusicTransformerCausalLM.from_preset(source)
+
+
+def test_lora_trains_few_weights_and_changes_the_model():
+    model = build_model()
+    model.backbone.enable_lora(2)
+    trainable = sum(np.prod(w.shape) for w in model.trainable_weights)
+    assert trainable < model.count_params() / 2
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    ids = random_ids(CONTEXT * 2)
+    before = logits_of(model, ids)
+    model.fit(ids, batch_size=1, verbose=0)
+    after = logits_of(model, ids)
+    assert np.abs(after - before).max() > 1e-3
+    # What sampling uses is what training changed.
+    greedy = model.generate(
+        max_length=30, sampler="greedy", output="ids", stop_token_ids=None
+    )
+    likeliest = logits_of(model, greedy)[:, 3:].argmax(axis=-1) + 3
+    np.testing.assert_array_equal(greedy, likeliest[:-1])
+
+
+def test_int8_stays_near_and_comes_back_from_a_preset(tmp_path):
+    model = build_model()
+    ids = random_ids(40)
+    before = logits_of(model, ids)
+    model.quantize("int8")
+    after = logits_of(model, ids)
+    # Compared with the spread of the logits themselves.
+    assert np.abs(after - before).mean() < 0.1 * before.std()
+    model.save_to_preset(str(tmp_path / "int8"))
+    loaded = MusicTransformerCausalLM.from_preset(tmp_path / "int8")
+    np.testing.assert_allclose(logits_of(loaded, ids), after, atol=1e-4)
+    assert len(loaded.generate(max_length=30, seed=0, output="ids")) > 0
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
+def test_bfloat16_models_train_and_generate(dtype):
+    model = build_model(dtype=dtype)
+    history = model.fit(random_ids(100), batch_size=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    ids = model.generate(
+        max_length=40, seed=0, output="ids", stop_token_ids=None
+    )
+    assert len(ids) == 39
+
+
+LOGITS = """
+import sys
+import numpy as np
+from keras_pianogen.models import MusicTransformerCausalLM
+model = MusicTransformerCausalLM.from_preset(sys.argv[1])
+ids = np.random.default_rng(0).integers(3, 391, (2, 60))
+mask = np.ones(ids.shape, bool)
+mask[1, 50:] = False
+x = {"token_ids": ids, "padding_mask": mask}
+np.save(sys.stdout.buffer, model.predict(x, verbose=0))
+"""
+
+
+def test_the_backends_agree(tmp_path):
+    model = build_model()
+    model.save_to_preset(str(tmp_path / "preset"))
+    ids = np.random.default_rng(0).integers(3, 391, (2, 60))
+    mask = np.ones(ids.shape, bool)
+    mask[1, 50:] = False
+    ours = model.predict({"token_ids": ids, "padding_mask": mask}, verbose=0)
+    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
+    for backend in sorted(others):
+        pytest.importorskip(backend)
+        output = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LOGITS, tmp_path / "preset"],
+            env=os.environ | {"KERAS_BACKEND": backend},
+            capture_output=True,
+            check=True,
+        ).stdout
+        theirs = np.load(io.BytesIO(output))
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
