@@ -29,6 +29,7 @@ import zipfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import IO
 from typing import Any
 
 import numpy as np
@@ -314,9 +315,10 @@ def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece]]:
 
 
 def _piece(root: pathlib.Path, row: Any) -> Piece:
-    path = root / row.path
-    if path.is_relative_to(root):
-        path = path.relative_to(root)
+    path = pathlib.Path(row.path)
+    for folder in (root, root.resolve()):
+        if path.is_relative_to(folder):
+            path = path.relative_to(folder)
     split = _check_split(row.split, path)
     return Piece(path.as_posix(), split, row.composer, row.title, row.year)
 
@@ -422,9 +424,9 @@ class _Part:
         if self._load() is not None:
             return
         found = [read(self.root / piece.path) for piece in self.listed]
-        with _replacing(self.path) as temporary:
+        with _new(self.path, self.path.parent) as file:
             np.savez(
-                temporary,
+                file,
                 notes=np.concatenate([notes for notes, _ in found]),
                 counts=np.array([len(notes) for notes, _ in found]),
                 reasons=np.array([reason for _, reason in found]),
@@ -585,12 +587,10 @@ def _write(
         "fortran_order": False,
         "shape": (num_notes,),
     }
-    with _replacing(folder / NOTES) as path, open(path, "wb") as file:
+    with _new(folder / NOTES, folder / PARTS) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.load()["notes"].tobytes())
-        file.flush()
-        os.fsync(file.fileno())
     (folder / STAMP).write_text(stamp)
     table = {
         "format": FORMAT,
@@ -600,21 +600,19 @@ def _write(
         "pieces": [dataclasses.asdict(piece) for piece in pieces],
         "skipped": [dataclasses.asdict(file) for file in skipped],
     }
-    with _replacing(folder / TABLE) as path, open(path, "wb") as file:
+    with _new(folder / TABLE, folder / PARTS) as file:
         file.write(json.dumps(table, indent=0).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path beside `path`, that takes its place when all went well."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _new(path: pathlib.Path, parts: pathlib.Path) -> Iterator[IO[bytes]]:
+    """A file that takes its place at `path` once it is whole and on disk."""
+    temporary = parts / f"{os.getpid()}-{path.name}"
+    with open(temporary, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:

@@ -368,7 +368,7 @@ class EventVocabulary:
         entries = np.append(ticks[places], _last(ticks))
         ends = np.where(is_last, entries[-1], entries[1:])
         ons, pitches = places[is_on], pitches[is_on]
-        order = np.lexsort((ons, pitches, ticks[ons]))
+        order = np.lexsort((pitches, ticks[ons]))
         notes = np.empty(len(ons), NOTE_DTYPE)
         notes["start"] = ticks[ons[order]] * self.time_step
         notes["end"] = ends[is_on][order] * self.time_step

@@ -270,7 +270,9 @@ class EvaluationWindows(keras.utils.PyDataset):
     A piece is its start id, its events and its end id; all but the start id
     are targets, once. A piece's first window has weights of 1; each later one
     overlaps the one before by `sequence_length - stride` ids of context,
-    whose targets weigh 0. So all weights add up to `num_events`.
+    whose targets weigh 0. So all weights add up to `num_events`. Read the
+    result from a metric in Keras's `weighted_metrics`: its `loss` divides by
+    all positions, those that weigh 0 among them.
 
     Args:
         corpus: a `Corpus`.
@@ -290,8 +292,7 @@ class EvaluationWindows(keras.utils.PyDataset):
     Examples:
         ```python
         windows = EvaluationWindows(corpus, "test", vocabulary=vocabulary)
-        nats_per_event = model.evaluate(windows, return_dict=True)["loss"]
-        print(nats_per_event * windows.num_events / windows.num_notes)
+        sum(weight.sum() for _, _, weight in windows) == windows.num_events
         ```
     """
 

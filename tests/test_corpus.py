@@ -232,17 +232,19 @@ def die(done, total):
 prepare_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=die)
 """
 
+FEW_FILES_A_PROCESS = """
+from keras_pianogen import corpus
+corpus.FILES_A_PROCESS = 10
+
+"""
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_after_kill_9_only_what_was_left_is_read(
     source, corpus, tmp_path, monkeypatch, workers
 ):
     folder = tmp_path / "corpus"
-    code = KILLED.replace(
-        "def die",
-        "from keras_pianogen import corpus\n"
-        "corpus.FILES_A_PROCESS = 10\n\ndef die",
-    )
+    code = KILLED.replace("def die", FEW_FILES_A_PROCESS + "def die")
     killed = subprocess.run(
         [sys.executable, "-c", code, source, folder, str(workers)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -268,6 +270,24 @@ def test_ctrl_c_is_passed_on_and_loses_nothing(
     prepare_corpus(source, tmp_path)
     assert len(paths) <= 24
     assert files_of(tmp_path) == files_of(corpus.folder)
+
+
+def test_ctrl_c_in_a_terminal_leaves_no_noise_of_processes(source, tmp_path):
+    # A terminal sends it to all processes of the group.
+    code = KILLED.replace(
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        "os.killpg(0, signal.SIGINT)",
+    ).replace("def die", FEW_FILES_A_PROCESS + "def die")
+    stopped = subprocess.run(
+        [sys.executable, "-c", code, source, tmp_path, "2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+    )
+    assert stopped.returncode == -signal.SIGINT
+    assert stopped.stderr.count("Traceback") == 1
+    assert stopped.stderr.endswith("KeyboardInterrupt\n")
 
 
 def test_a_file_that_changed_since_the_interruption_is_read_again(
@@ -403,6 +423,20 @@ def test_maestros_own_table_gives_splits_and_titles(maestro_folder, tmp_path):
     assert berg.title == "Sonata Op. 1"
     assert berg.split == "train"
     assert len(small) == 3
+
+
+def test_a_source_may_be_given_by_a_relative_path(
+    maestro_folder, source, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(source.parent)
+    again = prepare_corpus(source.name, tmp_path / "a")
+    assert files_of(again.folder) == files_of(corpus.folder)
+    monkeypatch.chdir(maestro_folder.parent)
+    maestro = Maestro(maestro_folder.name)
+    few = Maestro(maestro_folder.name, pieces=maestro.pieces[:3])
+    paths = [piece.path for piece in prepare_corpus(few, tmp_path / "b").pieces]
+    assert all((maestro_folder / path).is_file() for path in paths)
+    assert not any(path.startswith(maestro_folder.name) for path in paths)
 
 
 def test_a_maestro_object_gives_its_pieces(maestro_folder, tmp_path):

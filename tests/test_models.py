@@ -39,7 +39,7 @@ def build_model(seed=0, context=CONTEXT, **kwargs):
         **kwargs,
     )
     # Large weights, so that the likeliest event is never a near tie.
-    backbone.set_weights([w * 4 for w in backbone.get_weights()])
+    backbone.set_weights([w * 2 for w in backbone.get_weights()])
     preprocessor = MusicTransformerCausalLMPreprocessor(
         PerformanceTokenizer.from_vocabulary(vocabulary),
         sequence_length=context,
@@ -78,7 +78,9 @@ def logits_of(model, ids):
 
 
 def test_every_form_of_a_performance_gives_the_same_ids(tmp_path):
-    tokenizer = PerformanceTokenizer()
+    # On the vocabulary's own grid of 10 ms, where nothing is rounded.
+    vocabulary = EventVocabulary.named("magenta")
+    tokenizer = PerformanceTokenizer.from_vocabulary(vocabulary)
     notes = random_notes()
     path = tmp_path / "a.mid"
     midi = write_midi(notes, path)
@@ -413,6 +415,10 @@ def test_lora_trains_few_weights_and_changes_the_model():
     np.testing.assert_array_equal(greedy, likeliest[:-1])
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*`quantize` method implemented",
+    "ignore:.*The use of `x.T`:UserWarning",
+)
 def test_int8_stays_near_and_comes_back_from_a_preset(tmp_path):
     model = build_model()
     ids = random_ids(40)

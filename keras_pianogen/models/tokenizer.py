@@ -160,7 +160,7 @@ def is_batch(inputs):
             inputs.dtype != NOTE_DTYPE and inputs.ndim > 1
         )
     if isinstance(inputs, list | tuple):
-        return len(inputs) == 0 or not np.isscalar(_first(inputs))
+        return len(inputs) > 0 and not np.isscalar(_first(inputs))
     return not isinstance(inputs, str | bytes | os.PathLike) and (
         len(getattr(inputs, "shape", ())) > 1
     )
