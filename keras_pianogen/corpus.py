@@ -21,7 +21,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -527,6 +526,7 @@ class _Readers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
         )
         self.own.process = process
         self.processes.append(process)
@@ -537,7 +537,6 @@ class _Readers:
 
 def _serve() -> None:
     """Answers each path on standard input with the file's packed notes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
     answers = sys.stdout.buffer
     answers.write(b"ready\n")
     answers.flush()

@@ -48,8 +48,9 @@ COLUMNS = (
     "best_val_nats_per_event",
 )
 
-# A row of the history, and a new learning rate, come after so many steps; in
-# a run shorter than 40 times as many, after a fortieth of it.
+# A row of the history comes after so many steps; in a run shorter than 40
+# times as many, after a fortieth of it. A run by the clock sets its learning
+# rate as often.
 STEPS_A_ROW = 50
 
 
@@ -116,9 +117,19 @@ class Recipe:
         )
         return MusicTransformerCausalLM(backbone, preprocessor)
 
-    def build_optimizer(self):
+    def build_optimizer(self, steps=None):
+        """AdamW; with `steps`, on the schedule of a run of that length."""
+        learning_rate = self.learning_rate
+        if steps is not None:
+            warmup = max(1, round(self.warmup * steps))
+            learning_rate = keras.optimizers.schedules.CosineDecay(
+                initial_learning_rate=learning_rate / warmup,
+                warmup_target=learning_rate,
+                warmup_steps=warmup,
+                decay_steps=max(1, steps - warmup),
+            )
         optimizer = keras.optimizers.AdamW(
-            learning_rate=self.learning_rate,
+            learning_rate=learning_rate,
             weight_decay=self.weight_decay,
             beta_2=0.98,
             global_clipnorm=1.0,
@@ -129,7 +140,7 @@ class Recipe:
         return optimizer
 
     def learning_rate_at(self, progress):
-        """The learning rate once `progress`, 0 to 1, of the run is done."""
+        """The same schedule by the clock: `progress`, 0 to 1, is done."""
         if progress < self.warmup:
             return self.learning_rate * progress / self.warmup
         rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
@@ -208,10 +219,12 @@ def train(
     else:
         keras.utils.set_random_seed(recipe.seed)
         model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
-    model.compile(optimizer=recipe.build_optimizer())
+    model.compile(optimizer=recipe.build_optimizer(steps))
     model.optimizer.build(model.trainable_variables)
     state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
-    steps_a_row = min(STEPS_A_ROW, max(1, (steps or 10**9) // 40))
+    # Never 1: Keras looks at a first batch to build a model, which
+    # `EventWindows` can't tell from an epoch of one step.
+    steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
     windows = EventWindows(
         corpus,
         "train",
@@ -228,7 +241,6 @@ def train(
         corpus,
         recipe,
         state,
-        steps_a_row=steps_a_row,
         steps=steps,
         minutes=minutes,
         validation_events=validation_events,
@@ -378,7 +390,6 @@ class _Recorder(keras.callbacks.Callback):
         recipe,
         state,
         *,
-        steps_a_row,
         steps,
         minutes,
         validation_events,
@@ -394,7 +405,6 @@ class _Recorder(keras.callbacks.Callback):
         self.best = state.get("best", math.inf)
         self.validated = state.get("validated", 0)
         self.row = state.get("row", {})
-        self.steps_a_row = steps_a_row
         self.steps = steps
         self.minutes = minutes
         self.validation_events = validation_events
@@ -423,14 +433,20 @@ class _Recorder(keras.callbacks.Callback):
         self.began = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        # The rate halfway through the steps to come: never 0.
-        ahead = self.steps_a_row / 2 / self.steps if self.steps else 1e-4
-        self.learning_rate = self.recipe.learning_rate_at(
-            min(self.done + ahead, 1)
-        )
-        self.model.optimizer.learning_rate = self.learning_rate
+        if self.minutes is not None:
+            self.model.optimizer.learning_rate = self.recipe.learning_rate_at(
+                max(self.done, 1e-4)
+            )
         self.epoch_began = time.monotonic()
         self.epoch_step = self.step
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Keras's dropout on torch draws from torch's global generator, which
+        # no checkpoint holds; so each step begins with a seed of its own.
+        if keras.config.backend() == "torch":
+            keras.utils.set_random_seed(
+                (self.recipe.seed * 1_000_003 + self.step) % 2**32
+            )
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -454,7 +470,7 @@ class _Recorder(keras.callbacks.Callback):
             "events": self.step * events,
             "seconds": self.seconds,
             "events_per_second": (self.step - self.epoch_step) * events / spent,
-            "learning_rate": self.learning_rate,
+            "learning_rate": float(self.model.optimizer.learning_rate),
             "loss": loss,
             "accuracy": float(logs["accuracy"]),
             "val_nats_per_event": "",
@@ -525,7 +541,12 @@ class _stop_on_interrupt:
 
 def _variables(model):
     """All that a step changes: weights, dropout's seeds, the optimizer's."""
-    return [*model.variables, *model.optimizer.variables]
+    moments = [
+        variable
+        for variable in model.optimizer.variables
+        if variable.name != "learning_rate"  # Set anew as the run goes on.
+    ]
+    return [*model.variables, *moments]
 
 
 def _to_numpy(variable):

@@ -26,3 +26,27 @@ def shared():
 def maestro_folder(shared):
     """MAESTRO v3.0.0, MIDI and metadata."""
     return shared / "data" / "maestro-v3.0.0"
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """A corpus of twelve short pieces: scales up and down, seeded."""
+    import numpy as np
+
+    from keras_pianogen.corpus import prepare_corpus
+    from keras_pianogen.midi import NOTE_DTYPE
+    from keras_pianogen.midi import write_midi
+
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    for piece in range(12):
+        notes = np.zeros(120, NOTE_DTYPE)
+        notes["start"] = 0.125 * np.arange(120)
+        notes["end"] = notes["start"] + 0.1
+        scale = np.concatenate([np.arange(12), np.arange(12)[::-1]])
+        notes["pitch"] = rng.integers(40, 70) + np.resize(scale, 120)
+        notes["velocity"] = 64
+        write_midi(notes, folder / f"{piece:02}.mid")
+    return prepare_corpus(
+        folder, folder / "corpus", validation_fraction=0.2, test_fraction=0.2
+    )

@@ -1,0 +1,225 @@
+"""Runs: what they learn and record, and how they go on after a stop."""
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from keras_pianogen.evaluation import evaluate
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.training import Recipe
+from keras_pianogen.training import TrainingError
+from keras_pianogen.training import train
+
+RECIPE = Recipe(
+    num_layers=1,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    sequence_length=32,
+    batch_size=4,
+    learning_rate=1e-2,
+)
+
+
+def read_history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def last_checkpoint(folder):
+    return max((folder / "checkpoints").glob("step-*"))
+
+
+def variables_of(folder):
+    with np.load(last_checkpoint(folder) / "variables.npz") as arrays:
+        return [arrays[name] for name in arrays]
+
+
+@pytest.fixture(scope="module")
+def finished(small_corpus, tmp_path_factory):
+    """A run of 40 steps, never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(small_corpus, folder, RECIPE, steps=40, validations=4)
+    return folder
+
+
+def test_a_run_learns_and_keeps_its_record(finished, small_corpus):
+    rows = read_history(finished)
+    assert [int(row["step"]) for row in rows] == list(range(2, 41, 2))
+    assert int(rows[-1]["events"]) == 40 * 4 * 32
+    losses = [float(row["loss"]) for row in rows]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    rates = np.array([float(row["learning_rate"]) for row in rows])
+    assert rates.max() <= 1e-2 and rates[-1] < 1e-3
+    read = [row["val_nats_per_event"] for row in rows]
+    assert sum(figure != "" for figure in read) == 4
+    config = json.loads((finished / "config.json").read_text())
+    assert config["recipe"] == dataclasses.asdict(RECIPE)
+    assert config["corpus"] == small_corpus.fingerprint
+
+
+def test_the_preset_is_the_one_that_was_best_on_validation(
+    finished, small_corpus
+):
+    best = float(read_history(finished)[-1]["best_val_nats_per_event"])
+    model = MusicTransformerCausalLM.from_preset(finished / "preset")
+    figures = evaluate(model, small_corpus, "validation")
+    np.testing.assert_allclose(figures.nats_per_event, best, rtol=1e-4)
+
+
+def interrupt_at(step):
+    """A Ctrl-C, once, after that step."""
+    steps = []
+
+    def progress(row, done):
+        if row["step"] == step and not steps:
+            steps.append(step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+def test_a_stopped_run_goes_on_to_the_very_same_weights(
+    finished, small_corpus, tmp_path
+):
+    folder = tmp_path / "stopped"
+    train(
+        small_corpus,
+        folder,
+        RECIPE,
+        steps=40,
+        validations=4,
+        progress=interrupt_at(17),
+    )
+    assert 17 <= int(last_checkpoint(folder).name.split("-")[1]) < 40
+    assert (folder / "preset" / "model.weights.h5").exists()
+    train(small_corpus, folder, resume=True, validations=4)
+    for ours, theirs in zip(
+        variables_of(folder), variables_of(finished), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    columns = ("step", "events", "learning_rate", "val_nats_per_event")
+    assert [read_history(folder)[-1][c] for c in columns] == [
+        read_history(finished)[-1][c] for c in columns
+    ]
+
+
+def test_a_damaged_checkpoint_is_passed_over(finished, small_corpus, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    whole = variables_of(folder)
+    newest = last_checkpoint(folder) / "variables.npz"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    # What a kill in the middle of a save leaves behind.
+    (folder / "checkpoints" / ".partial").mkdir()
+    train(small_corpus, folder, resume=True, validations=4)
+    for ours, theirs in zip(variables_of(folder), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_begins_from_a_preset(finished, small_corpus, tmp_path):
+    preset = finished / "preset"
+    first = train(
+        small_corpus, tmp_path / "a", RECIPE, steps=1, preset=preset
+    )
+    fresh = train(small_corpus, tmp_path / "b", RECIPE, steps=1)
+    assert first["loss"] < 0.8 * fresh["loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(small_corpus, tmp_path):
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(TrainingError, match="lower learning rate"):
+        train(small_corpus, tmp_path / "run", recipe, steps=10)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({}, "exactly one"),
+        ({"steps": 1, "minutes": 1}, "exactly one"),
+        ({"steps": 0}, "steps=0"),
+        ({"minutes": -1.0}, "minutes=-1.0"),
+    ],
+)
+def test_a_length_is_needed(small_corpus, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train(small_corpus, tmp_path / "run", RECIPE, **arguments)
+
+
+def test_a_run_is_never_overwritten(finished, small_corpus):
+    with pytest.raises(TrainingError, match="holds a run already"):
+        train(small_corpus, finished, RECIPE, steps=1)
+
+
+def test_only_what_is_there_goes_on(finished, small_corpus, tmp_path):
+    with pytest.raises(TrainingError, match="no run to go on with"):
+        train(small_corpus, tmp_path / "none", resume=True)
+    with pytest.raises(TrainingError, match="recipe it began with"):
+        train(small_corpus, finished, Recipe(), resume=True)
+
+
+def test_a_run_by_the_clock_ends(small_corpus, tmp_path):
+    row = train(small_corpus, tmp_path / "run", RECIPE, minutes=0.02)
+    assert row["seconds"] >= 1.2
+    assert row["best_val_nats_per_event"] < float("inf")
+
+
+# === Evaluation ===
+
+
+def test_a_split_s_likelihood_equals_a_sum_over_its_pieces(small_corpus):
+    model = RECIPE.build_model()
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    total = events = notes = 0
+    for piece in small_corpus.split("validation"):
+        ids = vocabulary.encode(small_corpus.notes(piece))
+        x, y, _ = model.preprocessor.windows(ids, sequence_length=len(ids) + 1)
+        losses = keras.losses.sparse_categorical_crossentropy(
+            y, model.predict(x, verbose=0), from_logits=True
+        )
+        total += float(keras.ops.sum(losses))
+        events += y.size
+        notes += len(small_corpus.notes(piece))
+    figures = evaluate(
+        model, small_corpus, "validation", sequence_length=1024, stride=1024
+    )
+    assert figures.num_events == events
+    assert figures.full_coverage
+    np.testing.assert_allclose(
+        figures.nats_per_event, total / events, rtol=1e-5
+    )
+    np.testing.assert_allclose(figures.nats_per_note, total / notes, rtol=1e-5)
+    np.testing.assert_allclose(
+        figures.perplexity, np.exp(total / events), rtol=1e-4
+    )
+
+
+def test_part_of_a_split_is_near_all_of_it(small_corpus):
+    model = RECIPE.build_model()
+    whole = evaluate(model, small_corpus, "validation", batch_size=1)
+    part = evaluate(
+        model, small_corpus, "validation", batch_size=1, max_events=300
+    )
+    assert not part.full_coverage
+    np.testing.assert_allclose(
+        part.nats_per_event, whole.nats_per_event, rtol=0.1
+    )
+
+
+def test_an_untrained_model_knows_nothing(small_corpus):
+    figures = evaluate(RECIPE.build_model(), small_corpus, "validation")
+    np.testing.assert_allclose(figures.nats_per_event, np.log(391), rtol=0.05)
+
+
+def test_an_unknown_split_is_named(small_corpus):
+    with pytest.raises(ValueError, match="nowhere"):
+        evaluate(RECIPE.build_model(), small_corpus, "nowhere")
