@@ -4,11 +4,12 @@ import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
-from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.presets import bundled_presets
 
 
+@bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerBackbone(BundledPresets, keras_hub.models.Backbone):
+class MusicTransformerBackbone(keras_hub.models.Backbone):
     """A stack of relative-attention blocks over embedded event ids.
 
     Positions enter through relative attention alone, so nothing in the

@@ -13,7 +13,7 @@ from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
-from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import is_batch
 from keras_pianogen.samplers import MinPSampler
 
@@ -26,8 +26,9 @@ EVENTS_A_CALL = 64
 MAX_EVENTS_A_SECOND = 250
 
 
+@bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerCausalLM(BundledPresets, keras_hub.models.CausalLM):
+class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     """The Music Transformer as a model to train and to sample.
 
     Args:

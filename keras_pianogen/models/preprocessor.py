@@ -5,15 +5,14 @@ import keras_hub
 import numpy as np
 
 from keras_pianogen.models.backbone import MusicTransformerBackbone
-from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
 from keras_pianogen.models.tokenizer import is_batch
 
 
+@bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerCausalLMPreprocessor(
-    BundledPresets, keras_hub.models.CausalLMPreprocessor
-):
+class MusicTransformerCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
     """Tokenizes performances, marks their start and end, and pads them.
 
     Called, it keeps the first `sequence_length` events of each performance,

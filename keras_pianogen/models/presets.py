@@ -6,15 +6,45 @@ import pathlib
 
 # Presets that lie inside the package, with the sha256 of each file that is
 # read when they load.
-PRESETS = {}
+PRESETS = {
+    "music_transformer_maestro": {
+        "metadata": {
+            "description": (
+                "6 layers, 3.9 million parameters, trained on MAESTRO v3.0.0; "
+                "magenta vocabulary, 1,024 events of context. "
+                "CC BY-NC-SA 4.0."
+            ),
+            "params": 3_853_824,
+        },
+        "sha256": {
+            "config.json": (
+                "8050c3bd1d6173e7a914cac3181674da3ecd8837419c5ccc7996a3a65db63767"
+            ),
+            "metadata.json": (
+                "8cd93771e7c2d72cded3ca9aea7d5c377d25197d34d20c8d43de4831d1eac1a6"
+            ),
+            "model.weights.h5": (
+                "1cade53227d3aa48b5e96ac197354e487454f4fc05ab1120772d02906fa5aaa0"
+            ),
+            "preprocessor.json": (
+                "15eecdf4bbb88b0b85ba7ef36b1b461b259ad91b68ce72ee4a0be0b5377fe5b1"
+            ),
+            "task.json": (
+                "7366148f0cef15e24805e9188c3788ce71d2f49aa3d5ea6849e489b27246340c"
+            ),
+            "tokenizer.json": (
+                "1c376a5cba6232d047125eba13455d78e0593760d2ec046ed31dc7bd64e07c11"
+            ),
+        },
+    },
+}
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
 
-class BundledPresets:
-    """Adds the package's own presets to a KerasHub class's `from_preset`."""
-
-    presets = PRESETS
+def bundled_presets(cls):
+    """Class decorator: `from_preset` takes the package's own presets too."""
+    inherited = cls.from_preset.__func__
 
     @classmethod
     def from_preset(cls, preset, *args, **kwargs):
@@ -34,7 +64,11 @@ class BundledPresets:
             ValueError: if there is no such preset, or a bundled file is not
                 what was published.
         """
-        return super().from_preset(locate(preset), *args, **kwargs)
+        return inherited(cls, locate(preset), *args, **kwargs)
+
+    cls.from_preset = from_preset
+    cls.presets = PRESETS
+    return cls
 
 
 def locate(preset):

@@ -11,11 +11,12 @@ from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import check_notes
 from keras_pianogen.midi import read_notes
 from keras_pianogen.models.backbone import MusicTransformerBackbone
-from keras_pianogen.models.presets import BundledPresets
+from keras_pianogen.models.presets import bundled_presets
 
 
+@bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class PerformanceTokenizer(BundledPresets, keras_hub.tokenizers.Tokenizer):
+class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
     """Performances to event ids and back.
 
     A performance is a MIDI file's path or bytes, a `miditoolkit.MidiFile`, a
