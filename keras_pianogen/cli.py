@@ -77,9 +77,7 @@ def prepare(
         pathlib.Path,
         typer.Argument(help="MAESTRO's folder, or any folder of MIDI files."),
     ],
-    out: Annotated[
-        pathlib.Path, typer.Option(help="Folder for the corpus.")
-    ],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the corpus.")],
     download: Annotated[
         bool,
         typer.Option(
@@ -196,9 +194,7 @@ def train(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="float32 or mixed_bfloat16.", show_default="float32"
-        ),
+        typer.Option(help="float32 or mixed_bfloat16.", show_default="float32"),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Threads that prepare batches.")
@@ -335,9 +331,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="train, validation or test.")
     ] = "validation",
-    batch_size: Annotated[
-        int, typer.Option(help="Windows read at once.")
-    ] = 8,
+    batch_size: Annotated[int, typer.Option(help="Windows read at once.")] = 8,
     stride: Annotated[
         int | None,
         typer.Option(

@@ -191,8 +191,10 @@ def train(
             the loss stops being finite.
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
-    if steps is not None and minutes is not None or (
-        steps is None and minutes is None and not resume
+    if (
+        steps is not None
+        and minutes is not None
+        or (steps is None and minutes is None and not resume)
     ):
         raise ValueError(
             "Give exactly one of `steps` and `minutes`. "
@@ -249,9 +251,7 @@ def train(
     )
     if not recorder.finished:
         with _stop_on_interrupt(recorder):
-            model.fit(
-                windows, epochs=10**9, verbose=0, callbacks=[recorder]
-            )
+            model.fit(windows, epochs=10**9, verbose=0, callbacks=[recorder])
     return recorder.row
 
 

@@ -123,9 +123,7 @@ def test_cached_equals_full_past_the_ring_s_capacity(prefill):
             x[:, time : time + 1], cache=cache, cache_update_index=time
         )
         outputs.append(to_numpy(y))
-    np.testing.assert_allclose(
-        np.concatenate(outputs, axis=1), full, atol=1e-5
-    )
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), full, atol=1e-5)
 
 
 def test_several_events_can_only_fill_an_empty_cache():
@@ -216,7 +214,9 @@ def test_dropout_acts_in_training_only():
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="num_heads=3"):
-        DecoderBlock(intermediate_dim=8, num_heads=3)(random_inputs(9, 1, 2, 16))
+        DecoderBlock(intermediate_dim=8, num_heads=3)(
+            random_inputs(9, 1, 2, 16)
+        )
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])

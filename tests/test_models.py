@@ -232,9 +232,7 @@ def test_prompts_of_any_lengths_are_continued_together():
     }
     together = model.generate(prompts, **settings)
     for prompt, piece in zip(prompts, together, strict=True):
-        np.testing.assert_array_equal(
-            model.generate(prompt, **settings), piece
-        )
+        np.testing.assert_array_equal(model.generate(prompt, **settings), piece)
 
 
 def test_the_same_seed_gives_the_same_piece(model):
@@ -377,9 +375,7 @@ def test_a_preset_gives_the_same_logits_back(tmp_path):
 def test_a_half_precision_preset_loads_in_the_current_one(tmp_path):
     model = build_model()
     model.save_to_preset(str(tmp_path / "a"))
-    half = MusicTransformerCausalLM.from_preset(
-        tmp_path / "a", dtype="float16"
-    )
+    half = MusicTransformerCausalLM.from_preset(tmp_path / "a", dtype="float16")
     half.save_to_preset(str(tmp_path / "b"))
     loaded = MusicTransformerCausalLM.from_preset(tmp_path / "b")
     assert loaded.backbone.token_embedding.embeddings.dtype == "float32"

@@ -128,9 +128,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished, small_corpus, tmp_path):
 
 def test_a_run_begins_from_a_preset(finished, small_corpus, tmp_path):
     preset = finished / "preset"
-    first = train(
-        small_corpus, tmp_path / "a", RECIPE, steps=1, preset=preset
-    )
+    first = train(small_corpus, tmp_path / "a", RECIPE, steps=1, preset=preset)
     fresh = train(small_corpus, tmp_path / "b", RECIPE, steps=1)
     assert first["loss"] < 0.8 * fresh["loss"]
 

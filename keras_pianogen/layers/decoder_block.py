@@ -182,7 +182,9 @@ class DecoderBlock(keras.layers.Layer):
         outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
         if cache is None:
             return outputs
-        return outputs, keras.KerasTensor(cache.shape, dtype=cache.dtype)
+        return outputs, keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape

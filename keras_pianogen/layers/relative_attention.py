@@ -59,7 +59,7 @@ class RelativeGlobalAttention(keras.layers.Layer):
         inputs: float tensor of shape (batch, time, features).
         padding_mask: optional bool tensor of shape (batch, time), `False`
             where a key must not be attended to.
-        cache: optional tensor of shape (batch, 2, capacity, num_heads,
+        cache: optional pair of tensors of shape (batch, num_heads, capacity,
             key_dim), keys and values of the last `capacity` events, as made
             by `build_cache`. `capacity` is at most `max_distance`.
         cache_update_index: int, or scalar int tensor: how many events the
@@ -116,8 +116,7 @@ class RelativeGlobalAttention(keras.layers.Layer):
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.relative_initializer = keras.initializers.get(
-            relative_initializer
-            or keras.initializers.RandomNormal(stddev=0.02)
+            relative_initializer or keras.initializers.RandomNormal(stddev=0.02)
         )
         self.supports_masking = True
 
@@ -166,12 +165,13 @@ class RelativeGlobalAttention(keras.layers.Layer):
                 smaller one is exact up to `capacity` events.
 
         Returns:
-            Zeros of shape (batch, 2, capacity, num_heads, key_dim).
+            A pair of zeros of shape (batch, num_heads, capacity, key_dim).
         """
         capacity = min(capacity or self.max_distance, self.max_distance)
-        return ops.zeros(
-            (batch_size, 2, capacity, self.num_heads, self.key_dim),
-            dtype=self.compute_dtype,
+        shape = (batch_size, self.num_heads, capacity, self.key_dim)
+        return (
+            ops.zeros(shape, dtype=self.compute_dtype),
+            ops.zeros(shape, dtype=self.compute_dtype),
         )
 
     def call(
@@ -186,15 +186,18 @@ class RelativeGlobalAttention(keras.layers.Layer):
         key = self._split_heads(apply(self.key, inputs))
         value = self._split_heads(apply(self.value, inputs))
         relative = ops.cast(self.relative_embeddings, query.dtype)
+        if cache is not None:
+            update = _write if inputs.shape[1] == 1 else _fill
+            cache = tuple(
+                update(kept, new, cache_update_index)
+                for kept, new in zip(cache, (key, value), strict=True)
+            )
         if cache is not None and inputs.shape[1] == 1:
-            cache = _write(cache, key, value, cache_update_index)
             outputs = self._attend_cache(
                 query, cache, relative, cache_update_index
             )
         else:
             outputs = self._attend(query, key, value, relative, padding_mask)
-            if cache is not None:
-                cache = _fill(cache, key, value, cache_update_index)
         outputs = ops.reshape(
             outputs, (*ops.shape(inputs)[:2], self.num_heads * self.key_dim)
         )
@@ -274,10 +277,10 @@ class RelativeGlobalAttention(keras.layers.Layer):
 
     def _attend_cache(self, query, cache, relative, index):
         """Attention of one new event over the ring, its own place included."""
-        capacity = cache.shape[2]
+        key, value = cache  # (batch, heads, capacity, key_dim)
+        capacity = key.shape[2]
         query = query[:, 0]  # (batch, heads, key_dim)
-        key, value = cache[:, 0], cache[:, 1]
-        logits = ops.einsum("bhd,bkhd->bhk", query, key)
+        logits = ops.matmul(key, query[..., None])[..., 0]
         relative = relative[self.max_distance - capacity :]
         slot = ops.mod(index, capacity)
         # Place k holds the event of distance (slot - k) mod capacity: the
@@ -295,7 +298,8 @@ class RelativeGlobalAttention(keras.layers.Layer):
         logits = ops.cast(logits + turned, "float32") * self.key_dim**-0.5
         logits = ops.where(distance <= index, logits, -1e9)
         weights = ops.cast(_softmax(logits), value.dtype)
-        return ops.einsum("bhk,bkhd->bhd", weights, value)[:, None]
+        outputs = ops.matmul(weights[:, :, None], value)
+        return ops.transpose(outputs, (0, 2, 1, 3))
 
     def compute_output_spec(
         self,
@@ -308,7 +312,9 @@ class RelativeGlobalAttention(keras.layers.Layer):
         outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
         if cache is None:
             return outputs
-        return outputs, keras.KerasTensor(cache.shape, dtype=cache.dtype)
+        return outputs, keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -378,30 +384,27 @@ def _last_rows(relative, count):
     return ops.pad(relative, ((count - rows, 0), (0, 0), (0, 0)))
 
 
-def _write(cache, key, value, index):
+def _write(cache, new, index):
     """The cache with one event put in place `index` modulo its capacity."""
     slot = ops.mod(index, cache.shape[2])
-    update = ops.cast(ops.stack([key, value], axis=1), cache.dtype)
-    return ops.slice_update(cache, (0, 0, slot, 0, 0), update)
+    new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), cache.dtype)
+    return ops.slice_update(cache, (0, 0, slot, 0), new)
 
 
-def _fill(cache, key, value, index):
+def _fill(cache, new, index):
     """An empty cache with the last events of whole sequences put in."""
     if not isinstance(index, int) or index != 0:
         raise ValueError(
             "Several events at once can only fill an empty cache: "
             "`cache_update_index` must be 0. "
-            f"Received: cache_update_index={index}, time={key.shape[1]}"
+            f"Received: cache_update_index={index}, time={new.shape[1]}"
         )
-    time, capacity = key.shape[1], cache.shape[2]
-    events = ops.cast(ops.stack([key, value], axis=1), cache.dtype)
+    time, capacity = new.shape[1], cache.shape[2]
+    new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), cache.dtype)
     if time <= capacity:
-        return ops.slice_update(cache, (0, 0, 0, 0, 0), events)
+        return ops.slice_update(cache, (0, 0, 0, 0), new)
     # Place k holds the last event whose index is k modulo the capacity.
+    first = time - time % capacity
     return ops.concatenate(
-        [
-            events[:, :, time - time % capacity :],
-            events[:, :, time - capacity : time - time % capacity],
-        ],
-        axis=2,
+        [new[:, :, first:], new[:, :, time - capacity : first]], axis=2
     )

@@ -477,7 +477,9 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         generate_function = self.make_generate_function()
         tokenizer = self.preprocessor.tokenizer
         bias = np.zeros(len(tokenizer.vocabulary), "float32")
-        bias[[i for i in tokenizer.special_token_ids if i not in stop_token_ids]] = -1e9
+        bias[
+            [i for i in tokenizer.special_token_ids if i not in stop_token_ids]
+        ] = -1e9
         batch, max_length = pieces.shape
         if not _samples_by_step(self.sampler):
             yield self._generate_whole(

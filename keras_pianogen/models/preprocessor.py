@@ -12,7 +12,9 @@ from keras_pianogen.models.tokenizer import is_batch
 
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
+class MusicTransformerCausalLMPreprocessor(
+    keras_hub.models.CausalLMPreprocessor
+):
     """Tokenizes performances, marks their start and end, and pads them.
 
     Called, it keeps the first `sequence_length` events of each performance,
@@ -55,7 +57,9 @@ class MusicTransformerCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor
         length = sequence_length or self.sequence_length
         batched = is_batch(x)
         sequences = self._sequences(x if batched else [x])
-        x, y, sample_weight = self._pack([s[: length + 1] for s in sequences], length)
+        x, y, sample_weight = self._pack(
+            [s[: length + 1] for s in sequences], length
+        )
         if not batched:
             x = {name: array[0] for name, array in x.items()}
             y, sample_weight = y[0], sample_weight[0]
