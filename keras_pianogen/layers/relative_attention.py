@@ -21,8 +21,10 @@ class RelativeGlobalAttention(keras.layers.Layer):
     | symbol | here | shape |
     | --- | --- | --- |
     | $Q, K, V$ | projections of the inputs | (batch, time, heads, key_dim) |
-    | $E^r$ | `relative_embeddings`, last row distance 0 | (max_distance, heads or 1, key_dim) |
+    | $E^r$ | `relative_embeddings` | (max_distance, heads or 1, key_dim) |
     | $D_h$ | `key_dim` | |
+
+    The last row of $E^r$ is distance 0, the first one `max_distance - 1`.
 
     An event attends to itself and to the `max_distance - 1` events before it.
     Up to `max_distance` events this is the paper's layer exactly; a longer
