@@ -1,13 +1,22 @@
 """The command line: pianogen prepare | train | generate | evaluate.
 
 Heavy imports happen inside the commands, so that `--help` answers at once.
+What was asked for goes to standard output, all else to standard error. Exit
+codes: 0, also where Ctrl-C ended a training run that can go on; 2, an error
+that the user can mend, in one line with a hint; 130, stopped by Ctrl-C.
 """
 
+import contextlib
 import dataclasses
+import faulthandler
 import functools
 import json
+import math
 import os
 import pathlib
+import re
+import sys
+import tempfile
 import time
 from typing import Annotated
 
@@ -25,53 +34,138 @@ app = typer.Typer(
 
 DEFAULT_PRESET = "music_transformer_maestro"
 DEFAULT_MINUTES = 30
+BACKENDS = ("tensorflow", "jax", "torch")
+PICTURES = (".png", ".svg", ".pdf")
+
+# What to do about an error, by words of its message; the first match counts.
+HINTS = {
+    "KERAS_BACKEND": "Leave it out for TensorFlow.",
+    "holds a run already": "--resume goes on with it.",
+    "holds no run to go on": "Without --resume, the command begins one.",
+    "holds no whole checkpoint": "Begin again in another folder.",
+    "goes on with the settings": "Other settings need a run of their own; "
+    "--preset RUN/preset begins it from the weights of this one.",
+    "goes on with the corpus": "Give that corpus, or begin another run.",
+    "`steps` and `minutes`": "Leave one of them out.",
+    "The loss is": "Begin again with a lower --learning-rate.",
+    "`preset` must": f"Without --preset it is {DEFAULT_PRESET}; "
+    "`pianogen train` leaves one in RUN/preset.",
+    "must be a corpus": "`pianogen prepare SOURCE --out CORPUS` makes one.",
+    "prepare the corpus again": "`pianogen prepare` with --overwrite does.",
+    "must not hold another corpus": "--overwrite replaces it.",
+    "`source` must": "Give a folder with .mid or .midi files in it, or add "
+    "--download to fetch MAESTRO there.",
+    "`Maestro.download": "--download fetches it.",
+    "of `min_p`, `top_p` and `top_k`": "Leave the others out.",
+    "temperature": "1 leaves the model's probabilities as they are.",
+    "`seconds`": "Half a minute is --seconds 30.",
+    "--out": "Give the path of a file, such as music/piece.mid.",
+    "--picture": "Give the path of a file, such as music/piece.png.",
+    "--split": "Without it, validation is read.",
+}
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+# Errors that are the user's to mend.
+_REPORTED = (ValueError, OSError, ModuleNotFoundError)
 
-def _command(function):
-    """Makes a command whose errors are one line, with exit code 2."""
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        try:
-            function(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            if error.name not in ("jax", "torch", "tensorflow"):
-                raise
-            _fail(
-                f"The backend {error.name} is not installed.",
-                f"pip install 'keras-pianogen[{error.name}]', or choose "
-                "another: KERAS_BACKEND=tensorflow",
-            )
-        except (ValueError, OSError) as error:
-            _fail(" ".join(str(error).split()), _hint(error))
-        except KeyboardInterrupt:
-            _fail("Stopped.", "")
-
-    return app.command()(run)
+# What TensorFlow logs as it loads, before it reads any setting.
+_CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
 
 
-def _fail(message, hint):
-    _err.print("Error:", style="bold red", end=" ")
-    _err.print(message, markup=False)
-    if hint:
-        _err.print("Hint:", style="bold", end=" ")
-        _err.print(hint, markup=False)
-    raise typer.Exit(2)
+def _command(stopped):
+    """Makes a command; `stopped` is what it says when Ctrl-C ends it."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def run(*args, **kwargs):
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            try:
+                function(*args, **kwargs)
+            except _REPORTED as error:
+                message, hint = _explain(error)
+                _err.print("[bold red]Error:[/]", end=" ")
+                _err.print(" ".join(message.split()), markup=False)
+                _err.print("[bold]Hint:[/]", end=" ")
+                _err.print(hint, markup=False)
+                raise typer.Exit(2) from error
+            except KeyboardInterrupt as error:
+                _err.print(f"Stopped. {stopped}", markup=False)
+                raise typer.Exit(130) from error
+
+        return app.command()(run)
+
+    return decorate
 
 
-def _hint(error):
+def _explain(error):
+    """An error's message, and a hint. Errors of other kinds are bugs."""
+    if isinstance(error, ModuleNotFoundError):
+        backend = (error.name or "").split(".")[0].replace("jaxlib", "jax")
+        if backend not in BACKENDS:
+            raise error
+        others = " or ".join(f"KERAS_BACKEND={b}" for b in BACKENDS)
+        return (
+            f"The backend {backend} is not installed.",
+            f"`pip install {backend}`, or choose another: {others}",
+        )
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{error.strerror}: {os.fspath(error.filename)}"
+    for words, hint in HINTS.items():
+        if words in message:
+            return message, hint
+    if isinstance(error, OSError):
+        return message, "Check the path, and that it may be read or written."
     from keras_pianogen.midi import MidiError
 
     if isinstance(error, MidiError):
-        return "Open the file in a sequencer and save it as MIDI again."
-    return "Add --help to the command to see what it takes."
+        return message, "Open it in a sequencer and save it as MIDI again."
+    return message, "--help after the command shows what it takes."
 
 
-@_command
+@contextlib.contextmanager
+def _loading():
+    """A spinner while libraries and a model load; libraries load loudly.
+
+    C++ logs go to descriptor 2, past `sys.stderr`. It leads to a file here,
+    of which all but the chatter is shown: all of it where loading fails for
+    a reason of its own, and with `TF_CPP_MIN_LOG_LEVEL=0`.
+    """
+    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
+            f"Received: {backend!r}"
+        )
+    show_all = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+    with (
+        tempfile.TemporaryFile("w+", errors="backslashreplace") as log,
+        open(os.dup(2), "w") as terminal,
+    ):
+        crashes = not faulthandler.is_enabled()
+        if crashes:  # They leave no other trace now.
+            faulthandler.enable(terminal)
+        os.dup2(log.fileno(), 2)
+        try:
+            with Console(file=terminal).status("Loading the model …"):
+                yield
+        except Exception as error:
+            show_all = show_all or not isinstance(error, _REPORTED)
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+            if crashes:
+                faulthandler.disable()
+            log.seek(0)
+            for line in log:
+                if show_all or not _CHATTER.match(line):
+                    terminal.write(line)
+
+
+@_command("The same command goes on from there.")
 def prepare(
     source: Annotated[
         pathlib.Path,
@@ -130,13 +224,14 @@ def prepare(
         )
     _out.print(str(corpus), markup=False)
     if corpus.skipped:
-        _out.print(f"{len(corpus.skipped)} files were skipped:")
+        count = len(corpus.skipped)
+        _out.print(f"Skipped {count:,} of {len(corpus) + count:,} files:")
         for skipped in corpus.skipped:
             _out.print(f"  {skipped.path}: {skipped.reason}", markup=False)
     _out.print(f"{out} ({time.monotonic() - began:.1f} s)", markup=False)
 
 
-@_command
+@_command("--resume goes on from the last checkpoint, if there is one.")
 def train(
     corpus: Annotated[
         pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
@@ -204,21 +299,21 @@ def train(
     ] = 50_000,
 ):
     """Train a Music Transformer; Ctrl-C stops it so that it can go on."""
-    from keras_pianogen import training
+    given = dict(locals())
+    with _loading():
+        from keras_pianogen import training
 
-    chosen = {
-        field.name: value
-        for field in dataclasses.fields(training.Recipe)
-        if (value := locals().get(field.name)) is not None
-    }
-    if resume and (chosen or preset):
+    names = [field.name for field in dataclasses.fields(training.Recipe)]
+    chosen = {n: given[n] for n in names if given.get(n) is not None}
+    others = [*chosen, "preset"] if preset else list(chosen)
+    if resume and others:
         raise ValueError(
             "A run goes on with the settings it began with: --resume takes "
-            f"no others. Received: {', '.join(chosen) or 'preset'}"
+            f"no others. Received: {', '.join(others)}"
         )
     if steps is None and minutes is None and not resume:
         minutes = DEFAULT_MINUTES
-    with _training_progress() as report:
+    with _training_progress() as bar:
         row = training.train(
             corpus,
             out,
@@ -229,19 +324,25 @@ def train(
             preset=preset,
             validation_events=validation_events,
             workers=workers,
-            progress=report,
+            progress=bar.report,
         )
     best = row["best_val_nats_per_event"]
     _out.print(
         f"{row['step']:,} steps, {row['events']:,} events in "
-        f"{row['seconds'] / 60:.1f} minutes; validation "
-        f"{best:.3f} nats per event"
+        f"{row['seconds'] / 60:.1f} minutes; "
+        + (
+            f"validation {best:.3f} nats per event"
+            if math.isfinite(best)
+            else "not validated yet"
+        )
     )
+    if bar.done < 1:
+        _out.print(f"Stopped at step {row['step']:,}; go on with --resume")
     for name in ("history.csv", "preset"):
         _out.print(str(out / name), markup=False)
 
 
-@_command
+@_command("No half file is left.")
 def generate(
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
     preset: Annotated[
@@ -279,28 +380,29 @@ def generate(
     ] = None,
 ):
     """Write new piano music to a MIDI file."""
-    # Checked before the slow part, so that nothing is written for nothing.
-    for path in (out, picture):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    # What can be checked is checked before the slow part.
+    _check_place("--out", out)
+    if picture is not None:
+        _check_place("--picture", picture, PICTURES)
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import write_midi
 
     notes = None if prompt is None else read_notes(prompt)
+    with _loading():
+        from keras_pianogen.models import MusicTransformerCausalLM
+        from keras_pianogen.samplers import build_sampler
 
-    from keras_pianogen.models import MusicTransformerCausalLM
-    from keras_pianogen.pianoroll import plot_piano_roll
-    from keras_pianogen.samplers import build_sampler
-
-    sampler = build_sampler(temperature, min_p=min_p, top_p=top_p, top_k=top_k)
-    with _status("Loading the model"):
+        sampler = build_sampler(
+            temperature, min_p=min_p, top_p=top_p, top_k=top_k
+        )
         model = MusicTransformerCausalLM.from_preset(preset)
     with _generation_progress(seconds) as (report, speed):
         piece = model.generate(
             notes, seconds=seconds, seed=seed, sampler=sampler, progress=report
         )
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_midi(piece, out)
     rate = speed()
     _out.print(
@@ -309,18 +411,48 @@ def generate(
         + f", seed {seed}"
     )
     _out.print(str(out), markup=False)
-    if picture is not None:
-        plot_piano_roll(
-            piece,
-            picture,
-            prompt_seconds=(
-                None if notes is None else float(notes["end"].max())
-            ),
-        )
+    if picture is not None and not len(piece):
+        _out.print("There are no notes to draw.")
+    elif picture is not None:
+        _draw(piece, picture, notes)
         _out.print(str(picture), markup=False)
 
 
-@_command
+def _check_place(name, path, suffixes=None):
+    """Refuse a path where no file can be written, and leave nothing there."""
+    if path.is_dir():
+        raise ValueError(f"`{name}` must be a file. Received a folder: {path}")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"`{name}` must end in {', '.join(suffixes)}. Received: {path}"
+        )
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"`{name}` must be in a folder that can be written to. "
+            f"Received: {path} ({error.strerror})"
+        ) from error
+
+
+def _draw(piece, picture, prompt):
+    """Draw the piano roll; the picture is there whole or not at all."""
+    from keras_pianogen.pianoroll import plot_piano_roll
+
+    prompt_seconds = None if prompt is None else float(prompt["end"].max())
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    part = picture.with_stem(f".{picture.stem}.{os.getpid()}")
+    try:
+        plot_piano_roll(piece, part, prompt_seconds=prompt_seconds)
+        part.replace(picture)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@_command("Nothing was measured.")
 def evaluate(
     corpus: Annotated[
         pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
@@ -331,29 +463,38 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="train, validation or test.")
     ] = "validation",
-    batch_size: Annotated[int, typer.Option(help="Windows read at once.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows read at once.")
+    ] = 8,
     stride: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="New events of each window; fewer give more context.",
             show_default="half of a window",
         ),
     ] = None,
     max_events: Annotated[
         int | None,
-        typer.Option(help="Read about so many events, not all."),
+        typer.Option(min=1, help="Read about so many events, not all."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON.")
     ] = False,
 ):
     """Measure how well a model predicts a split, each event once."""
-    from keras_pianogen import evaluation
+    from keras_pianogen.corpus import SPLITS
     from keras_pianogen.corpus import Corpus
-    from keras_pianogen.models import MusicTransformerCausalLM
 
+    if split not in SPLITS:
+        raise ValueError(
+            f"`--split` must be one of {', '.join(SPLITS)}. Received: {split!r}"
+        )
     opened = Corpus(corpus)
-    with _status("Loading the model"):
+    with _loading():
+        from keras_pianogen import evaluation
+        from keras_pianogen.models import MusicTransformerCausalLM
+
         model = MusicTransformerCausalLM.from_preset(preset)
     with _progress("Reading", unit="batches") as bar:
         figures = evaluation.evaluate(
@@ -401,8 +542,7 @@ class _progress:
         else:
             columns += [progress.MofNCompleteColumn()]
         columns += [progress.TimeRemainingColumn()]
-        self.bar = progress.Progress(*columns, console=_err, transient=True)
-        self.bar.start()
+        self.bar = _start_bar(*columns, transient=True)
         self.task = self.bar.add_task(self.label, total=None)
         return lambda done, total: self.bar.update(
             self.task, completed=done, total=total
@@ -415,10 +555,12 @@ class _progress:
 class _training_progress:
     """The bar of a run: speed, losses, time left."""
 
+    done = 1.0  # Nothing is reported of a run that has ended already.
+
     def __enter__(self):
         from rich import progress
 
-        self.bar = progress.Progress(
+        self.bar = _start_bar(
             progress.TextColumn("step {task.fields[step]:,}"),
             progress.BarColumn(),
             progress.TaskProgressColumn(),
@@ -427,15 +569,14 @@ class _training_progress:
                 "{task.fields[validation]}  {task.fields[speed]:,.0f} events/s"
             ),
             progress.TimeRemainingColumn(elapsed_when_finished=True),
-            console=_err,
         )
-        self.bar.start()
         self.task = self.bar.add_task(
             "", total=1.0, step=0, loss=float("nan"), validation="-", speed=0.0
         )
-        return self._report
+        return self
 
-    def _report(self, row, done):
+    def report(self, row, done):
+        self.done = done
         best = row["best_val_nats_per_event"]
         self.bar.update(
             self.task,
@@ -460,7 +601,7 @@ class _generation_progress:
     def __enter__(self):
         from rich import progress
 
-        self.bar = progress.Progress(
+        self.bar = _start_bar(
             progress.TextColumn("Writing"),
             progress.BarColumn(),
             progress.TextColumn(
@@ -468,10 +609,8 @@ class _generation_progress:
                 "{task.fields[speed]}"
             ),
             progress.TimeRemainingColumn(),
-            console=_err,
             transient=True,
         )
-        self.bar.start()
         self.task = self.bar.add_task("", total=self.seconds, speed="")
         return self._report, self._speed
 
@@ -496,5 +635,15 @@ class _generation_progress:
         self.bar.stop()
 
 
-def _status(text):
-    return _err.status(f"{text} …")
+def _start_bar(*columns, transient=False):
+    """A bar of these columns; none where nobody watches a terminal."""
+    from rich import progress
+
+    bar = progress.Progress(
+        *columns,
+        console=_err,
+        transient=transient,
+        disable=not _err.is_terminal,
+    )
+    bar.start()
+    return bar

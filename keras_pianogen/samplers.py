@@ -15,7 +15,7 @@ class MinPSampler(keras_hub.samplers.Sampler):
 
     Args:
         min_p: float, 0 to 1. The bar, as a share of the highest probability.
-            Defaults to `0.02`.
+            Defaults to `0.005`.
         temperature: float above 0. Divides the logits. Defaults to `1.0`.
         seed: int. Seed of the draws. Defaults to `None`, a new one each time.
 
@@ -30,7 +30,7 @@ class MinPSampler(keras_hub.samplers.Sampler):
         - [Nguyen et al., 2024](https://arxiv.org/abs/2407.01082)
     """
 
-    def __init__(self, min_p=0.02, temperature=1.0, seed=None):
+    def __init__(self, min_p=0.005, temperature=1.0, seed=None):
         if not 0 <= min_p <= 1:
             raise ValueError(
                 f"`min_p` must be from 0 to 1. Received: min_p={min_p}"
