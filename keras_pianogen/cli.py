@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,8 @@ HINTS = {
     "The loss is": "Begin again with a lower --learning-rate.",
     "`preset` must": f"Without --preset it is {DEFAULT_PRESET}; "
     "`pianogen train` leaves one in RUN/preset.",
+    "has no config.json": "That is no preset: `pianogen train` leaves one in "
+    "RUN/preset.",
     "must be a corpus": "`pianogen prepare SOURCE --out CORPUS` makes one.",
     "prepare the corpus again": "`pianogen prepare` with --overwrite does.",
     "must not hold another corpus": "--overwrite replaces it.",
@@ -61,6 +64,7 @@ HINTS = {
     "`seconds`": "Half a minute is --seconds 30.",
     "--out": "Give the path of a file, such as music/piece.mid.",
     "--picture": "Give the path of a file, such as music/piece.png.",
+    "--prompt": "Check the path.",
     "--split": "Without it, validation is read.",
 }
 
@@ -127,11 +131,11 @@ def _explain(error):
 
 @contextlib.contextmanager
 def _loading():
-    """A spinner while libraries and a model load; libraries load loudly.
+    """A spinner while libraries and a model load, quietly.
 
-    C++ logs go to descriptor 2, past `sys.stderr`. It leads to a file here,
-    of which all but the chatter is shown: all of it where loading fails for
-    a reason of its own, and with `TF_CPP_MIN_LOG_LEVEL=0`.
+    TensorFlow logs to descriptor 2, past `sys.stderr`. That leads to a file
+    here, and all but the chatter is shown afterwards: all of it where loading
+    fails for reasons of its own, or with `TF_CPP_MIN_LOG_LEVEL=0`.
     """
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
@@ -139,20 +143,25 @@ def _loading():
             f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
             f"Received: {backend!r}"
         )
-    show_all = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+    hidden = _CHATTER
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        hidden = re.compile("(?!)")  # Matches nothing.
     with (
         tempfile.TemporaryFile("w+", errors="backslashreplace") as log,
         open(os.dup(2), "w") as terminal,
+        _heeded_interrupt() as interrupts,
     ):
         crashes = not faulthandler.is_enabled()
-        if crashes:  # They leave no other trace now.
+        if crashes:  # They would leave no other trace.
             faulthandler.enable(terminal)
         os.dup2(log.fileno(), 2)
         try:
             with Console(file=terminal).status("Loading the model …"):
                 yield
-        except Exception as error:
-            show_all = show_all or not isinstance(error, _REPORTED)
+        except _REPORTED:
+            raise
+        except Exception:
+            hidden = re.compile("(?!)")
             raise
         finally:
             sys.stderr.flush()
@@ -160,9 +169,38 @@ def _loading():
             if crashes:
                 faulthandler.disable()
             log.seek(0)
-            for line in log:
-                if show_all or not _CHATTER.match(line):
-                    terminal.write(line)
+            if not interrupts:
+                terminal.writelines(x for x in log if not hidden.match(x))
+
+
+@contextlib.contextmanager
+def _heeded_interrupt():
+    """Ctrl-C ends what is inside, even if a library swallows it there.
+
+    Some run Python code in callbacks where an exception is lost. Gives a
+    list, which fills as Ctrl-C comes.
+    """
+    interrupts = []
+
+    def interrupt(*_):
+        interrupts.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, interrupt)
+    except ValueError:  # Not in the main thread, which alone gets signals.
+        yield interrupts
+        return
+    try:
+        yield interrupts
+    except Exception as error:
+        if interrupts:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 @_command("The same command goes on from there.")
@@ -336,7 +374,9 @@ def train(
             else "not validated yet"
         )
     )
-    if bar.done < 1:
+    if bar.done is None:
+        _out.print("It is that long already; --steps or --minutes gives more")
+    elif bar.done < 1:
         _out.print(f"Stopped at step {row['step']:,}; go on with --resume")
     for name in ("history.csv", "preset"):
         _out.print(str(out / name), markup=False)
@@ -384,6 +424,8 @@ def generate(
     _check_place("--out", out)
     if picture is not None:
         _check_place("--picture", picture, PICTURES)
+    if prompt is not None and not prompt.is_file():
+        raise ValueError(f"`--prompt` must be a MIDI file. Received: {prompt}")
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     from keras_pianogen.midi import read_notes
@@ -514,10 +556,11 @@ def evaluate(
 
     table = Table("figure", "value", title=f"{preset} on {split}")
     for name, value in values.items():
-        table.add_row(
-            name.replace("_", " "),
-            f"{value:,.4f}" if isinstance(value, float) else f"{value:,}",
-        )
+        if isinstance(value, bool):
+            shown = "yes" if value else "no"
+        else:
+            shown = f"{value:,.4f}" if value % 1 else f"{value:,}"
+        table.add_row(name.replace("_", " "), shown)
     _out.print(table)
 
 
@@ -555,7 +598,7 @@ class _progress:
 class _training_progress:
     """The bar of a run: speed, losses, time left."""
 
-    done = 1.0  # Nothing is reported of a run that has ended already.
+    done = None  # Share of the run, 0 to 1; none if it had ended before.
 
     def __enter__(self):
         from rich import progress

@@ -48,6 +48,7 @@ class _Evenly(keras.utils.PyDataset):
         super().__init__(workers=windows.workers)
         self.windows = windows
         self.count = count
+        self.num_events = int(sum(self[i][2].sum() for i in range(count)))
 
     def __len__(self):
         return self.count
@@ -86,7 +87,16 @@ def evaluate(
 
     Returns:
         A `Likelihood`.
+
+    Raises:
+        ValueError: if the split has no pieces, or the model has no
+            preprocessor or other metrics than its own.
     """
+    if model.preprocessor is None:
+        raise ValueError(
+            "`model` must have a `preprocessor`, whose vocabulary the split "
+            "is read in. Received: preprocessor=None"
+        )
     sequence_length = sequence_length or model.backbone.max_sequence_length
     stride = stride or max(1, sequence_length // 2)
     windows = EvaluationWindows(
@@ -97,23 +107,28 @@ def evaluate(
         stride=stride,
         batch_size=batch_size,
     )
-    data, events = windows, windows.num_events
-    if max_events is not None and max_events < events:
-        count = max(1, round(len(windows) * max_events / events))
-        data, events = _Evenly(windows, count), None
+    data = windows
+    if max_events is not None and max_events < windows.num_events:
+        count = round(len(windows) * max_events / windows.num_events)
+        data = _Evenly(windows, max(1, count))
     report = keras.callbacks.LambdaCallback()
     if progress is not None:
         report.on_test_batch_end = lambda batch, logs: progress(
             batch + 1, len(data)
         )
     logs = model.evaluate(data, return_dict=True, verbose=0, callbacks=[report])
+    if not {"nats_per_event", "accuracy"} <= set(logs):
+        raise ValueError(
+            "`model` must be compiled with `weighted_metrics='auto'`. "
+            f"Received a model with the metrics {sorted(logs)}"
+        )
     nats = logs["nats_per_event"]
     return Likelihood(
         nats_per_event=nats,
         nats_per_note=nats * windows.num_events / windows.num_notes,
         nats_per_second=nats * windows.num_events / windows.seconds,
         accuracy=logs["accuracy"],
-        num_events=events or max_events,
+        num_events=data.num_events,
         num_pieces=len(corpus.split(split)),
         context=sequence_length - stride,
         full_coverage=data is windows,

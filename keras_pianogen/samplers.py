@@ -62,6 +62,35 @@ class MinPSampler(keras_hub.samplers.Sampler):
         return config
 
 
+def get_sampler(identifier):
+    """A sampler from itself or its name.
+
+    Args:
+        identifier: a `keras_hub.samplers.Sampler`, `"min_p"`, or the name of
+            one of KerasHub's: `"greedy"`, `"random"`, `"top_k"`, `"top_p"`,
+            `"beam"` or `"contrastive"`.
+
+    Returns:
+        A sampler.
+
+    Raises:
+        ValueError: if there is no such sampler.
+
+    Examples:
+        >>> get_sampler("min_p").min_p
+        0.005
+    """
+    if identifier == "min_p":
+        return MinPSampler()
+    sampler = keras_hub.samplers.get(identifier)
+    if not isinstance(sampler, keras_hub.samplers.Sampler):
+        raise ValueError(
+            "A sampler must be a `keras_hub.samplers.Sampler` or the name of "
+            f"one, such as 'min_p' or 'top_k'. Received: {identifier!r}"
+        )
+    return sampler
+
+
 def build_sampler(
     temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
 ):

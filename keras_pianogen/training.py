@@ -5,7 +5,8 @@ A run is a folder:
     config.json     what was asked for: corpus, recipe, command, versions
     history.csv     a row every few steps: loss, validation, speed
     checkpoints/    the last two, each enough to go on exactly
-    preset/         the weights best on validation, for `from_preset`
+    preset/         the weights best on validation, for `from_preset`; the
+                    last ones where the corpus has no validation split
 
 Losses are in nats per event; times in seconds.
 """
@@ -16,6 +17,7 @@ import hashlib
 import io
 import json
 import math
+import numbers
 import os
 import pathlib
 import shutil
@@ -96,6 +98,39 @@ class Recipe:
     dtype: str = "float32"
     seed: int = 0
 
+    def __post_init__(self):
+        EventVocabulary.named(self.vocabulary)
+        for name in (
+            "num_layers",
+            "num_heads",
+            "hidden_dim",
+            "intermediate_dim",
+            "sequence_length",
+            "batch_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(
+                    f"`{name}` must be a positive integer. "
+                    f"Received: {name}={value!r}"
+                )
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 0 and below 1. "
+                    f"Received: {name}={getattr(self, name)}"
+                )
+        if not self.learning_rate > 0:
+            raise ValueError(
+                "`learning_rate` must be above 0. "
+                f"Received: learning_rate={self.learning_rate}"
+            )
+        if self.hidden_dim % self.num_heads:
+            raise ValueError(
+                "`num_heads` must divide `hidden_dim`. Received: "
+                f"num_heads={self.num_heads}, hidden_dim={self.hidden_dim}"
+            )
+
     def build_model(self):
         """A new model, its weights drawn by the seed."""
         keras.utils.set_random_seed(self.seed)
@@ -116,6 +151,32 @@ class Recipe:
             sequence_length=self.sequence_length,
         )
         return MusicTransformerCausalLM(backbone, preprocessor)
+
+    def with_shape_of(self, model):
+        """This recipe, for a model that is there already."""
+        backbone = model.backbone
+        vocabulary = model.preprocessor.tokenizer.vocabulary
+        names = [
+            name
+            for name in ("magenta", "pno-ai")
+            if EventVocabulary.named(name) == vocabulary
+        ]
+        if not names:
+            raise ValueError(
+                "A preset to begin from must have one of the named event "
+                f"vocabularies. Received: {vocabulary}"
+            )
+        return dataclasses.replace(
+            self,
+            vocabulary=names[0],
+            num_layers=backbone.num_layers,
+            num_heads=backbone.num_heads,
+            hidden_dim=backbone.hidden_dim,
+            intermediate_dim=backbone.intermediate_dim,
+            dropout=backbone.dropout,
+            share_heads=backbone.share_heads,
+            sequence_length=backbone.max_sequence_length,
+        )
 
     def build_optimizer(self, steps=None):
         """AdamW; with `steps`, on the schedule of a run of that length."""
@@ -175,7 +236,8 @@ def train(
             With `resume`, both may be left out: the run's own length.
         resume: bool. Whether to go on with the run in `out`.
         preset: a preset's name or folder to begin from, in place of new
-            weights.
+            weights. The model's shape, its vocabulary and the length of
+            windows are then the preset's, not the recipe's.
         validation_events: int. Validation events read each time, taken
             evenly from the split.
         validations: int. How many times validation is read in a run.
@@ -209,21 +271,22 @@ def train(
     run = _Run(out)
     if resume:
         recipe = run.open(corpus, recipe)
+        preset = run.config["preset"]
         if steps is None and minutes is None:
             steps, minutes = run.config["steps"], run.config["minutes"]
     else:
         recipe = recipe or Recipe()
-        run.create(corpus, recipe, steps, minutes, preset)
-    if preset is None and resume:
-        preset = run.config["preset"]
+        run.check_unused()
     if preset is None:
         model = recipe.build_model()
     else:
         keras.utils.set_random_seed(recipe.seed)
         model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
+        recipe = recipe.with_shape_of(model)
     model.compile(optimizer=recipe.build_optimizer(steps))
     model.optimizer.build(model.trainable_variables)
     state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
+    run.write_config(corpus, recipe, steps, minutes, preset)
     # Never 1: Keras looks at a first batch to build a model, which
     # `EventWindows` can't tell from an epoch of one step.
     steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
@@ -266,13 +329,22 @@ class _Run:
         self.preset = self.folder / "preset"
         self.config = {}
 
-    def create(self, corpus, recipe, steps, minutes, preset):
-        if self.config_file.exists():
+    def check_unused(self):
+        """A folder with a checkpoint, or with other things, is not ours."""
+        if self.last_step() is not None:
             raise TrainingError(
                 f"{self.folder} holds a run already. "
                 "Go on with it (resume), or give another folder."
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.history.unlink(missing_ok=True)
+
+    def last_step(self):
+        """The step of the newest checkpoint, or `None`."""
+        folders = sorted(self.checkpoints.glob("step-*"))
+        return int(folders[-1].name.split("-")[1]) if folders else None
+
+    def write_config(self, corpus, recipe, steps, minutes, preset):
         self.config = {
             "corpus": corpus.fingerprint,
             "recipe": dataclasses.asdict(recipe),
@@ -288,28 +360,32 @@ class _Run:
     def open(self, corpus, recipe):
         try:
             self.config = json.loads(self.config_file.read_text())
-        except OSError as error:
+            saved = Recipe(**self.config["recipe"])
+            fingerprint = self.config["corpus"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(
                 f"{self.folder} holds no run to go on with: {error}"
             ) from error
-        saved = Recipe(**self.config["recipe"])
         if recipe is not None and recipe != saved:
             raise TrainingError(
                 "A run goes on with the recipe it began with, "
                 f"{saved}. Received: {recipe}"
             )
-        if corpus.fingerprint != self.config["corpus"]:
+        if corpus.fingerprint != fingerprint:
             raise TrainingError(
                 "A run goes on with the corpus it began with, whose "
-                f"fingerprint is {self.config['corpus']}. "
+                f"fingerprint is {fingerprint}. "
                 f"Received one of {corpus.fingerprint}"
             )
         return saved
 
     def save(self, model, state):
         """A checkpoint that is whole or not there at all."""
+        arrays = [_to_numpy(v) for v in _variables(model)]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise TrainingError(self.not_finite(state["step"]))
         content = io.BytesIO()
-        np.savez(content, *[_to_numpy(v) for v in _variables(model)])
+        np.savez(content, *arrays)
         content = content.getvalue()
         state = state | {"sha256": hashlib.sha256(content).hexdigest()}
         target = self.checkpoints / f"step-{state['step']:09d}"
@@ -324,6 +400,19 @@ class _Run:
         _sync(self.checkpoints)
         for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
             shutil.rmtree(old)
+
+    def not_finite(self, step):
+        last = self.last_step()
+        return (
+            f"A number stopped being finite before step {step}. "
+            + (
+                "There is no checkpoint yet."
+                if last is None
+                else f"The checkpoint of step {last} is whole."
+            )
+            + f" A learning rate below {self.config['recipe']['learning_rate']}"
+            " may help."
+        )
 
     def restore(self, model):
         """Read the newest checkpoint that is whole; return its state."""
@@ -458,11 +547,7 @@ class _Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss} between the steps {self.epoch_step} and "
-                f"{self.step}. The last checkpoint is whole; a lower "
-                f"learning rate than {self.recipe.learning_rate} may help."
-            )
+            raise TrainingError(self.run.not_finite(self.step))
         events = self.recipe.batch_size * self.recipe.sequence_length
         spent = time.monotonic() - self.epoch_began
         self.row = {
@@ -491,19 +576,25 @@ class _Recorder(keras.callbacks.Callback):
 
     def _validate(self):
         self.validated = int(self.done * self.validations)
-        figures = evaluate(
-            self.model,
-            self.corpus,
-            "validation",
-            batch_size=self.recipe.batch_size,
-            max_events=self.validation_events,
-        )
-        self.row["val_nats_per_event"] = figures.nats_per_event
-        if figures.nats_per_event < self.best:
-            self.best = figures.nats_per_event
+        better = True
+        if len(self.corpus.split("validation")):
+            figures = evaluate(
+                self.model,
+                self.corpus,
+                "validation",
+                batch_size=self.recipe.batch_size,
+                sequence_length=self.recipe.sequence_length,
+                max_events=self.validation_events,
+            )
+            self.row["val_nats_per_event"] = figures.nats_per_event
+            better = figures.nats_per_event < self.best
+        if better:
+            self.best = self.row["val_nats_per_event"] or self.best
             self.row["best_val_nats_per_event"] = self.best
-            self.run.save_preset(self.model)
+        # First the checkpoint, which refuses weights that aren't finite.
         self._save()
+        if better:
+            self.run.save_preset(self.model)
 
     def _save(self):
         self.run.save(

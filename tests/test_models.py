@@ -203,11 +203,12 @@ def test_cached_logits_equal_a_full_forward_past_the_window():
     np.testing.assert_allclose(np.concatenate(rows), full, atol=1e-4)
 
 
-@pytest.mark.parametrize("prompt_length", [0, 5, 40, 70])
+@pytest.mark.parametrize("context", [20, 200])
+@pytest.mark.parametrize("prompt_length", [0, 40, 70])
 def test_greedy_sampling_takes_the_likeliest_event_of_a_full_forward(
-    prompt_length,
+    prompt_length, context
 ):
-    model = build_model(context=200)
+    model = build_model(context=context)
     prompt = random_ids(prompt_length)
     ids = model.generate(
         prompt, max_length=150, sampler="greedy", output="ids",
@@ -264,6 +265,46 @@ def test_a_length_in_seconds_is_kept(model):
     np.testing.assert_array_equal(stripped, ids[len(prompt_ids) :])
 
 
+def test_another_sampler_is_for_one_call(model):
+    settings = {"max_length": 60, "output": "ids", "stop_token_ids": None}
+    before = model.generate(seed=1, **settings)
+    greedy = model.generate(sampler="greedy", **settings)
+    np.testing.assert_array_equal(
+        greedy, model.generate(sampler="greedy", **settings)
+    )
+    drawn = [
+        model.generate(
+            sampler=keras_hub.samplers.TopKSampler(k=5, seed=7), **settings
+        )
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*drawn)
+    with pytest.raises(ValueError, match="no_such_sampler"):
+        model.generate(sampler="no_such_sampler", **settings)
+    np.testing.assert_array_equal(before, model.generate(seed=1, **settings))
+
+
+def test_new_music_keeps_the_velocity_that_the_prompt_ended_with(model):
+    prompt = random_notes(8)
+    prompt["velocity"] = 100
+    whole, new = (
+        model.generate(prompt, seconds=4, seed=3, strip_prompt=strip)
+        for strip in (False, True)
+    )
+    whole = whole[whole["start"] > prompt["end"].max() + 0.2]
+    new = new[-len(whole) :]
+    assert len(whole) > 0
+    np.testing.assert_array_equal(new["pitch"], whole["pitch"])
+    np.testing.assert_array_equal(new["velocity"], whole["velocity"])
+
+
+def test_without_a_start_token_a_piece_still_begins():
+    model = build_model()
+    model.preprocessor.add_start_token = False
+    for prompt in (None, [[5, 6], []]):
+        assert len(model.generate(prompt, max_length=30, seed=0)) > 0
+
+
 def test_the_output_is_what_was_asked_for(model):
     notes = model.generate(max_length=80, seed=0)
     assert notes.dtype == NOTE_DTYPE
@@ -311,7 +352,11 @@ def test_a_stop_id_ends_a_piece():
         ({"output": "wav"}, "'notes', 'midi' or 'ids'.*'wav'"),
         ({"seconds": -1}, "above 0.*-1"),
         ({"inputs": [5, 6, 7], "max_length": 3}, "4 events.*max_length=3"),
-        ({"inputs": [5, 1000]}, "below 391.*1000"),
+        ({"inputs": [5, 1000]}, "^Event ids.*below 391.*1000"),
+        ({"seconds": 1e9}, "at most 7200"),
+        ({"stop_token_ids": [5000]}, "below 391.*5000"),
+        ({"max_length": 20.5}, "integer above.*20.5"),
+        ({"sampler": "beam", "max_length": 100}, "at most 48.*100"),
     ],
 )
 def test_generate_names_a_bad_argument(model, arguments, message):
@@ -322,6 +367,20 @@ def test_generate_names_a_bad_argument(model, arguments, message):
 def test_a_broken_prompt_raises_midi_error(model):
     with pytest.raises(MidiError):
         model.generate(b"MThd, but nothing more")
+    with pytest.raises(FileNotFoundError, match="no_such_file.mid"):
+        model.generate("no_such_file.mid")
+
+
+def test_a_tokenizer_must_fit_its_backbone():
+    model = build_model()
+    preprocessor = MusicTransformerCausalLMPreprocessor(PerformanceTokenizer())
+    with pytest.raises(ValueError, match="416.*vocabulary_size=391"):
+        MusicTransformerCausalLM(model.backbone, preprocessor)
+
+
+def test_nothing_to_train_on_is_an_error(model):
+    with pytest.raises(ValueError, match="at least one performance"):
+        model.fit([])
 
 
 def test_min_p_keeps_ids_near_the_likeliest():
@@ -400,6 +459,7 @@ def test_lora_trains_few_weights_and_changes_the_model():
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
     ids = random_ids(CONTEXT * 2)
     before = logits_of(model, ids)
+    model.generate(max_length=10, sampler="greedy")
     model.fit(ids, batch_size=1, verbose=0)
     after = logits_of(model, ids)
     assert np.abs(after - before).max() > 1e-3

@@ -11,7 +11,11 @@ import keras
 import numpy as np
 import pytest
 
+from keras_pianogen import training
+from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.evaluation import evaluate
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import TrainingError
@@ -135,7 +139,7 @@ def test_a_run_begins_from_a_preset(finished, small_corpus, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(small_corpus, tmp_path):
     recipe = dataclasses.replace(RECIPE, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(TrainingError, match="lower learning rate"):
+    with pytest.raises(TrainingError, match="no checkpoint yet"):
         train(small_corpus, tmp_path / "run", recipe, steps=10)
 
 
@@ -221,3 +225,75 @@ def test_an_untrained_model_knows_nothing(small_corpus):
 def test_an_unknown_split_is_named(small_corpus):
     with pytest.raises(ValueError, match="nowhere"):
         evaluate(RECIPE.build_model(), small_corpus, "nowhere")
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    small_corpus, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    train(small_corpus, folder, RECIPE, steps=8, progress=interrupt_at(4))
+    assert last_checkpoint(folder).name == "step-000000004"
+    to_numpy = training._to_numpy
+
+    def poisoned(variable):
+        array = to_numpy(variable)
+        return array * np.nan if array.ndim == 2 else array
+
+    # As where the last step before a save overflows: its loss is finite.
+    monkeypatch.setattr(training, "_to_numpy", poisoned)
+    with pytest.raises(TrainingError, match="step 4 is whole"):
+        train(small_corpus, folder, resume=True)
+    assert last_checkpoint(folder).name == "step-000000004"
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+    small_corpus, tmp_path
+):
+    folder = tmp_path / "run"
+
+    def kill(row, done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_corpus, folder, RECIPE, steps=400, progress=kill)
+    assert not list((folder / "checkpoints").glob("step-*"))
+    row = train(small_corpus, folder, RECIPE, steps=4)
+    assert row["step"] == 4
+
+
+def test_a_longer_run_is_remembered(small_corpus, tmp_path):
+    folder = tmp_path / "run"
+    train(small_corpus, folder, RECIPE, steps=2)
+    train(small_corpus, folder, resume=True, steps=8, progress=interrupt_at(4))
+    row = train(small_corpus, folder, resume=True)
+    assert row["step"] == 8
+
+
+def test_one_file_is_enough_to_train_on(tmp_path):
+    notes = np.zeros(100, NOTE_DTYPE)
+    notes["start"] = np.arange(100) / 8
+    notes["end"] = notes["start"] + 0.1
+    notes["pitch"] = 60 + np.arange(100) % 12
+    notes["velocity"] = 64
+    (tmp_path / "midi").mkdir()
+    write_midi(notes, tmp_path / "midi" / "a.mid")
+    corpus = prepare_corpus(tmp_path / "midi", tmp_path / "corpus")
+    row = train(corpus, tmp_path / "run", RECIPE, steps=4)
+    assert row["val_nats_per_event"] == ""
+    assert (tmp_path / "run" / "preset" / "model.weights.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_heads": 3},
+        {"batch_size": 0},
+        {"dropout": 3.0},
+        {"warmup": -1.0},
+        {"learning_rate": 0.0},
+        {"vocabulary": "midi"},
+    ],
+)
+def test_a_recipe_is_checked(settings):
+    with pytest.raises(ValueError, match=str(next(iter(settings.values())))):
+        Recipe(**settings)

@@ -81,7 +81,7 @@ class DecoderBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         hidden_dim = input_shape[-1]
-        if hidden_dim % self.num_heads:
+        if self.num_heads < 1 or hidden_dim % self.num_heads:
             raise ValueError(
                 "`num_heads` must divide the inputs' last dimension. "
                 f"Received: num_heads={self.num_heads}, "

@@ -4,6 +4,8 @@ Shapes are named (batch, time, num_heads, key_dim); one "event" is one step
 in time. Layers here know nothing of notes or of vocabularies.
 """
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -35,7 +37,8 @@ class RelativeGlobalAttention(keras.layers.Layer):
     The relative term is made by skewing (pad, flatten, drop, reshape;
     section 3.4.1), on blocks of `block_size` queries whose keys end where
     the block ends. The whole (time, time) matrix is never built, and keys in
-    the future of a block cost nothing.
+    the future of a block cost nothing. (A length that is only known when a
+    TensorFlow graph runs is taken as one block.)
 
     Departures from the paper: the window above; `share_heads=True` keeps one
     row per distance for all heads, as Shaw et al. (2018) do.
@@ -60,7 +63,8 @@ class RelativeGlobalAttention(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape (batch, time, features).
         padding_mask: optional bool tensor of shape (batch, time), `False`
-            where a key must not be attended to.
+            where a key must not be attended to. Not used for a single event
+            with a cache.
         cache: optional pair of tensors of shape (batch, num_heads, capacity,
             key_dim), keys and values of the last `capacity` events, as made
             by `build_cache`. `capacity` is at most `max_distance`.
@@ -105,7 +109,7 @@ class RelativeGlobalAttention(keras.layers.Layer):
             ("max_distance", max_distance),
             ("block_size", block_size),
         ):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(
                     f"`{name}` must be a positive integer. "
                     f"Received: {name}={value!r}"
@@ -189,6 +193,11 @@ class RelativeGlobalAttention(keras.layers.Layer):
         value = self._split_heads(apply(self.value, inputs))
         relative = ops.cast(self.relative_embeddings, query.dtype)
         if cache is not None:
+            if cache_update_index is None:
+                raise ValueError(
+                    "A `cache` needs a `cache_update_index`, the number of "
+                    "events it has seen. Received: cache_update_index=None"
+                )
             update = _write if inputs.shape[1] == 1 else _fill
             cache = tuple(
                 update(kept, new, cache_update_index)
@@ -215,6 +224,8 @@ class RelativeGlobalAttention(keras.layers.Layer):
     def _attend(self, query, key, value, relative, padding_mask):
         """Attention over whole sequences, a block of queries at a time."""
         time = query.shape[1]
+        if time == 0:
+            return query
         if time is None:  # A length only known when the graph runs.
             return self._attend_block(
                 query, key, value, relative, padding_mask, 0, 0
@@ -395,7 +406,7 @@ def _write(cache, new, index):
 
 def _fill(cache, new, index):
     """An empty cache with the last events of whole sequences put in."""
-    if not isinstance(index, int) or index != 0:
+    if not isinstance(index, numbers.Integral) or index != 0:
         raise ValueError(
             "Several events at once can only fill an empty cache: "
             "`cache_update_index` must be 0. "

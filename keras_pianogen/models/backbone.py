@@ -80,7 +80,7 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if hidden_dim % num_heads:
+        if num_heads < 1 or hidden_dim % num_heads:
             raise ValueError(
                 "`num_heads` must divide `hidden_dim`. Received: "
                 f"num_heads={num_heads}, hidden_dim={hidden_dim}"

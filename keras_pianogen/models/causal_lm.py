@@ -1,13 +1,18 @@
 """A Music Transformer that writes one event after another."""
 
+import contextlib
+import numbers
 import os
 
 import keras
 import keras_hub
+import miditoolkit
 import numpy as np
+import symusic
 from keras import ops
 
 from keras_pianogen.layers.relative_attention import apply
+from keras_pianogen.midi import MAX_SECONDS
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.preprocessor import (
@@ -15,7 +20,7 @@ from keras_pianogen.models.preprocessor import (
 )
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import is_batch
-from keras_pianogen.samplers import MinPSampler
+from keras_pianogen.samplers import get_sampler
 
 # Events sampled by one call of the compiled loop. Longer calls save little;
 # shorter ones report progress and stop more often.
@@ -24,6 +29,19 @@ EVENTS_A_CALL = 64
 # A bound on the events of a second of music, for pieces asked for in seconds.
 # MAESTRO has 41 on average, and up to 180 through ten seconds of its densest.
 MAX_EVENTS_A_SECOND = 250
+
+
+# What `fit` and `evaluate` take for performances, alone or in a list.
+PERFORMANCES = (
+    str,
+    bytes,
+    os.PathLike,
+    miditoolkit.MidiFile,
+    type(symusic.Score()),
+    list,
+    tuple,
+    np.ndarray,
+)
 
 
 @bundled_presets
@@ -61,6 +79,14 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     preprocessor_cls = MusicTransformerCausalLMPreprocessor
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
+        if preprocessor is not None:
+            size = preprocessor.tokenizer.vocabulary_size()
+            if size > backbone.vocabulary_size:
+                raise ValueError(
+                    "The backbone's `vocabulary_size` must be at least the "
+                    f"tokenizer's, {size}. "
+                    f"Received: vocabulary_size={backbone.vocabulary_size}"
+                )
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -108,9 +134,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             optimizer=optimizer,
             loss=loss,
             weighted_metrics=weighted_metrics,
-            sampler=MinPSampler() if sampler == "auto" else sampler,
+            sampler=get_sampler("min_p" if sampler == "auto" else sampler),
             **kwargs,
         )
+        # Another sampler that `generate` was given, and its function.
+        self._other_sampling = None
+        self._sampled_variables = None
 
     # === Training ===
 
@@ -178,13 +207,22 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """
         return keras.Model.predict(self, self._training_data(x)[0], **kwargs)
 
+    # These take arrays in the form of the preprocessor's outputs.
+    train_on_batch = keras.Model.train_on_batch
+    test_on_batch = keras.Model.test_on_batch
+    predict_on_batch = keras.Model.predict_on_batch
+
     def _training_data(self, x, y=None, sample_weight=None):
         """Performances as windows; everything else as it came."""
-        performances = not isinstance(x, dict) and (
-            isinstance(x, str | bytes | os.PathLike | list | tuple | np.ndarray)
-        )
-        if not performances or y is not None:
+        if isinstance(x, tuple) and x and isinstance(x[0], dict):
+            return keras.utils.unpack_x_y_sample_weight(x)
+        if y is not None or not isinstance(x, PERFORMANCES):
             return x, y, sample_weight
+        if isinstance(x, list | tuple) and not x:
+            raise ValueError(
+                "There must be at least one performance. Received: an empty "
+                f"{type(x).__name__}"
+            )
         if self.preprocessor is None:
             raise ValueError(
                 "Training on performances needs a `preprocessor`. "
@@ -347,16 +385,19 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             max_length: int. The most events of a piece, prompt and special
                 ids included. Defaults to the preprocessor's
                 `sequence_length` plus the longest prompt, or, where `seconds`
-                is given, to 250 events a second.
+                is given, to 250 events a second. Beam and contrastive search
+                compare whole sequences: for them it is at most
+                `backbone.max_sequence_length`.
             stop_token_ids: ids that end a piece. `"auto"`: the tokenizer's
                 end, or none where `seconds` is given; `None`: none.
             strip_prompt: bool. Whether only the new music is returned, its
                 time beginning at 0. Defaults to `False`.
-            seconds: float. Length of the new music, in seconds.
+            seconds: float. Length of the new music, in seconds, at most 7200.
             output: `"notes"` for arrays of notes, `"midi"` for
                 `miditoolkit.MidiFile` objects, `"ids"` for arrays of event
                 ids without the special ones.
-            sampler: a sampler or its name, in place of the compiled one.
+            sampler: a sampler or its name, in place of the compiled one for
+                this call.
             seed: int. Makes the draws repeatable.
             progress: a function called now and then with the number of
                 events and the seconds of new music there are, of the
@@ -379,65 +420,115 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 "`output` must be 'notes', 'midi' or 'ids'. "
                 f"Received: output={output!r}"
             )
-        if seconds is not None and not 0 < seconds < float("inf"):
+        if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise ValueError(
-                "`seconds` must be a number above 0. "
+                f"`seconds` must be above 0 and at most {MAX_SECONDS}. "
                 f"Received: seconds={seconds}"
             )
-        if sampler is not None:
-            self._use_sampler(sampler)
-        if seed is not None:
-            for state in self.sampler.variables:
-                state.assign(np.array([seed % 2**32, 0], "uint32"))
+        stop_token_ids = self._stop_token_ids(stop_token_ids, seconds)
         batched = inputs is not None and is_batch(inputs)
-        prompts = self.preprocessor.generate_preprocess(
+        prompts = self._prompts(
             inputs if batched else [[] if inputs is None else inputs]
         )
+        with self._sampling_with(sampler, seed):
+            pieces = self._continue(
+                prompts,
+                self._max_length(prompts, max_length, seconds),
+                stop_token_ids,
+                seconds,
+                progress,
+            )
+        pieces = [
+            self._as_output(piece, prompt, strip_prompt, output)
+            for piece, prompt in zip(pieces, prompts, strict=True)
+        ]
+        return pieces if batched else pieces[0]
+
+    def _stop_token_ids(self, stop_token_ids, seconds):
+        if isinstance(stop_token_ids, str) and stop_token_ids == "auto":
+            end = self.preprocessor.tokenizer.end_token_id
+            return () if seconds is not None else (end,)
+        ids = np.asarray(
+            () if stop_token_ids is None else stop_token_ids
+        ).reshape(-1)
+        size = self.backbone.vocabulary_size
+        if any(i != int(i) or not 0 <= i < size for i in ids):
+            raise ValueError(
+                f"`stop_token_ids` must be ids below {size}. "
+                f"Received: {stop_token_ids}"
+            )
+        return tuple(int(i) for i in ids)
+
+    def _prompts(self, inputs):
+        """Ids of each prompt, a 1-D array with at least a start id."""
+        padded = self.preprocessor.generate_preprocess(inputs)
         prompts = [
             ids[mask]
             for ids, mask in zip(
-                prompts["token_ids"], prompts["padding_mask"], strict=True
+                padded["token_ids"], padded["padding_mask"], strict=True
             )
         ]
-        end = self.preprocessor.tokenizer.end_token_id
-        if stop_token_ids == "auto":
-            stop_token_ids = () if seconds is not None else (end,)
-        pieces = self._continue(
-            prompts,
-            self._max_length(prompts, max_length, seconds),
-            tuple(stop_token_ids or ()),
-            seconds,
-            progress,
-        )
-        if strip_prompt:
-            pieces = [
-                piece[len(prompt) :]
-                for piece, prompt in zip(pieces, prompts, strict=True)
-            ]
-        pieces = [self._as_output(piece, output) for piece in pieces]
-        return pieces if batched else pieces[0]
+        start = np.array([self.preprocessor.tokenizer.start_token_id], "int32")
+        return [prompt if len(prompt) else start for prompt in prompts]
 
-    def _use_sampler(self, sampler):
-        sampler = keras_hub.samplers.get(sampler)
-        same = type(sampler) is type(self.sampler) and (
-            sampler.get_config() == self.sampler.get_config()
-        )
-        if not same:
-            self.sampler = sampler
-            self.generate_function = None
+    @contextlib.contextmanager
+    def _sampling_with(self, sampler, seed):
+        """Sample with another sampler for a while, and from a seed."""
+        variables = [id(v) for v in self.variables]
+        if variables != self._sampled_variables:
+            # What was compiled knows nothing of LoRA's or int8's variables.
+            self._sampled_variables = variables
+            self.generate_function = self._other_sampling = None
+        compiled = self.sampler, self.generate_function
+        if sampler is not None:
+            sampler = get_sampler(sampler)
+            other, function = self._other_sampling or (None, None)
+            if type(other) is type(sampler) and (
+                other.get_config() == sampler.get_config()
+            ):
+                for state, new in zip(
+                    other.variables, sampler.variables, strict=True
+                ):
+                    state.assign(new)
+                sampler = other
+            else:
+                function = None
+            self.sampler, self.generate_function = sampler, function
+        if seed is not None:
+            for state in self.sampler.variables:
+                state.assign(np.array([seed % 2**32, 0], "uint32"))
+        try:
+            yield
+        finally:
+            if sampler is not None:
+                self._other_sampling = self.sampler, self.generate_function
+                self.sampler, self.generate_function = compiled
 
     def _max_length(self, prompts, max_length, seconds):
         longest = max(map(len, prompts))
+        limit = self.backbone.max_sequence_length
+        if _samples_by_step(self.sampler):
+            limit = float("inf")
         if max_length is None and seconds is None:
-            return longest + self.preprocessor.sequence_length
-        if max_length is None:
-            return longest + int(seconds * MAX_EVENTS_A_SECOND) + 1
-        if max_length <= longest:
+            max_length = longest + self.preprocessor.sequence_length
+            max_length = min(max_length, max(limit, longest + 1))
+        elif max_length is None:
+            max_length = longest + int(seconds * MAX_EVENTS_A_SECOND) + 1
+        if not isinstance(max_length, numbers.Integral) or not (
+            longest < max_length
+        ):
             raise ValueError(
-                "`max_length` counts the prompt and must be above its length, "
-                f"{longest} events. Received: max_length={max_length}"
+                "`max_length` counts the prompt and must be an integer above "
+                f"its length, {longest} events. "
+                f"Received: max_length={max_length}"
             )
-        return max_length
+        if max_length > limit:
+            raise ValueError(
+                f"{type(self.sampler).__name__} compares whole sequences, so "
+                f"that prompt and new events together can be at most {limit}. "
+                f"Received: max_length={max_length}, seconds={seconds}"
+            )
+        return int(max_length)
 
     def _continue(self, prompts, max_length, stop_token_ids, seconds, progress):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
@@ -473,7 +564,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """Fill `pieces` in place; yield the length reached after each call."""
         generate_function = self.make_generate_function()
         tokenizer = self.preprocessor.tokenizer
-        bias = np.zeros(len(tokenizer.vocabulary), "float32")
+        bias = np.zeros(self.backbone.vocabulary_size, "float32")
+        bias[len(tokenizer.vocabulary) :] = -1e9
         bias[
             [i for i in tokenizer.special_token_ids if i not in stop_token_ids]
         ] = -1e9
@@ -483,10 +575,13 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 generate_function, pieces, given, length, bias, stop_token_ids
             )
             return
-        # The cache is filled with a multiple of 64 events, so that few
+        # The cache is filled with a multiple of 64 or 512 events, so that few
         # lengths are ever compiled; the prompt's rest goes event by event.
-        first = max(0, length - self.backbone.max_sequence_length)
-        filled = (length - first - 1) // EVENTS_A_CALL * EVENTS_A_CALL
+        # What lies further back than all blocks together reach is left out.
+        reach = self.backbone.num_layers * self.backbone.max_sequence_length
+        first = max(0, length - reach)
+        grain = EVENTS_A_CALL if length - first <= 1024 else 8 * EVENTS_A_CALL
+        filled = (length - first - 1) // grain * grain
         if filled:
             prompt = pieces[:, first : first + filled]
             cache = generate_function({"prompt": prompt})["cache"]
@@ -527,13 +622,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     def _generate_whole(
         self, generate_function, pieces, given, length, bias, stop_token_ids
     ):
-        limit = self.backbone.max_sequence_length
-        if pieces.shape[1] > limit:
-            raise ValueError(
-                f"{type(self.sampler).__name__} compares whole sequences, so "
-                f"`max_length` can be at most {limit}. "
-                f"Received: max_length={pieces.shape[1]}"
-            )
         outputs = generate_function({"prompt": pieces})
         outputs = generate_function(
             {
@@ -549,12 +637,19 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         pieces[:] = ops.convert_to_numpy(outputs["token_ids"])
         return pieces.shape[1]
 
-    def _as_output(self, ids, output):
+    def _as_output(self, piece, prompt, strip_prompt, output):
         tokenizer = self.preprocessor.tokenizer
-        ids = ids[~np.isin(ids, tokenizer.special_token_ids)]
+        vocabulary = tokenizer.vocabulary
+        if strip_prompt:
+            piece = piece[len(prompt) :]
+        ids = piece[~np.isin(piece, tokenizer.special_token_ids)]
         if output == "ids":
             return ids
-        notes = tokenizer.vocabulary.decode(ids)
+        if strip_prompt:
+            # The velocity that the prompt ended with is still in force.
+            velocities = prompt[prompt >= vocabulary.velocity_id]
+            ids = np.concatenate([velocities[-1:], ids])
+        notes = vocabulary.decode(ids)
         return notes if output == "notes" else write_midi(notes)
 
 

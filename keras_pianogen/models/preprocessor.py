@@ -120,7 +120,7 @@ class MusicTransformerCausalLMPreprocessor(
         last = [tokenizer.end_token_id] * (self.add_end_token and end)
         return [
             np.concatenate([first, ids, last]).astype("int32")
-            for ids in tokenizer(list(performances))
+            for ids in tokenizer.tokenize(list(performances))
         ]
 
     def _pack(self, rows, length):
