@@ -492,8 +492,16 @@ def test_int8_stays_near_and_comes_back_from_a_preset(tmp_path):
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
 def test_bfloat16_models_train_and_generate(dtype):
     model = build_model(dtype=dtype)
-    history = model.fit(random_ids(100), batch_size=1, verbose=0)
+    data = model.preprocessor.windows(random_ids(100))
+    history = model.fit(*data[:2], sample_weight=data[2], verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+    # Keras's accuracy compares ids in the logits' dtype.
+    x, y, weight = data
+    logits = model.predict(x, verbose=0)
+    assert logits.dtype == "float32"
+    expected = ((logits.argmax(-1) == y) * weight).sum() / weight.sum()
+    figures = model.evaluate(x, y, weight, verbose=0, return_dict=True)
+    np.testing.assert_allclose(figures["accuracy"], expected, atol=1e-6)
     ids = model.generate(
         max_length=40, seed=0, output="ids", stop_token_ids=None
     )

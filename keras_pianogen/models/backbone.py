@@ -90,6 +90,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
             input_dim=vocabulary_size,
             output_dim=hidden_dim,
             embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            # In bfloat16 ids above 256, and near logits, would be confused.
+            reverse_dtype="float32",
             dtype=dtype,
             name="token_embedding",
         )
