@@ -26,6 +26,8 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS = pyproject.toml constraints.txt
 # TensorFlow and KerasHub say less when they start.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# PyTorch's threads, where they wait for a busy core, sleep and don't spin.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help music test check format docs bench fuzz clean
 .DEFAULT_GOAL = help

@@ -48,7 +48,7 @@ HINTS = {
     "--preset RUN/preset begins it from the weights of this one.",
     "goes on with the corpus": "Give that corpus, or begin another run.",
     "`steps` and `minutes`": "Leave one of them out.",
-    "The loss is": "Begin again with a lower --learning-rate.",
+    "stopped being finite": "Begin again with a lower --learning-rate.",
     "`preset` must": f"Without --preset it is {DEFAULT_PRESET}; "
     "`pianogen train` leaves one in RUN/preset.",
     "has no config.json": "That is no preset: `pianogen train` leaves one in "
@@ -85,6 +85,9 @@ def _command(stopped):
         @functools.wraps(function)
         def run(*args, **kwargs):
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            # PyTorch's threads, spinning for a busy core, can take ten times
+            # as long as sleeping ones.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             try:
                 function(*args, **kwargs)
             except _REPORTED as error:
@@ -348,6 +351,12 @@ def train(
         raise ValueError(
             "A run goes on with the settings it began with: --resume takes "
             f"no others. Received: {', '.join(others)}"
+        )
+    shape = [name for name in training.SHAPE if name in chosen]
+    if preset and shape:
+        raise ValueError(
+            "--preset brings the model's shape with it. "
+            f"Received also: {', '.join(shape)}"
         )
     if steps is None and minutes is None and not resume:
         minutes = DEFAULT_MINUTES

@@ -55,6 +55,18 @@ COLUMNS = (
 # rate as often.
 STEPS_A_ROW = 50
 
+# What of a recipe is the model's own, and comes with a preset.
+SHAPE = (
+    "vocabulary",
+    "num_layers",
+    "num_heads",
+    "hidden_dim",
+    "intermediate_dim",
+    "dropout",
+    "share_heads",
+    "sequence_length",
+)
+
 
 class TrainingError(ValueError):
     """A run that can't begin or go on, and why."""
@@ -166,16 +178,16 @@ class Recipe:
                 "A preset to begin from must have one of the named event "
                 f"vocabularies. Received: {vocabulary}"
             )
+        own = {
+            name: getattr(backbone, name)
+            for name in SHAPE
+            if name not in ("vocabulary", "sequence_length")
+        }
         return dataclasses.replace(
             self,
             vocabulary=names[0],
-            num_layers=backbone.num_layers,
-            num_heads=backbone.num_heads,
-            hidden_dim=backbone.hidden_dim,
-            intermediate_dim=backbone.intermediate_dim,
-            dropout=backbone.dropout,
-            share_heads=backbone.share_heads,
             sequence_length=backbone.max_sequence_length,
+            **own,
         )
 
     def build_optimizer(self, steps=None):
