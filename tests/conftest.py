@@ -2,8 +2,14 @@
 
 import os
 import pathlib
+import signal
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So it is where the tests are started in the background; some of them,
+    # and what they start, are about Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -5,6 +5,7 @@ import keras
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
 from keras_pianogen.layers.relative_attention import apply
 from keras_pianogen.layers.relative_attention import clone
+from keras_pianogen.layers.relative_attention import output_spec
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
@@ -179,12 +180,7 @@ class DecoderBlock(keras.layers.Layer):
         cache_update_index=None,
         training=None,
     ):
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if cache is None:
-            return outputs
-        return outputs, keras.tree.map_structure(
-            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
-        )
+        return output_spec(self, inputs, cache)
 
     def compute_output_shape(self, input_shape):
         return input_shape

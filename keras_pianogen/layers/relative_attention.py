@@ -322,12 +322,7 @@ class RelativeGlobalAttention(keras.layers.Layer):
         cache_update_index=None,
         training=None,
     ):
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if cache is None:
-            return outputs
-        return outputs, keras.tree.map_structure(
-            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
-        )
+        return output_spec(self, inputs, cache)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -366,6 +361,16 @@ def apply(layer, inputs, **kwargs):
     ):
         return layer(inputs, **kwargs)
     return layer.call(inputs, **kwargs)
+
+
+def output_spec(layer, inputs, cache):
+    """What a layer that keeps its inputs' shape returns, cache included."""
+    outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
+    if cache is None:
+        return outputs
+    return outputs, keras.tree.map_structure(
+        lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
+    )
 
 
 def clone(initializer):

@@ -1,0 +1,538 @@
+"""The commands, as a user meets them: what they print, leave and refuse."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen.corpus import Corpus
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import write_midi
+
+DATA = pathlib.Path(__file__).parent / "data"
+COMMANDS = ("prepare", "train", "generate", "evaluate")
+TINY = (
+    "--num-layers 1 --num-heads 2 --hidden-dim 16 --intermediate-dim 32 "
+    "--sequence-length 32 --batch-size 2 --validation-events 500"
+).split()
+BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.app, [os.fspath(a) for a in args])
+
+
+def succeed(*args):
+    """What a command prints, which goes well and has nothing to complain of."""
+    result = invoke(*args)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+def fail(*args):
+    """The error and the hint of a command that refuses, a line each."""
+    result = invoke(*args)
+    assert result.exit_code == 2, result.output
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("Error: ")
+    assert hint.startswith("Hint: ")
+    assert result.stdout == ""
+    return error, hint
+
+
+def start(*args, code="from keras_pianogen.cli import app; app()"):
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(os.fspath, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def midi_folder(tmp_path):
+    """Three MIDI files and one that only has the name of one."""
+    folder = tmp_path / "midi"
+    folder.mkdir()
+    for path in DATA.glob("*.midi"):
+        shutil.copy(path, folder)
+    (folder / "broken.mid").write_bytes(b"This is no MIDI file.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(small_corpus, tmp_path_factory):
+    """The folder of a finished run of four steps; not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    options = ["--steps", "4", "--seed", "7", *TINY]
+    printed = succeed("train", small_corpus.folder, "--out", folder, *options)
+    assert re.match(r"4 steps, 256 events in .* nats per event\n", printed)
+    assert printed.endswith(f"{folder / 'history.csv'}\n{folder / 'preset'}\n")
+    return folder
+
+
+@pytest.fixture
+def generate(run, tmp_path):
+    """Calls `generate` with the run's preset: (what it printed, notes)."""
+
+    def generate(*args, out="piece.mid"):
+        options = ["--preset", run / "preset", "--seconds", "4", *args]
+        printed = succeed("generate", "--out", tmp_path / out, *options)
+        return printed, read_notes(tmp_path / out)
+
+    return generate
+
+
+# Help.
+
+
+def test_help_names_the_commands_and_their_options():
+    printed = succeed("--help")
+    assert all(command in printed for command in COMMANDS)
+    for command in COMMANDS:
+        assert "--help" in succeed(command, "--help")
+
+
+def test_help_loads_nothing_heavy():
+    code = f"""
+import sys
+from keras_pianogen.cli import app
+for command in {[[], *([c] for c in COMMANDS)]!r}:
+    try:
+        app([*command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
+heavy = {{"keras", "keras_hub", "numpy", "matplotlib", "symusic", "miditoolkit",
+    "tensorflow", "jax", "torch"}}
+print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+    printed, errors = start(code=code).communicate()
+    assert errors == ""
+    assert printed.endswith("loaded: []\n")
+
+
+def test_an_option_that_is_no_number_is_refused():
+    result = invoke("generate", "--out", "x.mid", "--temperature", "warm")
+    assert result.exit_code == 2
+    assert "--temperature" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# prepare
+
+
+def test_prepare_prints_the_table_and_names_what_it_skipped(
+    midi_folder, tmp_path
+):
+    printed = succeed("prepare", midi_folder, "--out", tmp_path / "corpus")
+    corpus = Corpus(tmp_path / "corpus")
+    assert printed.startswith(str(corpus))
+    assert len(corpus) == 3
+    assert "Skipped 1 of 4 files:\n  broken.mid: is not a MIDI" in printed
+
+
+def test_prepare_draws_the_splits_that_were_asked_for(midi_folder, tmp_path):
+    options = ["--validation-fraction", "0", "--test-fraction", "0"]
+    out = tmp_path / "corpus"
+    succeed("prepare", midi_folder, "--out", out, *options)
+    assert len(Corpus(out).split("train")) == 3
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_prepare_refuses_a_folder_without_midi_files(tmp_path, make):
+    source = tmp_path / "nothing here"
+    if make:
+        source.mkdir()
+    error, hint = fail("prepare", source, "--out", tmp_path / "corpus")
+    assert str(source) in error
+    assert "--download" in hint
+    assert not (tmp_path / "corpus" / "corpus.json").exists()
+
+
+def test_prepare_replaces_another_corpus_only_when_told(midi_folder, tmp_path):
+    out = tmp_path / "corpus"
+    succeed("prepare", midi_folder, "--out", out)
+    again = ["prepare", midi_folder, "--out", out, "--seed", "5"]
+    error, hint = fail(*again)
+    assert str(out) in error
+    assert "--overwrite" in hint
+    succeed(*again, "--overwrite")
+
+
+def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
+    midi_folder, tmp_path, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "corpus"
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_pianogen.corpus.read_notes", interrupt)
+        result = invoke("prepare", midi_folder, "--out", out)
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped. The same command goes on from there.\n"
+    assert not (out / "corpus.json").exists()
+    succeed("prepare", midi_folder, "--out", out)
+    Corpus(out).verify()
+
+
+# train
+
+
+def test_train_leaves_a_history_and_a_preset(run):
+    with open(run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4]
+    assert float(rows[-1]["best_val_nats_per_event"]) > 0
+    assert (run / "preset" / "config.json").is_file()
+
+
+def test_train_uses_every_setting_it_is_given(run):
+    config = json.loads((run / "config.json").read_text())
+    expected = {
+        "num_layers": 1,
+        "num_heads": 2,
+        "hidden_dim": 16,
+        "intermediate_dim": 32,
+        "sequence_length": 32,
+        "batch_size": 2,
+        "seed": 7,
+        "dropout": 0.1,
+    }
+    assert expected.items() <= config["recipe"].items()
+    assert config["steps"] == 4
+
+
+def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    train = ["train", small_corpus.folder, "--out", folder]
+    error, hint = fail(*train, "--steps", "4")
+    assert str(folder) in error
+    assert "--resume" in hint
+    printed = succeed(*train, "--resume")
+    assert printed.startswith("4 steps")
+    assert "long already; --steps" in printed
+    printed = succeed(*train, "--resume", "--steps", "6")
+    assert printed.startswith("6 steps")
+
+
+def test_resume_takes_no_other_settings(run, small_corpus):
+    train = ["train", small_corpus.folder, "--out", run, "--resume"]
+    error, hint = fail(*train, "--hidden-dim", "32", "--preset", "mine")
+    assert "hidden_dim, preset" in error
+    assert "--preset" in hint
+
+
+def test_resume_needs_a_run(small_corpus, tmp_path):
+    error, hint = fail(
+        "train", small_corpus.folder, "--out", tmp_path / "run", "--resume"
+    )
+    assert "no run" in error
+    assert "Without --resume" in hint
+
+
+def test_train_takes_one_length(small_corpus, tmp_path):
+    train = ["train", small_corpus.folder, "--out", tmp_path / "run"]
+    error, _ = fail(*train, "--steps", "4", "--minutes", "1")
+    assert "steps=4, minutes=1.0" in error
+    error, _ = fail(*train, "--steps", "0")
+    assert "steps=0" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_missing_corpus_is_named_and_prepare_makes_one(tmp_path, command):
+    out = ["--out", tmp_path / "run"] if command == "train" else []
+    error, hint = fail(command, tmp_path / "nowhere", *out)
+    assert str(tmp_path / "nowhere") in error
+    assert "pianogen prepare" in hint
+
+
+def test_ctrl_c_ends_training_so_that_it_can_go_on(small_corpus, tmp_path):
+    folder = tmp_path / "run"
+    train = ["train", small_corpus.folder, "--out", folder]
+    process = start(*train, "--minutes", "9", *TINY)
+    deadline = time.monotonic() + 120
+    while not (folder / "history.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    stopped = re.search(
+        r"^Stopped at step (\d+); go on with --resume$", printed, re.MULTILINE
+    )
+    step = int(stopped[1])
+    assert (folder / "preset" / "config.json").is_file()
+    assert f"step-{step:09}" in os.listdir(folder / "checkpoints")
+    printed = succeed(*train, "--resume", "--steps", str(step + 2))
+    assert printed.startswith(f"{step + 2} steps")
+
+
+# generate
+
+
+def test_a_seed_repeats_its_piece_and_another_gives_another(generate, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 1000)):
+        generate("--seed", str(seed), out=f"{name}.mid")
+    a, b, c = ((tmp_path / f"{name}.mid").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_seed_that_was_drawn_is_printed_and_repeats_the_piece(
+    generate, tmp_path
+):
+    printed, notes = generate(out="drawn.mid")
+    figures, path = printed.splitlines()
+    assert figures.startswith(f"{len(notes)} notes, ")
+    assert path == str(tmp_path / "drawn.mid")
+    seed = re.search(r"seed (\d+)$", figures)[1]
+    generate("--seed", seed, out="again.mid")
+    drawn, again = (tmp_path / f"{n}.mid" for n in ("drawn", "again"))
+    assert drawn.read_bytes() == again.read_bytes()
+
+
+def test_a_prompt_comes_first_and_new_notes_follow(generate, tmp_path):
+    prompt = np.zeros(8, NOTE_DTYPE)
+    prompt["start"] = 0.25 * np.arange(8)
+    prompt["end"] = prompt["start"] + 0.2
+    prompt["pitch"] = 60 + np.arange(8)
+    prompt["velocity"] = 80
+    write_midi(prompt, tmp_path / "prompt.mid")
+    options = ["--prompt", tmp_path / "prompt.mid", "--seed", "1"]
+    printed, notes = generate(
+        *options, "--picture", tmp_path / "new" / "roll.png"
+    )
+    assert len(notes) > 8
+    np.testing.assert_array_equal(notes["pitch"][:8], prompt["pitch"])
+    np.testing.assert_allclose(notes["start"][:8], prompt["start"], atol=0.006)
+    assert notes["start"][8:].min() >= 1.95
+    picture = tmp_path / "new" / "roll.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert os.listdir(picture.parent) == ["roll.png"]
+    assert printed.splitlines()[-1] == str(picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "received"),
+    [
+        (["--temperature", "0"], "above 0", "0.0"),
+        (["--min-p", "0.1", "--top-k", "5"], "at most one", "'top_k': 5"),
+        (["--top-p", "1.5"], "at most 1", "1.5"),
+        (["--seconds", "0"], "above 0", "seconds=0.0"),
+        (["--preset", "no such"], cli.DEFAULT_PRESET, "'no such'"),
+        (["--picture", "roll.jpg"], ".png", "roll.jpg"),
+    ],
+)
+def test_generate_says_what_it_expected_and_received(
+    run, tmp_path, options, expected, received
+):
+    out = tmp_path / "new" / "piece.mid"
+    preset = [] if "--preset" in options else ["--preset", run / "preset"]
+    error, _ = fail("generate", "--out", out, *preset, *options)
+    assert expected in error
+    assert received in error.partition("Received")[2]
+    assert not out.parent.exists()
+
+
+def test_a_folder_that_is_no_preset_is_refused(tmp_path):
+    out = tmp_path / "piece.mid"
+    error, hint = fail("generate", "--out", out, "--preset", tmp_path)
+    assert str(tmp_path) in error
+    assert "RUN/preset" in hint
+
+
+def test_a_broken_or_missing_prompt_is_named(midi_folder, tmp_path):
+    for prompt in (midi_folder / "broken.mid", midi_folder / "none.mid"):
+        out = tmp_path / "piece.mid"
+        error, _ = fail("generate", "--out", out, "--prompt", prompt)
+        assert str(prompt) in error
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+def test_generate_refuses_a_place_where_it_cannot_write(tmp_path, option):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    for path in (tmp_path / "folder.png", tmp_path / "file" / "piece.png"):
+        out = {"--out": tmp_path / "piece.mid", option: path}
+        error, _ = fail("generate", *(x for pair in out.items() for x in pair))
+        assert option in error
+        assert str(path) in error
+    assert not (tmp_path / "piece.mid").exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write"
+)
+def test_generate_refuses_a_folder_it_may_not_write_to(tmp_path):
+    tmp_path.chmod(0o500)
+    error, _ = fail("generate", "--out", tmp_path / "new" / "piece.mid")
+    assert "Permission denied" in error
+
+
+def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupt(self, events, seconds):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli._generation_progress, "_report", interrupt)
+    out = tmp_path / "new" / "piece.mid"
+    result = invoke("generate", "--preset", run / "preset", "--out", out)
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped. No half file is left.\n"
+    assert not out.parent.exists()
+
+
+# evaluate
+
+
+def test_evaluate_prints_one_line_of_json(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    printed = succeed(*evaluate, "--split", "test", "--json")
+    assert printed.count("\n") == 1
+    figures = json.loads(printed)
+    assert figures["split"] == "test"
+    assert figures["num_pieces"] == len(small_corpus.split("test"))
+    assert figures["full_coverage"] is True
+    assert figures["perplexity"] == np.exp(figures["nats_per_event"])
+    assert {
+        "preset",
+        "nats_per_note",
+        "nats_per_second",
+        "accuracy",
+        "num_events",
+        "context",
+    } <= figures.keys()
+    printed = succeed(*evaluate, "--split", "test")
+    assert f"{figures['nats_per_event']:.4f}" in printed
+
+
+def test_evaluate_names_the_splits_there_are(small_corpus):
+    error, _ = fail("evaluate", small_corpus.folder, "--split", "holdout")
+    assert "train, validation, test" in error
+    assert "'holdout'" in error
+
+
+# Loading.
+
+
+def test_a_backend_that_is_missing_is_named_with_its_command(tmp_path):
+    code = f"""
+import sys
+sys.modules[{BACKEND!r}] = None
+from keras_pianogen.cli import app
+app()
+"""
+    process = start("generate", "--out", tmp_path / "piece.mid", code=code)
+    printed, errors = process.communicate()
+    assert (process.returncode, printed) == (2, "")
+    error, hint = errors.splitlines()
+    assert error == f"Error: The backend {BACKEND} is not installed."
+    assert f"pip install {BACKEND}" in hint
+
+
+def test_a_backend_that_is_none_of_ours_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    error, _ = fail("generate", "--out", tmp_path / "piece.mid")
+    assert "tensorflow, jax, torch" in error
+    assert "'numpy'" in error
+
+
+def test_generate_prints_its_own_lines_alone_and_its_seed_holds_elsewhere(
+    run, tmp_path
+):
+    here, there = tmp_path / "here.mid", tmp_path / "there.mid"
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    process = start("generate", "--out", there, *options)
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    figures, path = printed.splitlines()
+    assert re.fullmatch(r"\d+ notes, .*seed 1", figures)
+    assert path == str(there)
+    succeed("generate", "--out", here, *options)
+    assert here.read_bytes() == there.read_bytes()
+
+
+CHATTER = "I0000 00:00:1795356181.122278   22469 port.cc:153] oneDNN is on.\n"
+
+
+def log_while_loading(text, error=None):
+    with cli._loading():
+        os.write(2, text.encode())
+        if error is not None:
+            raise error
+
+
+def test_loading_keeps_back_chatter_and_nothing_else(capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    log_while_loading(CHATTER + "real trouble\n")
+    assert capfd.readouterr().err == "real trouble\n"
+    with pytest.raises(ValueError):
+        log_while_loading(CHATTER, ValueError("an error of the user's"))
+    assert capfd.readouterr().err == ""
+    os.write(2, b"as before\n")
+    assert capfd.readouterr().err == "as before\n"
+
+
+def test_loading_keeps_back_nothing_where_it_fails_or_is_told_not_to(
+    capfd, monkeypatch
+):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(ImportError):
+        log_while_loading(CHATTER, ImportError("a library is broken"))
+    assert capfd.readouterr().err == CHATTER
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    log_while_loading(CHATTER)
+    assert capfd.readouterr().err == CHATTER
+
+
+def test_a_crash_while_loading_leaves_a_trace():
+    code = """
+import os, resource
+from keras_pianogen import cli
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+with cli._loading():
+    os.abort()
+"""
+    process = start(code=code)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in errors
+
+
+def test_ctrl_c_that_a_library_swallows_while_loading_is_heeded():
+    with pytest.raises(KeyboardInterrupt), cli._loading():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+    with pytest.raises(KeyboardInterrupt), cli._loading():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("half loaded") from error
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback(midi_folder, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'other'", name="other")
+
+    monkeypatch.setattr("keras_pianogen.corpus.prepare_corpus", broken)
+    result = invoke("prepare", midi_folder, "--out", midi_folder / "corpus")
+    assert isinstance(result.exception, ModuleNotFoundError)
