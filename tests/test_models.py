@@ -1,9 +1,12 @@
 """The model as its users meet it: fit, generate, save, load."""
 
+import hashlib
+import http.server
 import io
 import os
 import subprocess
 import sys
+import threading
 
 import keras
 import keras_hub
@@ -539,3 +542,57 @@ def test_the_backends_agree(tmp_path):
         ).stdout
         theirs = np.load(io.BytesIO(output))
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+HUB = """
+import sys
+from keras_pianogen.models import MusicTransformerCausalLM
+model = MusicTransformerCausalLM.from_preset("hf://someone/some-model")
+print(sum(float(abs(w).sum()) for w in model.get_weights()))
+"""
+
+
+def test_a_preset_comes_from_a_hugging_face_handle(tmp_path):
+    model = build_model()
+    model.save_to_preset(str(tmp_path / "preset"))
+
+    class Hub(http.server.SimpleHTTPRequestHandler):
+        """The hub's file addresses: /USER/MODEL/resolve/main/FILE."""
+
+        def send_head(self):
+            name = self.path.removeprefix("/someone/some-model/resolve/main/")
+            path = tmp_path / "preset" / name
+            if not path.is_file():
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return None
+            content = path.read_bytes()
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            return io.BytesIO(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        loaded = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", HUB],
+            env=os.environ
+            | {
+                "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+                "HF_HOME": str(tmp_path / "hub"),
+                "HF_HUB_DISABLE_XET": "1",
+            },
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown()
+    assert loaded.returncode == 0, loaded.stderr
+    expected = sum(float(abs(w).sum()) for w in model.get_weights())
+    np.testing.assert_allclose(float(loaded.stdout), expected, rtol=1e-6)
