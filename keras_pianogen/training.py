@@ -31,6 +31,7 @@ import numpy as np
 
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.evaluation import evaluate
+from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -170,7 +171,7 @@ class Recipe:
         vocabulary = model.preprocessor.tokenizer.vocabulary
         names = [
             name
-            for name in ("magenta", "pno-ai")
+            for name in SETTINGS
             if EventVocabulary.named(name) == vocabulary
         ]
         if not names:
