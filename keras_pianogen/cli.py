@@ -342,7 +342,12 @@ def train(
     """Train a Music Transformer; Ctrl-C stops it so that it can go on."""
     given = dict(locals())
     with _loading():
+        import keras
+
         from keras_pianogen import training
+
+        # TensorFlow looks for devices, and logs it, at its first operation.
+        keras.ops.zeros(())
 
     names = [field.name for field in dataclasses.fields(training.Recipe)]
     chosen = {n: given[n] for n in names if given.get(n) is not None}
