@@ -248,6 +248,19 @@ def test_the_same_seed_gives_the_same_piece(model):
     assert not np.array_equal(first, other)
 
 
+def test_neighbouring_seeds_draw_nothing_alike(model):
+    pieces = [
+        model.generate(max_length=100, seed=seed, output="ids")
+        for seed in range(4)
+    ]
+    for i, piece in enumerate(pieces):
+        for other in pieces[i + 1 :]:
+            size = min(len(piece), len(other)) - 2
+            # Not even where one runs a draw or two ahead of the other.
+            for ahead in (0, 1, 2):
+                assert (piece[ahead : ahead + size] != other[:size]).any()
+
+
 def test_generation_goes_on_past_the_trained_length(model):
     ids = model.generate(
         max_length=6 * CONTEXT, seed=0, output="ids", stop_token_ids=None

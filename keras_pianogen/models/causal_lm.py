@@ -495,8 +495,11 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 function = None
             self.sampler, self.generate_function = sampler, function
         if seed is not None:
+            # Keras on torch counts draws up from the seed, so that those of
+            # neighbouring seeds would be each other's: hence the hash.
+            first = np.random.SeedSequence(seed % 2**32).generate_state(1)[0]
             for state in self.sampler.variables:
-                state.assign(np.array([seed % 2**32, 0], "uint32"))
+                state.assign(np.array([first, 0], "uint32"))
         try:
             yield
         finally:
