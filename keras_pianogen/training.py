@@ -343,7 +343,7 @@ class _Run:
         self.config = {}
 
     def check_unused(self):
-        """A folder with a checkpoint, or with other things, is not ours."""
+        """Refuse a folder with a checkpoint in it, which is another run's."""
         if self.last_step() is not None:
             raise TrainingError(
                 f"{self.folder} holds a run already. "
@@ -514,7 +514,6 @@ class _Recorder(keras.callbacks.Callback):
         self.progress = progress
         self.interrupted = False
         self.began = time.monotonic()
-        self.events_before = 0
         self.saved = time.monotonic()
 
     @property
@@ -575,39 +574,42 @@ class _Recorder(keras.callbacks.Callback):
             "best_val_nats_per_event": self.best,
         }
         stopping = self.finished or self.interrupted
-        if self.finished or self.done * self.validations >= self.validated + 1:
-            self._validate()
-        elif stopping and not self.run.preset.exists():
-            self.run.save_preset(self.model)
+        validating = (
+            self.finished or self.done * self.validations >= self.validated + 1
+        )
+        if validating:
+            better = self._validate()
+        else:
+            better = stopping and not self.run.preset.exists()
         self.run.append(self.row)
-        if stopping or time.monotonic() - self.saved > 60:
+        # First the checkpoint, which refuses weights that aren't finite.
+        if validating or stopping or time.monotonic() - self.saved > 60:
             self._save()
+        if better:
+            self.run.save_preset(self.model)
         if self.progress is not None:
             self.progress(self.row, self.done)
         if stopping:
             self.model.stop_training = True
 
     def _validate(self):
+        """Read validation; whether these weights are the best so far."""
         self.validated = int(self.done * self.validations)
-        better = True
-        if len(self.corpus.split("validation")):
-            figures = evaluate(
-                self.model,
-                self.corpus,
-                "validation",
-                batch_size=self.recipe.batch_size,
-                sequence_length=self.recipe.sequence_length,
-                max_events=self.validation_events,
-            )
-            self.row["val_nats_per_event"] = figures.nats_per_event
-            better = figures.nats_per_event < self.best
-        if better:
-            self.best = self.row["val_nats_per_event"] or self.best
-            self.row["best_val_nats_per_event"] = self.best
-        # First the checkpoint, which refuses weights that aren't finite.
-        self._save()
-        if better:
-            self.run.save_preset(self.model)
+        if not len(self.corpus.split("validation")):
+            return True
+        figures = evaluate(
+            self.model,
+            self.corpus,
+            "validation",
+            batch_size=self.recipe.batch_size,
+            sequence_length=self.recipe.sequence_length,
+            max_events=self.validation_events,
+        )
+        better = figures.nats_per_event < self.best
+        self.best = min(self.best, figures.nats_per_event)
+        self.row["val_nats_per_event"] = figures.nats_per_event
+        self.row["best_val_nats_per_event"] = self.best
+        return better
 
     def _save(self):
         self.run.save(
