@@ -2,5 +2,6 @@
 
 from keras_pianogen.layers.decoder_block import DecoderBlock
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
+from keras_pianogen.layers.relative_attention import RelativeLocalAttention
 
-__all__ = ["DecoderBlock", "RelativeGlobalAttention"]
+__all__ = ["DecoderBlock", "RelativeGlobalAttention", "RelativeLocalAttention"]

@@ -3,6 +3,7 @@
 import keras
 
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
+from keras_pianogen.layers.relative_attention import RelativeLocalAttention
 from keras_pianogen.layers.relative_attention import apply
 from keras_pianogen.layers.relative_attention import clone
 from keras_pianogen.layers.relative_attention import output_spec
@@ -34,6 +35,11 @@ class DecoderBlock(keras.layers.Layer):
         layer_norm_epsilon: float. Defaults to `1e-5`.
         kernel_initializer: initializer of all kernels. Defaults to
             `"glorot_uniform"`.
+        local_block_size: int. Makes attention local: to blocks of so many
+            events, see `RelativeLocalAttention`; `max_distance` is not used
+            then. Defaults to `None`, global attention.
+        attend_previous_block: bool. Whether local attention sees the block
+            before as well. Defaults to `False`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -66,9 +72,13 @@ class DecoderBlock(keras.layers.Layer):
         normalize_first=True,
         layer_norm_epsilon=1e-5,
         kernel_initializer="glorot_uniform",
+        local_block_size=None,
+        attend_previous_block=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.local_block_size = local_block_size
+        self.attend_previous_block = attend_previous_block
         self.intermediate_dim = intermediate_dim
         self.num_heads = num_heads
         self.max_distance = max_distance
@@ -88,15 +98,7 @@ class DecoderBlock(keras.layers.Layer):
                 f"Received: num_heads={self.num_heads}, "
                 f"inputs.shape={tuple(input_shape)}"
             )
-        self.self_attention = RelativeGlobalAttention(
-            num_heads=self.num_heads,
-            key_dim=hidden_dim // self.num_heads,
-            max_distance=self.max_distance,
-            share_heads=self.share_heads,
-            kernel_initializer=clone(self.kernel_initializer),
-            dtype=self.dtype_policy,
-            name="self_attention",
-        )
+        self.self_attention = self._attention(hidden_dim // self.num_heads)
         self.self_attention_layer_norm = self._layer_norm(
             "self_attention_layer_norm"
         )
@@ -126,6 +128,25 @@ class DecoderBlock(keras.layers.Layer):
             layer.build(shape)
         self.feedforward_output_dense.build((None, None, self.intermediate_dim))
         self.built = True
+
+    def _attention(self, key_dim):
+        settings = {
+            "num_heads": self.num_heads,
+            "key_dim": key_dim,
+            "share_heads": self.share_heads,
+            "kernel_initializer": clone(self.kernel_initializer),
+            "dtype": self.dtype_policy,
+            "name": "self_attention",
+        }
+        if self.local_block_size is None:
+            return RelativeGlobalAttention(
+                max_distance=self.max_distance, **settings
+            )
+        return RelativeLocalAttention(
+            local_block_size=self.local_block_size,
+            attend_previous_block=self.attend_previous_block,
+            **settings,
+        )
 
     def _layer_norm(self, name):
         return keras.layers.LayerNormalization(
@@ -197,6 +218,8 @@ class DecoderBlock(keras.layers.Layer):
                 "activation": keras.activations.serialize(self.activation),
                 "normalize_first": self.normalize_first,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
+                "local_block_size": self.local_block_size,
+                "attend_previous_block": self.attend_previous_block,
                 "kernel_initializer": keras.initializers.serialize(
                     self.kernel_initializer
                 ),

@@ -1,124 +1,45 @@
-"""Relative self-attention with its cache, after Huang et al. (2018).
+"""Relative self-attention, global and local, with its cache.
 
-Shapes are named (batch, time, num_heads, key_dim); one "event" is one step
-in time. Layers here know nothing of notes or of vocabularies.
+After Huang et al. (2018). Shapes are named (batch, time, num_heads, key_dim);
+one "event" is one step in time. Layers here know nothing of notes or of
+vocabularies; how the sums are done on each backend is in `kernels`.
 """
 
 import numbers
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_pianogen import kernels
 
-@keras.saving.register_keras_serializable(package="keras_pianogen")
-class RelativeGlobalAttention(keras.layers.Layer):
-    r"""Causal multi-head self-attention with learned relative positions.
 
-    Each head computes equation 3 of Huang et al. (2018),
+class _RelativeAttention(keras.layers.Layer):
+    """What global and local attention share: projections and the cache.
 
-    $$\mathrm{softmax}\left(\frac{Q K^\top + S^{rel}}{\sqrt{D_h}}\right) V,
-    \qquad S^{rel}_{ij} = Q_i \cdot E^r_{j - i}$$
-
-    | symbol | here | shape |
-    | --- | --- | --- |
-    | $Q, K, V$ | projections of the inputs | (batch, time, heads, key_dim) |
-    | $E^r$ | `relative_embeddings` | (max_distance, heads or 1, key_dim) |
-    | $D_h$ | `key_dim` | |
-
-    The last row of $E^r$ is distance 0, the first one `max_distance - 1`.
-
-    An event attends to itself and to the `max_distance - 1` events before it.
-    Up to `max_distance` events this is the paper's layer exactly; a longer
-    sequence is seen through a window that moves along, and the cache, a ring
-    of `max_distance` places, gives the same result at a constant cost per
-    event.
-
-    The relative term is made by skewing (pad, flatten, drop, reshape;
-    section 3.4.1), on blocks of `block_size` queries whose keys end where
-    the block ends. The whole (time, time) matrix is never built, and keys in
-    the future of a block cost nothing. (A length that is only known when a
-    TensorFlow graph runs is taken as one block.)
-
-    Departures from the paper: the window above; `share_heads=True` keeps one
-    row per distance for all heads, as Shaw et al. (2018) do.
-
-    Args:
-        num_heads: int. Number of attention heads.
-        key_dim: int. Size of each head.
-        max_distance: int. How many events back, its own place included, an
-            event can attend to. Defaults to `1024`.
-        share_heads: bool. Whether all heads use the same relative
-            embeddings. Defaults to `False`.
-        block_size: int. Number of queries handled at once. Changes speed and
-            memory, never the result. Defaults to `256`.
-        use_bias: bool. Whether the projections have biases. Defaults to
-            `True`.
-        kernel_initializer: initializer of the projections. Defaults to
-            `"glorot_uniform"`.
-        relative_initializer: initializer of the relative embeddings. Defaults
-            to a normal distribution of standard deviation 0.02.
-        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        inputs: float tensor of shape (batch, time, features).
-        padding_mask: optional bool tensor of shape (batch, time), `False`
-            where a key must not be attended to. Not used for a single event
-            with a cache.
-        cache: optional pair of tensors of shape (batch, num_heads, capacity,
-            key_dim), keys and values of the last `capacity` events, as made
-            by `build_cache`. `capacity` is at most `max_distance`.
-        cache_update_index: int, or scalar int tensor: how many events the
-            cache has seen. With several events at once it must be `0`.
-
-    Returns:
-        A tensor of the shape of `inputs`; with a cache, a pair of it and the
-        updated cache.
-
-    Raises:
-        ValueError: if `inputs` is not of rank 3, or several events meet a
-            cache that has already been written to.
-
-    Examples:
-        >>> import numpy as np
-        >>> layer = RelativeGlobalAttention(num_heads=2, key_dim=8)
-        >>> tuple(layer(np.zeros((1, 5, 16), "float32")).shape)
-        (1, 5, 16)
-
-    Reference:
-        - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
-        - [Shaw et al., 2018](https://arxiv.org/abs/1803.02155)
+    A subclass gives `max_distance`, the number of relative embeddings;
+    `_attend`, attention over whole sequences; and `_reach`, how many events
+    back the event of an index may look.
     """
 
     def __init__(
         self,
         num_heads,
         key_dim,
-        max_distance=1024,
-        share_heads=False,
-        block_size=256,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        relative_initializer=None,
+        max_distance,
+        share_heads,
+        use_bias,
+        kernel_initializer,
+        relative_initializer,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for name, value in (
-            ("num_heads", num_heads),
-            ("key_dim", key_dim),
-            ("max_distance", max_distance),
-            ("block_size", block_size),
-        ):
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. "
-                    f"Received: {name}={value!r}"
-                )
+        check_sizes(
+            num_heads=num_heads, key_dim=key_dim, max_distance=max_distance
+        )
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.max_distance = max_distance
         self.share_heads = share_heads
-        self.block_size = block_size
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.relative_initializer = keras.initializers.get(
@@ -207,112 +128,42 @@ class RelativeGlobalAttention(keras.layers.Layer):
             outputs = self._attend_cache(
                 query, cache, relative, cache_update_index
             )
+        elif inputs.shape[1] == 0:
+            outputs = query
         else:
             outputs = self._attend(query, key, value, relative, padding_mask)
         outputs = ops.reshape(
-            outputs, (*ops.shape(inputs)[:2], self.num_heads * self.key_dim)
-        )
+            ops.transpose(outputs, (0, 2, 1, 3)),
+            (*ops.shape(inputs)[:2], self.num_heads * self.key_dim),
+        )  # (batch, time, heads * key_dim)
         outputs = apply(self.attention_output, outputs)
         return outputs if cache is None else (outputs, cache)
 
     def _split_heads(self, x):
         shape = ops.shape(x)
-        return ops.reshape(
-            x, (shape[0], shape[1], self.num_heads, self.key_dim)
-        )  # (batch, time, heads, key_dim)
-
-    def _attend(self, query, key, value, relative, padding_mask):
-        """Attention over whole sequences, a block of queries at a time."""
-        time = query.shape[1]
-        if time == 0:
-            return query
-        if time is None:  # A length only known when the graph runs.
-            return self._attend_block(
-                query, key, value, relative, padding_mask, 0, 0
-            )
-        outputs = []
-        for start in range(0, time, self.block_size):
-            stop = min(start + self.block_size, time)
-            first = max(0, start - self.max_distance + 1)
-            mask = None if padding_mask is None else padding_mask[:, first:stop]
-            block = self._attend_block(
-                query[:, start:stop],
-                key[:, first:stop],
-                value[:, first:stop],
-                relative,
-                mask,
-                start,
-                first,
-            )
-            outputs.append(block)
-        return ops.concatenate(outputs, axis=1)
-
-    def _attend_block(
-        self, query, key, value, relative, padding_mask, start, first
-    ):
-        """Queries from `start` on, over keys from `first` to the last query."""
-        num_queries, num_keys = ops.shape(query)[1], ops.shape(key)[1]
-        logits = ops.matmul(
-            ops.transpose(query, (0, 2, 1, 3)),
-            ops.transpose(key, (0, 2, 3, 1)),
-        )  # (batch, heads, queries, keys)
-        logits = logits + self._relative_logits(query, relative, num_keys)
-        logits = ops.cast(logits, "float32") * self.key_dim**-0.5
-        distance = (
-            _arange(num_queries)[:, None]
-            + (start - first)
-            - _arange(num_keys)[None]
-        )
-        mask = (distance >= 0) & (distance < self.max_distance)
-        if padding_mask is not None:
-            mask = ops.logical_and(
-                mask, ops.cast(padding_mask, "bool")[:, None, None, :]
-            )
-        logits = ops.where(mask, logits, -1e9)
-        weights = ops.cast(_softmax(logits), query.dtype)
-        outputs = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))
-        return ops.transpose(outputs, (0, 2, 1, 3))
-
-    def _relative_logits(self, query, relative, num_keys):
-        """Skewing: column c of the product is the distance num_keys - 1 - c."""
-        relative = _last_rows(relative, num_keys)  # (keys, heads or 1, key_dim)
-        logits = ops.matmul(
-            ops.transpose(query, (0, 2, 1, 3)),
-            ops.transpose(relative, (1, 2, 0)),
-        )  # (batch, heads, queries, keys)
-        shape = ops.shape(query)
-        batch, queries, heads = shape[0], shape[1], shape[2]
-        logits = ops.pad(logits, ((0, 0), (0, 0), (0, 0), (1, 0)))
-        logits = ops.reshape(logits, (batch, heads, queries * (num_keys + 1)))
-        return ops.reshape(
-            logits[:, :, queries:], (batch, heads, queries, num_keys)
-        )
+        x = ops.reshape(x, (*shape[:2], self.num_heads, self.key_dim))
+        return ops.transpose(x, (0, 2, 1, 3))  # (batch, heads, time, key_dim)
 
     def _attend_cache(self, query, cache, relative, index):
         """Attention of one new event over the ring, its own place included."""
         key, value = cache  # (batch, heads, capacity, key_dim)
         capacity = key.shape[2]
-        query = query[:, 0]  # (batch, heads, key_dim)
-        logits = ops.matmul(key, query[..., None])[..., 0]
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))[:, :, 0]
         relative = relative[self.max_distance - capacity :]
         slot = ops.mod(index, capacity)
         # Place k holds the event of distance (slot - k) mod capacity: the
         # distances from capacity - 1 to 0, turned so that 0 falls on `slot`.
-        by_distance = ops.matmul(
-            ops.transpose(query, (1, 0, 2)), ops.transpose(relative, (1, 2, 0))
-        )  # (heads, batch, distances)
-        by_distance = ops.transpose(by_distance, (1, 0, 2))
+        by_distance = ops.matmul(query, ops.transpose(relative, (1, 2, 0)))
         turned = ops.slice(
-            ops.concatenate([by_distance, by_distance], axis=-1),
+            ops.concatenate([by_distance[:, :, 0]] * 2, axis=-1),
             (0, 0, capacity - 1 - slot),
             ops.shape(logits),
         )
         distance = ops.mod(slot - ops.arange(capacity, dtype="int32"), capacity)
         logits = ops.cast(logits + turned, "float32") * self.key_dim**-0.5
-        logits = ops.where(distance <= index, logits, -1e9)
+        logits = ops.where(distance <= self._reach(index), logits, -1e9)
         weights = ops.cast(_softmax(logits), value.dtype)
-        outputs = ops.matmul(weights[:, :, None], value)
-        return ops.transpose(outputs, (0, 2, 1, 3))
+        return ops.matmul(weights[:, :, None], value)
 
     def compute_output_spec(
         self,
@@ -333,9 +184,7 @@ class RelativeGlobalAttention(keras.layers.Layer):
             {
                 "num_heads": self.num_heads,
                 "key_dim": self.key_dim,
-                "max_distance": self.max_distance,
                 "share_heads": self.share_heads,
-                "block_size": self.block_size,
                 "use_bias": self.use_bias,
                 "kernel_initializer": keras.initializers.serialize(
                     self.kernel_initializer
@@ -346,6 +195,273 @@ class RelativeGlobalAttention(keras.layers.Layer):
             }
         )
         return config
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class RelativeGlobalAttention(_RelativeAttention):
+    r"""Causal multi-head self-attention with learned relative positions.
+
+    Each head computes equation 3 of Huang et al. (2018),
+
+    $$\mathrm{softmax}\left(\frac{Q K^\top + S^{rel}}{\sqrt{D_h}}\right) V,
+    \qquad S^{rel}_{ij} = Q_i \cdot E^r_{j - i}$$
+
+    | symbol | here | shape |
+    | --- | --- | --- |
+    | $Q, K, V$ | projections of the inputs | (batch, time, heads, key_dim) |
+    | $E^r$ | `relative_embeddings` | (max_distance, heads or 1, key_dim) |
+    | $D_h$ | `key_dim` | |
+
+    The last row of $E^r$ is distance 0, the first one `max_distance - 1`.
+
+    An event attends to itself and to the `max_distance - 1` events before it.
+    Up to `max_distance` events this is the paper's layer exactly; a longer
+    sequence is seen through a window that moves along, and the cache, a ring
+    of `max_distance` places, gives the same result at a constant cost per
+    event.
+
+    Queries are handled in blocks whose keys end where the block ends, and the
+    gradient computes each block's logits anew: memory grows linearly with
+    time, and keys in the future of a block cost nothing. (Lengths that are
+    only known when a TensorFlow graph runs, and second derivatives on
+    PyTorch, are done with the whole (time, time) matrix.)
+
+    Departures from the paper: the window above; `share_heads=True` keeps one
+    row per distance for all heads, as Shaw et al. (2018) do.
+
+    Args:
+        num_heads: int. Number of attention heads.
+        key_dim: int. Size of each head.
+        max_distance: int. How many events back, its own place included, an
+            event can attend to. Defaults to `1024`.
+        share_heads: bool. Whether all heads use the same relative
+            embeddings. Defaults to `False`.
+        block_size: int. Number of queries handled at once. Changes speed and
+            memory, never the result. Defaults to `None`, what was measured
+            to be fastest.
+        use_bias: bool. Whether the projections have biases. Defaults to
+            `True`.
+        kernel_initializer: initializer of the projections. Defaults to
+            `"glorot_uniform"`.
+        relative_initializer: initializer of the relative embeddings. Defaults
+            to a normal distribution of standard deviation 0.02.
+        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of shape (batch, time, features).
+        padding_mask: optional bool tensor of shape (batch, time), `False`
+            where a key must not be attended to. Not used for a single event
+            with a cache. An event that sees no key at all attends to nothing.
+        cache: optional pair of tensors of shape (batch, num_heads, capacity,
+            key_dim), keys and values of the last `capacity` events, as made
+            by `build_cache`. `capacity` is at most `max_distance`.
+        cache_update_index: int, or scalar int tensor: how many events the
+            cache has seen. With several events at once it must be `0`.
+
+    Returns:
+        A tensor of the shape of `inputs`; with a cache, a pair of it and the
+        updated cache.
+
+    Raises:
+        ValueError: if `inputs` is not of rank 3, or several events meet a
+            cache that has already been written to.
+
+    Examples:
+        >>> import numpy as np
+        >>> layer = RelativeGlobalAttention(num_heads=2, key_dim=8)
+        >>> tuple(layer(np.zeros((1, 5, 16), "float32")).shape)
+        (1, 5, 16)
+
+    Reference:
+        - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
+        - [Shaw et al., 2018](https://arxiv.org/abs/1803.02155)
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        max_distance=1024,
+        share_heads=False,
+        block_size=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        relative_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(
+            num_heads,
+            key_dim,
+            max_distance,
+            share_heads,
+            use_bias,
+            kernel_initializer,
+            relative_initializer,
+            **kwargs,
+        )
+        if block_size is not None:
+            check_sizes(block_size=block_size)
+        self.block_size = block_size
+
+    def _attend(self, query, key, value, relative, padding_mask):
+        return kernels.attend(
+            query,
+            key,
+            value,
+            relative,
+            padding_mask,
+            block_size=self.block_size,
+        )
+
+    def _reach(self, index):
+        return index
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {"max_distance": self.max_distance, "block_size": self.block_size}
+        )
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class RelativeLocalAttention(_RelativeAttention):
+    """Relative attention within blocks of a sequence.
+
+    The sequence is cut into blocks of `local_block_size` events, the last one
+    shorter. An event attends to its own block up to itself, as in figures 2
+    and 3 of the paper this package implements ("they only attend
+    themselves"); with `attend_previous_block=True` to all of the block before
+    as well, as in section 3.4.1 of Huang et al. (2018). Equation 3 is that of
+    `RelativeGlobalAttention`. Time and memory grow linearly with the length.
+
+    Args:
+        num_heads: int. Number of attention heads.
+        key_dim: int. Size of each head.
+        local_block_size: int. Events of a block. Defaults to `128`.
+        attend_previous_block: bool. Whether an event sees the block before
+            its own. Defaults to `False`.
+        share_heads: see `RelativeGlobalAttention`.
+        use_bias: see `RelativeGlobalAttention`.
+        kernel_initializer: see `RelativeGlobalAttention`.
+        relative_initializer: see `RelativeGlobalAttention`.
+        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of shape (batch, time, features).
+        padding_mask: see `RelativeGlobalAttention`.
+        cache: see `RelativeGlobalAttention`. Its capacity is one block, or
+            two.
+        cache_update_index: see `RelativeGlobalAttention`.
+
+    Returns:
+        A tensor of the shape of `inputs`; with a cache, a pair of it and the
+        updated cache.
+
+    Raises:
+        ValueError: see `RelativeGlobalAttention`.
+
+    Examples:
+        >>> import numpy as np
+        >>> layer = RelativeLocalAttention(2, key_dim=8, local_block_size=4)
+        >>> tuple(layer(np.zeros((1, 10, 16), "float32")).shape)
+        (1, 10, 16)
+
+    Reference:
+        - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        local_block_size=128,
+        attend_previous_block=False,
+        share_heads=False,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        relative_initializer=None,
+        **kwargs,
+    ):
+        check_sizes(local_block_size=local_block_size)
+        super().__init__(
+            num_heads,
+            key_dim,
+            local_block_size * (2 if attend_previous_block else 1),
+            share_heads,
+            use_bias,
+            kernel_initializer,
+            relative_initializer,
+            **kwargs,
+        )
+        self.local_block_size = local_block_size
+        self.attend_previous_block = attend_previous_block
+
+    def _attend(self, query, key, value, relative, padding_mask):
+        """Blocks of the sequence as sequences of their own."""
+        size, time = self.local_block_size, ops.shape(query)[2]
+        if isinstance(time, int) and time <= size:
+            return kernels.attend(query, key, value, relative, padding_mask)
+        behind = size if self.attend_previous_block else 0
+        outputs = kernels.attend(
+            _blocks(query, size, 0),
+            _blocks(key, size, behind),
+            _blocks(value, size, behind),
+            relative,
+            self._visible(padding_mask, query, behind),
+            offset=behind,
+        )  # (batch * blocks, heads, size, key_dim)
+        batch = ops.shape(query)[0]
+        outputs = ops.reshape(
+            outputs, (batch, -1, self.num_heads, size, self.key_dim)
+        )
+        outputs = ops.transpose(outputs, (0, 2, 1, 3, 4))
+        outputs = ops.reshape(
+            outputs, (batch, self.num_heads, -1, self.key_dim)
+        )
+        return outputs[:, :, :time]
+
+    def _visible(self, padding_mask, query, behind):
+        """The mask of each block's keys; the first has no block before it."""
+        if padding_mask is None and not behind:
+            return None
+        if padding_mask is None:
+            padding_mask = ops.ones_like(query[:, 0, :, 0], dtype="bool")
+        mask = ops.cast(padding_mask, "int32")[:, None, :, None]
+        mask = _blocks(mask, self.local_block_size, behind)
+        return ops.cast(mask[:, 0, :, 0], "bool")
+
+    def _reach(self, index):
+        behind = self.max_distance - self.local_block_size
+        within = ops.mod(index, self.local_block_size)
+        return ops.minimum(index, within + behind)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "local_block_size": self.local_block_size,
+                "attend_previous_block": self.attend_previous_block,
+            }
+        )
+        return config
+
+
+def _blocks(x, size, behind):
+    """(batch, heads, time, dim) to (batch * blocks, heads, behind + size, dim).
+
+    `behind` is 0, or `size` to begin each block with the one before it.
+    """
+    batch, heads, time, dim = ops.shape(x)
+    count = -(-time // size)
+    x = ops.pad(x, ((0, 0), (0, 0), (behind, count * size - time), (0, 0)))
+    own = ops.reshape(x[:, :, behind:], (batch, heads, count, size, dim))
+    if behind:
+        before = x[:, :, : count * size]
+        before = ops.reshape(before, (batch, heads, count, size, dim))
+        own = ops.concatenate([before, own], axis=3)
+    own = ops.transpose(own, (0, 2, 1, 3, 4))
+    return ops.reshape(own, (batch * count, heads, behind + size, dim))
 
 
 def apply(layer, inputs, **kwargs):
@@ -363,6 +479,16 @@ def apply(layer, inputs, **kwargs):
     return layer.call(inputs, **kwargs)
 
 
+def check_sizes(**sizes):
+    """Refuse a size that is not a positive integer."""
+    for name, value in sizes.items():
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer. "
+                f"Received: {name}={value!r}"
+            )
+
+
 def output_spec(layer, inputs, cache):
     """What a layer that keeps its inputs' shape returns, cache included."""
     outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
@@ -378,34 +504,16 @@ def clone(initializer):
     return initializer.__class__.from_config(initializer.get_config())
 
 
-def _arange(size):
-    if isinstance(size, int):
-        return np.arange(size, dtype="int32")
-    return ops.arange(size, dtype="int32")
-
-
 def _softmax(logits):
     if logits.shape[-1] == 1:  # Keras warns of a softmax over one place.
         return ops.ones_like(logits)
     return ops.softmax(logits, axis=-1)
 
 
-def _last_rows(relative, count):
-    """The last `count` rows; rows before the first one are zeros."""
-    rows = relative.shape[0]
-    if not isinstance(count, int):
-        missing = ops.maximum(count - rows, 0)
-        relative = ops.pad(relative, ((missing, 0), (0, 0), (0, 0)))
-        return relative[ops.shape(relative)[0] - count :]
-    if count <= rows:
-        return relative[rows - count :]
-    return ops.pad(relative, ((count - rows, 0), (0, 0), (0, 0)))
-
-
 def _write(cache, new, index):
     """The cache with one event put in place `index` modulo its capacity."""
     slot = ops.mod(index, cache.shape[2])
-    new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), cache.dtype)
+    new = ops.cast(new, cache.dtype)
     return ops.slice_update(cache, (0, 0, slot, 0), new)
 
 
@@ -415,10 +523,10 @@ def _fill(cache, new, index):
         raise ValueError(
             "Several events at once can only fill an empty cache: "
             "`cache_update_index` must be 0. "
-            f"Received: cache_update_index={index}, time={new.shape[1]}"
+            f"Received: cache_update_index={index}, time={new.shape[2]}"
         )
-    time, capacity = new.shape[1], cache.shape[2]
-    new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), cache.dtype)
+    time, capacity = new.shape[2], cache.shape[2]
+    new = ops.cast(new, cache.dtype)
     if time <= capacity:
         return ops.slice_update(cache, (0, 0, 0, 0), new)
     # Place k holds the last event whose index is k modulo the capacity.

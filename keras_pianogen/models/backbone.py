@@ -34,6 +34,11 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         normalize_first: bool. Pre-norm (`True`) or the paper's post-norm.
             Defaults to `True`.
         layer_norm_epsilon: float. Defaults to `1e-5`.
+        local_block_size: int. Makes attention local, to blocks of so many
+            events, see `RelativeLocalAttention`. Defaults to `None`, global
+            attention.
+        attend_previous_block: bool. Whether local attention sees the block
+            before as well. Defaults to `False`.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 
@@ -77,6 +82,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         activation="relu",
         normalize_first=True,
         layer_norm_epsilon=1e-5,
+        local_block_size=None,
+        attend_previous_block=False,
         dtype=None,
         **kwargs,
     ):
@@ -108,6 +115,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
                 activation=activation,
                 normalize_first=normalize_first,
                 layer_norm_epsilon=layer_norm_epsilon,
+                local_block_size=local_block_size,
+                attend_previous_block=attend_previous_block,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
@@ -144,6 +153,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         self.activation = activation
         self.normalize_first = normalize_first
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.local_block_size = local_block_size
+        self.attend_previous_block = attend_previous_block
 
     def get_config(self):
         config = super().get_config()
@@ -160,6 +171,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
                 "activation": self.activation,
                 "normalize_first": self.normalize_first,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
+                "local_block_size": self.local_block_size,
+                "attend_previous_block": self.attend_previous_block,
             }
         )
         return config

@@ -1,0 +1,106 @@
+"""Relative attention on each backend, behind one function.
+
+The one place beside `gradients` where a backend is imported. `blocks` is the
+path of JAX and TensorFlow, `torch_blocks` that of PyTorch. On a GPU,
+`KERAS_PIANOGEN_FUSED=1` in the environment chooses the fused kernels,
+`pallas_attention` and `triton_attention`: they have been checked in their
+languages' interpreters and compiled for GPUs, but not timed on one, so they
+are not the default.
+"""
+
+import os
+
+import keras
+
+from keras_pianogen.kernels import blocks
+
+# Queries handled at once where `block_size` is left open, and heads. Measured
+# on 2 cores at 1,024 events; docs/performance.md has the figures.
+BLOCK_SIZE = 256
+HEADS = 2
+
+
+def attend(
+    query,
+    key,
+    value,
+    relative,
+    padding_mask=None,
+    offset=0,
+    block_size=None,
+):
+    """Causal attention with relative positions.
+
+    Args:
+        query: tensor of shape (batch, heads, time, key_dim).
+        key: tensor of shape (batch, heads, offset + time, key_dim). Query i
+            stands at key `offset + i`.
+        value: tensor of the shape of `key`.
+        relative: tensor of shape (max_distance, heads or 1, key_dim), the
+            last row for distance 0. A query sees `max_distance` keys, its
+            own included.
+        padding_mask: optional bool tensor of shape (batch, offset + time),
+            `False` where a key is hidden.
+        offset: int. Keys before the first query's own.
+        block_size: int. Queries handled at once. Defaults to what was
+            measured to be fastest.
+
+    Returns:
+        A tensor of the shape of `query`. A query that sees no key gets zeros.
+    """
+    backend = keras.config.backend()
+    if query.shape[2] is None:  # A length only known when a graph runs.
+        return blocks.attend_whole(
+            query, key, value, relative, padding_mask, offset
+        )
+    on_gpu = _on_gpu(backend, query)
+    if on_gpu and offset == 0 and os.environ.get("KERAS_PIANOGEN_FUSED") == "1":
+        fused = _fused(backend)
+        if fused is not None:
+            return fused(query, key, value, relative, padding_mask)
+    if backend == "torch":
+        from keras_pianogen.kernels import torch_blocks
+
+        return torch_blocks.attend(
+            query, key, value, relative, padding_mask, offset, block_size
+        )
+    # A GPU wants all heads at once, a CPU few enough for its cache.
+    rows = HEADS if query.shape[1] % HEADS == 0 else 1
+    return blocks.attend(
+        query,
+        key,
+        value,
+        relative,
+        padding_mask,
+        offset,
+        block_size or BLOCK_SIZE,
+        None if on_gpu else rows,
+    )
+
+
+def _on_gpu(backend, tensor):
+    if backend == "torch":
+        return tensor.device.type != "cpu"
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _fused(backend):
+    """The backend's fused kernel, if it has one and can be imported."""
+    try:
+        if backend == "jax":
+            from keras_pianogen.kernels import pallas_attention
+
+            return pallas_attention.relative_attention
+        if backend == "torch":
+            from keras_pianogen.kernels import triton_attention
+
+            return triton_attention.relative_attention
+    except ImportError:
+        pass
+    return None
