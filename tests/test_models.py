@@ -215,7 +215,7 @@ def test_greedy_sampling_takes_the_likeliest_event_of_a_full_forward(
     prompt = random_ids(prompt_length)
     ids = model.generate(
         prompt, max_length=150, sampler="greedy", output="ids",
-        stop_token_ids=None,
+        stop_token_ids=None, grammar=False,
     )  # fmt: skip
     assert len(ids) == 149  # The start id is not returned.
     np.testing.assert_array_equal(ids[:prompt_length], prompt)
@@ -353,11 +353,10 @@ def test_each_sampler_runs(model, sampler):
 
 def test_a_stop_id_ends_a_piece():
     model = build_model()
-    free = model.generate(max_length=40, sampler="greedy", output="ids")
+    settings = {"sampler": "greedy", "output": "ids", "grammar": False}
+    free = model.generate(max_length=40, **settings)
     stop = int(free[10])
-    ids = model.generate(
-        max_length=40, sampler="greedy", output="ids", stop_token_ids=[stop]
-    )
+    ids = model.generate(max_length=40, stop_token_ids=[stop], **settings)
     first = int(np.argmax(free == stop))
     np.testing.assert_array_equal(ids, free[:first])
 
@@ -481,8 +480,9 @@ def test_lora_trains_few_weights_and_changes_the_model():
     assert np.abs(after - before).max() > 1e-3
     # What sampling uses is what training changed.
     greedy = model.generate(
-        max_length=30, sampler="greedy", output="ids", stop_token_ids=None
-    )
+        max_length=30, sampler="greedy", output="ids", stop_token_ids=None,
+        grammar=False,
+    )  # fmt: skip
     likeliest = logits_of(model, greedy)[:, 3:].argmax(axis=-1) + 3
     np.testing.assert_array_equal(greedy, likeliest[:-1])
 

@@ -14,10 +14,11 @@ import keras
 
 from keras_pianogen.kernels import blocks
 
-# Queries handled at once where `block_size` is left open, and heads. Measured
-# on 2 cores at 1,024 events; docs/performance.md has the figures.
-BLOCK_SIZE = 256
-HEADS = 2
+# Queries handled at once where `block_size` is left open, and heads; `None`
+# for all heads of all sequences. Measured on 2 cores at 1,024 events, see
+# docs/performance.md: XLA under TensorFlow runs loops slowly.
+CPU_BLOCKS = {"jax": (256, 2), "tensorflow": (128, None)}
+GPU_BLOCKS = (256, None)
 
 
 def attend(
@@ -64,8 +65,9 @@ def attend(
         return torch_blocks.attend(
             query, key, value, relative, padding_mask, offset, block_size
         )
-    # A GPU wants all heads at once, a CPU few enough for its cache.
-    rows = HEADS if query.shape[1] % HEADS == 0 else 1
+    default, rows = GPU_BLOCKS if on_gpu else CPU_BLOCKS[backend]
+    if rows is not None and query.shape[1] % rows:
+        rows = 1
     return blocks.attend(
         query,
         key,
@@ -73,8 +75,8 @@ def attend(
         relative,
         padding_mask,
         offset,
-        block_size or BLOCK_SIZE,
-        None if on_gpu else rows,
+        block_size or default,
+        rows,
     )
 
 
@@ -104,3 +106,23 @@ def _fused(backend):
     except ImportError:
         pass
     return None
+
+
+def cached_step(backbone):
+    """One event at a time without layer calls, where these cost the most.
+
+    Args:
+        backbone: a `MusicTransformerBackbone`.
+
+    Returns:
+        On PyTorch a function of the last events (batch, 1), the cache and the
+        position, which returns logits (batch, vocabulary_size) and the
+        updated cache; it writes to the cache in place. `None` on the other
+        backends, where the loop is compiled, and for models that are
+        quantized or of low precision.
+    """
+    if keras.config.backend() != "torch":
+        return None
+    from keras_pianogen.kernels import torch_step
+
+    return torch_step.build(backbone)

@@ -148,7 +148,7 @@ class _RelativeAttention(keras.layers.Layer):
         """Attention of one new event over the ring, its own place included."""
         key, value = cache  # (batch, heads, capacity, key_dim)
         capacity = key.shape[2]
-        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))[:, :, 0]
+        logits = ops.matmul(key, ops.transpose(query, (0, 1, 3, 2)))[..., 0]
         relative = relative[self.max_distance - capacity :]
         slot = ops.mod(index, capacity)
         # Place k holds the event of distance (slot - k) mod capacity: the

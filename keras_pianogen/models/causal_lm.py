@@ -11,10 +11,14 @@ import numpy as np
 import symusic
 from keras import ops
 
+from keras_pianogen import kernels
 from keras_pianogen.layers.relative_attention import apply
 from keras_pianogen.midi import MAX_SECONDS
 from keras_pianogen.midi import write_midi
+from keras_pianogen.models import grammar
 from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.grammar import NEVER
+from keras_pianogen.models.grammar import EventGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
@@ -25,6 +29,12 @@ from keras_pianogen.samplers import get_sampler
 # Events sampled by one call of the compiled loop. Longer calls save little;
 # shorter ones report progress and stop more often.
 EVENTS_A_CALL = 64
+
+EVENTS_OF_A_STREAM = 16
+
+# Where a piece may end of its own, as shares of the wanted length.
+EARLIEST_ENDING = 0.85
+LONGEST_ENDING = 1.1
 
 # A bound on the events of a second of music, for pieces asked for in seconds.
 # MAESTRO has 41 on average, and up to 180 through ten seconds of its densest.
@@ -280,8 +290,10 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 `token_ids` (batch, 1 + events), the last event the cache has
                 not seen and room for new ones; `padding_mask`, `True` where
                 `token_ids` is given already; `cache`; `position`, the number
-                of events the cache has seen; `done` (batch,); and
-                `logit_bias` (vocabulary_size,).
+                of events the cache has seen; `done` (batch,);
+                `logit_bias` (vocabulary_size,); and, for events that the
+                grammar allows only, `state` and `limits`, see
+                `models/grammar.py`.
             stop_token_ids: ids that end a sequence, or `None`.
 
         Returns:
@@ -300,18 +312,25 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """Sample until the room in `token_ids` is used up or all have ended."""
         token_ids = ops.cast(inputs["token_ids"], "int32")
         given = ops.cast(inputs["padding_mask"], "bool")
-        position, bias = inputs["position"], inputs["logit_bias"]
+        position, fixed_bias = inputs["position"], inputs["logit_bias"]
         done = ops.cast(inputs["done"], "bool")
+        state, limits = (
+            keras.tree.map_structure(
+                ops.convert_to_tensor, inputs.get(name, {})
+            )
+            for name in ("state", "limits")
+        )
+        step = self._cached_step()
 
-        def cond(token_ids, cache, index, done):
+        def cond(token_ids, cache, index, done, state):
             return ops.logical_not(ops.all(done))
 
-        def body(token_ids, cache, index, done):
+        def body(token_ids, cache, index, done, state):
             last = _column(token_ids, index - 1)
-            logits, _, cache = self.call_with_cache(
-                last, cache, position + index - 1
-            )
-            logits = ops.cast(logits[:, -1], "float32") + bias
+            logits, cache = step(last, cache, position + index - 1)
+            logits = ops.cast(logits, "float32") + fixed_bias
+            if state:
+                logits = logits + self._grammar_bias(state, limits, index)
             probabilities = self.sampler.compute_probabilities(logits)
             new = ops.cast(self.sampler.get_next_token(probabilities), "int32")
             is_given = _column(given, index)[:, 0]
@@ -319,14 +338,18 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             for stop in stop_token_ids or ():
                 ends = ops.logical_and(new == stop, ops.logical_not(is_given))
                 done = ops.logical_or(done, ends)
+            if state:
+                state = grammar.advance(self._vocabulary, state, new)
+                done = ops.logical_or(done, state["clock"] > limits["until"])
             token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
-            return token_ids, cache, index + 1, done
+            return token_ids, cache, index + 1, done, state
 
-        token_ids, cache, index, done = self.sampler.run_loop(
+        index = ops.cast(1, "int32")
+        token_ids, cache, index, done, state = self.sampler.run_loop(
             cond,
             body,
             model=self,
-            loop_vars=(token_ids, inputs["cache"], ops.cast(1, "int32"), done),
+            loop_vars=(token_ids, inputs["cache"], index, done, state),
             maximum_iterations=token_ids.shape[1] - 1,
         )
         return {
@@ -334,7 +357,33 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             "cache": cache,
             "done": done,
             "length": index,
+            "state": state,
         }
+
+    @property
+    def _vocabulary(self):
+        return self.preprocessor.tokenizer.vocabulary
+
+    def _grammar_bias(self, state, limits, index):
+        limits = limits | {"remaining": limits["remaining"] - (index - 1)}
+        return grammar.bias(
+            self._vocabulary, state, limits, self.backbone.vocabulary_size
+        )
+
+    def _cached_step(self):
+        """A function of the last events, the cache and the position.
+
+        It returns logits (batch, vocabulary_size) and the updated cache.
+        """
+        fast = kernels.cached_step(self.backbone)
+        if fast is not None:
+            return fast
+
+        def step(last, cache, position):
+            logits, _, cache = self.call_with_cache(last, cache, position)
+            return logits[:, -1], cache
+
+        return step
 
     def _sample_whole(self, inputs, stop_token_ids):
         """Samplers that compare whole sequences run their own loop."""
@@ -367,8 +416,13 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         strip_prompt=False,
         *,
         seconds=None,
+        ending=False,
+        variations=None,
+        prompt_seconds=None,
         output="notes",
         sampler=None,
+        grammar=True,
+        repeat_penalty=0.0,
         seed=None,
         progress=None,
     ):
@@ -393,11 +447,26 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             strip_prompt: bool. Whether only the new music is returned, its
                 time beginning at 0. Defaults to `False`.
             seconds: float. Length of the new music, in seconds, at most 7200.
+            ending: bool. Whether the piece comes to an end of its own near
+                `seconds`: between 85 and 110 % of them, where an end is
+                likeliest. Defaults to `False`: it is cut at `seconds`.
+            variations: int. So many pieces from the one prompt, at the same
+                time, as a list. Defaults to `None`, one piece.
+            prompt_seconds: float. Continues from this second of the prompts;
+                what they hold after it is left out. Notes that sound then are
+                the new music's to end. Defaults to `None`, their end.
             output: `"notes"` for arrays of notes, `"midi"` for
                 `miditoolkit.MidiFile` objects, `"ids"` for arrays of event
                 ids without the special ones.
             sampler: a sampler or its name, in place of the compiled one for
                 this call.
+            grammar: bool, or an `EventGrammar`. Whether only valid events
+                come: no note-off of a silent note, no second note-on of a
+                sounding one, no note that never ends. Beam and contrastive
+                search go without. Defaults to `True`.
+            repeat_penalty: float, 0 or above. Nats taken from a pitch for
+                each of its recent strokes, which ends loops on one note;
+                0.1 is mild. Needs the grammar. Defaults to `0.0`.
             seed: int. Makes the draws repeatable.
             progress: a function called now and then with the number of
                 events and the seconds of new music there are, of the
@@ -425,17 +494,29 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 f"`seconds` must be above 0 and at most {MAX_SECONDS}. "
                 f"Received: seconds={seconds}"
             )
-        stop_token_ids = self._stop_token_ids(stop_token_ids, seconds)
+        if ending and seconds is None:
+            raise ValueError(
+                "`ending` needs `seconds`, the length to end near. "
+                "Received: seconds=None"
+            )
+        stop_token_ids = self._stop_token_ids(stop_token_ids, seconds, ending)
         batched = inputs is not None and is_batch(inputs)
         prompts = self._prompts(
-            inputs if batched else [[] if inputs is None else inputs]
+            inputs if batched else [[] if inputs is None else inputs],
+            prompt_seconds,
         )
+        if variations is not None:
+            prompts = self._varied(prompts, variations, batched)
+            batched = True
+        longest = seconds * LONGEST_ENDING if ending else seconds
+        rules = self._rules(grammar, repeat_penalty)
         with self._sampling_with(sampler, seed):
             pieces = self._continue(
                 prompts,
-                self._max_length(prompts, max_length, seconds),
+                self._max_length(prompts, max_length, longest),
                 stop_token_ids,
-                seconds,
+                longest,
+                rules | {"ending": ending} if rules else None,
                 progress,
             )
         pieces = [
@@ -444,10 +525,105 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         ]
         return pieces if batched else pieces[0]
 
-    def _stop_token_ids(self, stop_token_ids, seconds):
+    def stream(
+        self,
+        inputs=None,
+        *,
+        prompt_seconds=None,
+        sampler=None,
+        grammar=True,
+        repeat_penalty=0.0,
+        seed=None,
+    ):
+        """New events as they are made, without end.
+
+        The model sees the latest `backbone.max_sequence_length` events, so
+        the music may go on for hours at the same cost an event.
+
+        Args:
+            inputs: see `generate`; one prompt, or `None`.
+            prompt_seconds: see `generate`.
+            sampler: see `generate`; one that draws event by event.
+            grammar: see `generate`.
+            repeat_penalty: see `generate`.
+            seed: see `generate`.
+
+        Yields:
+            Event ids, int, of the tokenizer's vocabulary.
+
+        Raises:
+            ValueError: see `generate`.
+        """
+        if self.preprocessor is None:
+            raise ValueError("`stream` needs a `preprocessor`. Received: None.")
+        prompts = self._prompts(
+            [[] if inputs is None else inputs], prompt_seconds
+        )
+        rules = self._rules(grammar, repeat_penalty)
+        if sampler is not None:
+            sampler = get_sampler(sampler)
+        return self._stream(prompts, sampler, rules, seed)
+
+    def _stream(self, prompts, sampler, rules, seed):
+        with self._sampling_with(sampler, seed):
+            if not _samples_by_step(self.sampler):
+                raise ValueError(
+                    "`stream` needs a sampler that draws event by event. "
+                    f"Received: {type(self.sampler).__name__}"
+                )
+        calls = self._calls(prompts, None, (), None, rules, EVENTS_OF_A_STREAM)
+        while True:
+            # Between the events another piece may be sampled.
+            with self._sampling_with(sampler, None):
+                start, events = next(calls)
+            new = events[0, max(0, len(prompts[0]) - start) :]
+            yield from new.tolist()
+            if sampler is not None:
+                sampler = self._other_sampling[0]
+
+    def _rules(self, rules, repeat_penalty):
+        """The grammar's limits, but for those of a piece; none without it."""
+        if not isinstance(rules, bool | EventGrammar):
+            raise ValueError(
+                "`grammar` must be a bool or an `EventGrammar`. "
+                f"Received: grammar={rules!r}"
+            )
+        if not 0 <= repeat_penalty < float("inf"):
+            raise ValueError(
+                "`repeat_penalty` must be 0 or above. "
+                f"Received: repeat_penalty={repeat_penalty}"
+            )
+        if rules is False:
+            if repeat_penalty:
+                raise ValueError(
+                    "`repeat_penalty` needs the grammar. "
+                    f"Received: grammar=False, repeat_penalty={repeat_penalty}"
+                )
+            return None
+        rules = EventGrammar() if rules is True else rules
+        return {
+            "max_notes": np.int32(rules.max_notes),
+            "max_ticks": np.int32(rules.max_ticks(self._vocabulary)),
+            "repeat_penalty": np.float32(repeat_penalty),
+        }
+
+    def _varied(self, prompts, variations, batched):
+        if not isinstance(variations, numbers.Integral) or variations < 1:
+            raise ValueError(
+                "`variations` must be a positive integer. "
+                f"Received: variations={variations!r}"
+            )
+        if batched:
+            raise ValueError(
+                "`variations` are of one prompt. Received: a list of "
+                f"{len(prompts)}"
+            )
+        return prompts * int(variations)
+
+    def _stop_token_ids(self, stop_token_ids, seconds, ending):
         if isinstance(stop_token_ids, str) and stop_token_ids == "auto":
             end = self.preprocessor.tokenizer.end_token_id
-            return () if seconds is not None else (end,)
+            return (end,) if seconds is None or ending else ()
         ids = np.asarray(
             () if stop_token_ids is None else stop_token_ids
         ).reshape(-1)
@@ -459,8 +635,18 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             )
         return tuple(int(i) for i in ids)
 
-    def _prompts(self, inputs):
+    def _prompts(self, inputs, seconds=None):
         """Ids of each prompt, a 1-D array with at least a start id."""
+        if seconds is not None:
+            if not seconds >= 0:
+                raise ValueError(
+                    "`prompt_seconds` must be 0 or above. "
+                    f"Received: prompt_seconds={seconds}"
+                )
+            inputs = [
+                ids[self._vocabulary.times(ids) <= seconds]
+                for ids in self.preprocessor.tokenizer.tokenize(list(inputs))
+            ]
         padded = self.preprocessor.generate_preprocess(inputs)
         prompts = [
             ids[mask]
@@ -533,18 +719,22 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             )
         return int(max_length)
 
-    def _continue(self, prompts, max_length, stop_token_ids, seconds, progress):
+    def _continue(
+        self, prompts, max_length, stop_token_ids, seconds, rules, progress
+    ):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
-        vocabulary = self.preprocessor.tokenizer.vocabulary
-        pieces = np.zeros((len(prompts), max_length), "int32")
-        given = np.zeros(pieces.shape, "bool")
-        for i, prompt in enumerate(prompts):
-            pieces[i, : len(prompt)] = prompt
-            given[i, : len(prompt)] = True
+        vocabulary = self._vocabulary
+        pieces = _stack(prompts, max_length)[0]
         starts = [len(prompt) for prompt in prompts]
         stops = [max_length] * len(prompts)
-        sampled = self._sample(pieces, given, min(starts), stop_token_ids)
-        for reached in sampled:
+        if not _samples_by_step(self.sampler):
+            rules = None
+        calls = self._calls(
+            prompts, max_length, stop_token_ids, seconds, rules, EVENTS_A_CALL
+        )
+        for at, events in calls:
+            reached = at + events.shape[1]
+            pieces[:, at:reached] = events
             stops = [
                 _find_stop(
                     piece[:reached], start, vocabulary, stop_token_ids, seconds
@@ -561,66 +751,127 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 progress(min(map(len, new)), min(map(vocabulary.duration, new)))
             if all(stop < reached for stop in stops):
                 break
-        return [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
+        pieces = [p[:stop] for p, stop in zip(pieces, stops, strict=True)]
+        if rules is None:
+            return pieces
+        return [grammar.close(vocabulary, piece) for piece in pieces]
 
-    def _sample(self, pieces, given, length, stop_token_ids):
-        """Fill `pieces` in place; yield the length reached after each call."""
+    def _calls(
+        self, prompts, max_length, stop_token_ids, seconds, rules, events_a_call
+    ):
+        """Call the compiled function again and again.
+
+        Yields, for each call, where its events begin in the pieces, and the
+        events, an array of shape (batch, events). Without a `max_length` it
+        goes on for ever.
+        """
         generate_function = self.make_generate_function()
+        bias = self._logit_bias(stop_token_ids)
+        if not _samples_by_step(self.sampler):
+            pieces, given = _stack(prompts, max_length)
+            length = min(map(len, prompts))
+            self._generate_whole(
+                generate_function, pieces, given, length, bias, stop_token_ids
+            )
+            yield 0, pieces
+            return
+        first, position, cache = self._fill_cache(generate_function, prompts)
+        inputs = {"logit_bias": bias, "done": np.zeros(len(prompts), "bool")}
+        if rules is not None:
+            inputs["state"] = grammar.initial_state(
+                self._vocabulary, [prompt[: position + 1] for prompt in prompts]
+            )
+            limits = self._limits(prompts, rules, seconds, stop_token_ids)
+        room, last = events_a_call + 1, None
+        while max_length is None or position + 1 < max_length:
+            rest = [prompt[position : position + room] for prompt in prompts]
+            token_ids, mask = _stack(rest, room)
+            if rules is not None:
+                left = NEVER if max_length is None else (
+                    max_length - position - 1
+                )  # fmt: skip
+                inputs["limits"] = limits | {"remaining": np.int32(left)}
+            if not mask[:, 0].all():  # Past the prompts: what was sampled last.
+                token_ids[:, 0] = np.where(mask[:, 0], token_ids[:, 0], last)
+                mask[:, 0] = True
+            outputs = generate_function(
+                inputs
+                | {
+                    "token_ids": token_ids,
+                    "padding_mask": mask,
+                    "cache": cache,
+                    "position": np.int32(position - first),
+                },
+                stop_token_ids=stop_token_ids,
+            )
+            cache, inputs["done"] = outputs["cache"], outputs["done"]
+            if rules is not None:
+                inputs["state"] = outputs["state"]
+            new = ops.convert_to_numpy(outputs["token_ids"])
+            count = int(ops.convert_to_numpy(outputs["length"]))
+            if max_length is not None:
+                count = min(count, max_length - position)
+            yield position, new[:, :count]
+            if count < room:
+                return
+            last, position = new[:, -1], position + count - 1
+
+    def _fill_cache(self, generate_function, prompts):
+        """A cache that has seen most of the shortest prompt.
+
+        It is filled with a multiple of 64 or 512 events, so that few lengths
+        are ever compiled; the prompts' rest goes event by event. What lies
+        further back than all blocks together reach is left out.
+
+        Returns:
+            The first event that the cache has seen, the first one that it
+            hasn't, and the cache.
+        """
+        length = min(map(len, prompts))
+        reach = self.backbone.num_layers * self.backbone.max_sequence_length
+        first = max(0, length - reach)
+        if self.backbone.local_block_size:  # Blocks begin where they did.
+            first -= first % self.backbone.local_block_size
+        grain = EVENTS_A_CALL if length - first <= 1024 else 8 * EVENTS_A_CALL
+        filled = (length - first - 1) // grain * grain
+        if not filled:
+            return first, first, self.build_cache(len(prompts))
+        seen = np.stack([p[first : first + filled] for p in prompts])
+        cache = generate_function({"prompt": seen})["cache"]
+        return first, first + filled, cache
+
+    def _logit_bias(self, stop_token_ids):
+        """Bars the special ids, but for those that end a piece."""
         tokenizer = self.preprocessor.tokenizer
         bias = np.zeros(self.backbone.vocabulary_size, "float32")
         bias[len(tokenizer.vocabulary) :] = -1e9
         bias[
             [i for i in tokenizer.special_token_ids if i not in stop_token_ids]
         ] = -1e9
-        batch, max_length = pieces.shape
-        if not _samples_by_step(self.sampler):
-            yield self._generate_whole(
-                generate_function, pieces, given, length, bias, stop_token_ids
-            )
-            return
-        # The cache is filled with a multiple of 64 or 512 events, so that few
-        # lengths are ever compiled; the prompt's rest goes event by event.
-        # What lies further back than all blocks together reach is left out.
-        reach = self.backbone.num_layers * self.backbone.max_sequence_length
-        first = max(0, length - reach)
-        grain = EVENTS_A_CALL if length - first <= 1024 else 8 * EVENTS_A_CALL
-        filled = (length - first - 1) // grain * grain
-        if filled:
-            prompt = pieces[:, first : first + filled]
-            cache = generate_function({"prompt": prompt})["cache"]
-        else:
-            cache = self.build_cache(batch)
-        done = np.zeros(batch, "bool")
-        room = EVENTS_A_CALL + 1
-        position = first + filled
-        while position + 1 < max_length:
-            token_ids = np.zeros((batch, room), "int32")
-            mask = np.zeros((batch, room), "bool")
-            here = slice(position, min(position + room, max_length))
-            token_ids[:, : here.stop - here.start] = pieces[:, here]
-            mask[:, : here.stop - here.start] = given[:, here]
-            outputs = generate_function(
-                {
-                    "token_ids": token_ids,
-                    "padding_mask": mask,
-                    "cache": cache,
-                    "position": np.int32(position - first),
-                    "done": done,
-                    "logit_bias": bias,
-                },
-                stop_token_ids=stop_token_ids,
-            )
-            cache, done = outputs["cache"], outputs["done"]
-            reached = min(
-                position + int(ops.convert_to_numpy(outputs["length"])),
-                max_length,
-            )
-            new = ops.convert_to_numpy(outputs["token_ids"])
-            pieces[:, position:reached] = new[:, : reached - position]
-            yield reached
-            if reached < here.stop:
-                return
-            position = reached - 1
+        return bias
+
+    def _limits(self, prompts, rules, seconds, stop_token_ids):
+        """The grammar's limits of each piece, in ticks from its beginning."""
+        vocabulary = self._vocabulary
+        starts = np.array([vocabulary.duration(prompt) for prompt in prompts])
+        starts = np.round(starts / vocabulary.time_step)
+        ending = rules.get("ending", False)
+        never = np.full(len(prompts), NEVER, "int32")
+        until = end_by = end_from = never
+        if seconds is not None:
+            length = seconds / vocabulary.time_step
+            until = (starts + length).astype("int32")
+            if ending:
+                share = EARLIEST_ENDING / LONGEST_ENDING
+                end_by = until
+                end_from = (starts + length * share).astype("int32")
+        if not ending and vocabulary.end_id in stop_token_ids:
+            end_from = np.zeros(len(prompts), "int32")
+        return {k: v for k, v in rules.items() if k != "ending"} | {
+            "until": until,
+            "end_from": end_from,
+            "end_by": end_by,
+        }
 
     def _generate_whole(
         self, generate_function, pieces, given, length, bias, stop_token_ids
@@ -638,7 +889,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             stop_token_ids=stop_token_ids or None,
         )
         pieces[:] = ops.convert_to_numpy(outputs["token_ids"])
-        return pieces.shape[1]
 
     def _as_output(self, piece, prompt, strip_prompt, output):
         tokenizer = self.preprocessor.tokenizer
@@ -659,6 +909,16 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
 def _samples_by_step(sampler):
     """Whether each event depends on the last probabilities alone."""
     return type(sampler).__call__ is keras_hub.samplers.Sampler.__call__
+
+
+def _stack(rows, length):
+    """Rows of ids as one array, padded with 0, and where they are given."""
+    ids = np.zeros((len(rows), length), "int32")
+    given = np.zeros(ids.shape, "bool")
+    for i, row in enumerate(rows):
+        row = row[:length]
+        ids[i, : len(row)], given[i, : len(row)] = row, True
+    return ids, given
 
 
 def _column(x, index):
