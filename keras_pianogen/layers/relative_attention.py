@@ -153,9 +153,9 @@ class _RelativeAttention(keras.layers.Layer):
         slot = ops.mod(index, capacity)
         # Place k holds the event of distance (slot - k) mod capacity: the
         # distances from capacity - 1 to 0, turned so that 0 falls on `slot`.
-        by_distance = ops.matmul(query, ops.transpose(relative, (1, 2, 0)))
+        by_distance = self._by_distance(query[:, :, 0], relative)
         turned = ops.slice(
-            ops.concatenate([by_distance[:, :, 0]] * 2, axis=-1),
+            ops.concatenate([by_distance, by_distance], axis=-1),
             (0, 0, capacity - 1 - slot),
             ops.shape(logits),
         )
@@ -164,6 +164,19 @@ class _RelativeAttention(keras.layers.Layer):
         logits = ops.where(distance <= self._reach(index), logits, -1e9)
         weights = ops.cast(_softmax(logits), value.dtype)
         return ops.matmul(weights[:, :, None], value)
+
+    def _by_distance(self, query, relative):
+        """Queries (batch, heads, key_dim) times every relative embedding."""
+        columns = ops.transpose(relative, (1, 2, 0))
+        if self.share_heads:
+            products = ops.matmul(
+                ops.reshape(query, (-1, self.key_dim)), columns[0]
+            )
+            return ops.reshape(
+                products, (-1, self.num_heads, relative.shape[0])
+            )  # (batch, heads, distances)
+        products = ops.matmul(ops.transpose(query, (1, 0, 2)), columns)
+        return ops.transpose(products, (1, 0, 2))
 
     def compute_output_spec(
         self,

@@ -314,12 +314,14 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         given = ops.cast(inputs["padding_mask"], "bool")
         position, fixed_bias = inputs["position"], inputs["logit_bias"]
         done = ops.cast(inputs["done"], "bool")
-        state, limits = (
-            keras.tree.map_structure(
-                ops.convert_to_tensor, inputs.get(name, {})
+        state, limits = inputs.get("state", {}), inputs.get("limits", {})
+        # PyTorch's loop runs in Python, where NumPy is the soonest with sums
+        # as small as the grammar's.
+        on_host = keras.config.backend() == "torch"
+        if not on_host:
+            state, limits = keras.tree.map_structure(
+                ops.convert_to_tensor, (state, limits)
             )
-            for name in ("state", "limits")
-        )
         step = self._cached_step()
 
         def cond(token_ids, cache, index, done, state):
@@ -329,6 +331,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             last = _column(token_ids, index - 1)
             logits, cache = step(last, cache, position + index - 1)
             logits = ops.cast(logits, "float32") + fixed_bias
+            if on_host:
+                state = keras.tree.map_structure(ops.convert_to_numpy, state)
             if state:
                 logits = logits + self._grammar_bias(state, limits, index)
             probabilities = self.sampler.compute_probabilities(logits)
@@ -339,7 +343,10 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 ends = ops.logical_and(new == stop, ops.logical_not(is_given))
                 done = ops.logical_or(done, ends)
             if state:
-                state = grammar.advance(self._vocabulary, state, new)
+                known = ops.convert_to_numpy(new) if on_host else new
+                state = grammar.advance(
+                    self._vocabulary, state, known, np if on_host else ops
+                )
                 done = ops.logical_or(done, state["clock"] > limits["until"])
             token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
             return token_ids, cache, index + 1, done, state
@@ -365,10 +372,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         return self.preprocessor.tokenizer.vocabulary
 
     def _grammar_bias(self, state, limits, index):
+        size, xp = self.backbone.vocabulary_size, ops
+        if isinstance(state["clock"], np.ndarray):
+            index, xp = int(index), np
         limits = limits | {"remaining": limits["remaining"] - (index - 1)}
-        return grammar.bias(
-            self._vocabulary, state, limits, self.backbone.vocabulary_size
-        )
+        bias = grammar.bias(self._vocabulary, state, limits, size, xp)
+        return ops.convert_to_tensor(bias, "float32")
 
     def _cached_step(self):
         """A function of the last events, the cache and the position.
@@ -571,15 +580,16 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                     "`stream` needs a sampler that draws event by event. "
                     f"Received: {type(self.sampler).__name__}"
                 )
+        if sampler is not None:
+            sampler = self._other_sampling[0]  # Seeded, and goes on drawing.
         calls = self._calls(prompts, None, (), None, rules, EVENTS_OF_A_STREAM)
         while True:
             # Between the events another piece may be sampled.
             with self._sampling_with(sampler, None):
                 start, events = next(calls)
-            new = events[0, max(0, len(prompts[0]) - start) :]
+            # The first of them was there before.
+            new = events[0, max(1, len(prompts[0]) - start) :]
             yield from new.tolist()
-            if sampler is not None:
-                sampler = self._other_sampling[0]
 
     def _rules(self, rules, repeat_penalty):
         """The grammar's limits, but for those of a piece; none without it."""

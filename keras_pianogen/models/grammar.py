@@ -102,29 +102,32 @@ def initial_state(vocabulary, pieces):
     return state
 
 
-def advance(vocabulary, state, events):
-    """The state after one more event of each piece, (batch,) ids."""
-    pitch = ops.mod(events - vocabulary.note_on_id, PITCHES)
-    own = pitch[:, None] == ops.arange(PITCHES, dtype="int32")
+def advance(vocabulary, state, events, xp=ops):
+    """The state after one more event of each piece, (batch,) ids.
+
+    With `xp=numpy`, of arrays, in place of tensors.
+    """
+    pitch = xp.mod(events - vocabulary.note_on_id, PITCHES)
+    own = pitch[:, None] == xp.arange(PITCHES, dtype="int32")
     is_note = (events >= vocabulary.note_on_id) & (events < vocabulary.shift_id)
     is_on = is_note & (events < vocabulary.note_off_id)
     on = own & is_on[:, None]
-    off = own & (is_note & ops.logical_not(is_on))[:, None]
+    off = own & (is_note & xp.logical_not(is_on))[:, None]
     is_velocity = events >= vocabulary.velocity_id
-    is_shift = (events >= vocabulary.shift_id) & ops.logical_not(is_velocity)
-    ticks = ops.where(is_shift, events - (vocabulary.shift_id - 1), 0)
+    is_shift = (events >= vocabulary.shift_id) & xp.logical_not(is_velocity)
+    ticks = xp.where(is_shift, events - (vocabulary.shift_id - 1), 0)
     now = state["clock"][:, None]
-    cooled = ops.where(is_on[:, None], state["heat"] * MEMORY, state["heat"])
+    cooled = xp.where(is_on[:, None], state["heat"] * MEMORY, state["heat"])
     return {
-        "since": ops.where(off, -1, ops.where(on, now, state["since"])),
-        "struck": ops.where(on, now, state["struck"]),
+        "since": xp.where(off, -1, xp.where(on, now, state["since"])),
+        "struck": xp.where(on, now, state["struck"]),
         "clock": state["clock"] + ticks,
         "after_velocity": is_velocity,
-        "heat": cooled + ops.cast(on, "float32"),
+        "heat": cooled + xp.where(on, 1.0, 0.0),
     }
 
 
-def bias(vocabulary, state, limits, size):
+def bias(vocabulary, state, limits, size, xp=ops):
     """What to add to the logits of each piece's next event.
 
     Args:
@@ -136,63 +139,65 @@ def bias(vocabulary, state, limits, size):
             come, the second of which it must not miss; `repeat_penalty`,
             nats for each recent stroke of a pitch.
         size: int. The number of logits.
+        xp: `keras.ops`, or `numpy`, which starts its small sums sooner.
 
     Returns:
         A float tensor of shape (batch, size): 0, a penalty, or a bar.
     """
     since, clock = state["since"], state["clock"]
+    batch = clock.shape[0] if xp is np else ops.shape(clock)[0]
     sounding = since >= 0
-    count = ops.sum(ops.cast(sounding, "int32"), axis=-1)
-    age = ops.where(sounding, clock[:, None] - since, -1)
-    room = limits["max_ticks"] - ops.max(age, axis=-1)
+    count = xp.sum(xp.where(sounding, 1, 0), axis=-1)
+    age = xp.where(sounding, clock[:, None] - since, -1)
+    room = limits["max_ticks"] - xp.max(age, axis=-1)
     overdue = room <= 0
     after_velocity = state["after_velocity"]
     remaining = limits["remaining"]
     late = clock >= limits["end_by"]
-    free = ops.logical_not(overdue | after_velocity | late)
+    free = xp.logical_not(overdue | after_velocity | late)
     may_strike = (
         (count < limits["max_notes"])
         & (count + 1 <= remaining - 1)
-        & ops.logical_not(overdue | late)
+        & xp.logical_not(overdue | late)
     )
     on = (
-        ops.logical_not(sounding)
+        xp.logical_not(sounding)
         & (state["struck"] < clock[:, None])
         & (may_strike | after_velocity)[:, None]
     )
     off = (
         sounding
-        & ops.logical_not(after_velocity | late)[:, None]
-        & (ops.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
+        & xp.logical_not(after_velocity | late)[:, None]
+        & (xp.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
     )
-    steps = ops.arange(1, vocabulary.max_shift + 1, dtype="int32")
+    steps = xp.arange(1, vocabulary.max_shift + 1, dtype="int32")
     shift = (free & (count <= remaining - 1))[:, None] & (
         steps <= room[:, None]
     )
     velocity = free & may_strike & (count + 1 <= remaining - 2)
-    velocity = velocity & ops.any(on, axis=-1)
-    velocity = ops.broadcast_to(
-        velocity[:, None], (ops.shape(clock)[0], vocabulary.velocity_bins)
+    velocity = velocity & xp.any(on, axis=-1)
+    velocity = xp.broadcast_to(
+        velocity[:, None], (batch, vocabulary.velocity_bins)
     )
     on_penalty = limits["repeat_penalty"] * state["heat"]
-    ramp = ops.cast(clock - limits["end_from"], "float32") / ops.cast(
-        ops.maximum(limits["end_by"] - limits["end_from"], 1), "float32"
+    ramp = (clock - limits["end_from"]) / xp.maximum(
+        limits["end_by"] - limits["end_from"], 1
     )
-    may_end = (clock >= limits["end_from"]) & ops.logical_not(after_velocity)
-    end = ops.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
-    barred = ops.full((ops.shape(clock)[0], 1), BARRED, "float32")
+    may_end = (clock >= limits["end_from"]) & xp.logical_not(after_velocity)
+    end = xp.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
+    barred = xp.full((batch, 1), BARRED, "float32")
     parts = [
         barred,
         barred,
         end,
-        ops.where(on, -on_penalty, BARRED),
-        *(ops.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
+        xp.where(on, -on_penalty, BARRED),
+        *(xp.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
     ]
     if size > len(vocabulary):
-        parts.append(ops.broadcast_to(
-            barred, (ops.shape(clock)[0], size - len(vocabulary))
+        parts.append(xp.broadcast_to(
+            barred, (batch, size - len(vocabulary))
         ))  # fmt: skip
-    return ops.concatenate(parts, axis=-1)
+    return xp.concatenate(parts, axis=-1)
 
 
 def close(vocabulary, ids):

@@ -1,0 +1,267 @@
+"""What is sampled is valid, ends when asked to, and never stops streaming."""
+
+import io
+import itertools
+
+import keras
+import miditoolkit
+import numpy as np
+import pytest
+import symusic
+from test_models import build_model
+from test_models import random_ids
+from test_models import random_notes
+
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.midi import write_midi
+from keras_pianogen.models import EventGrammar
+from keras_pianogen.models import grammar
+
+MAGENTA = EventVocabulary.named("magenta")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+def allowed_twin(vocabulary, ids, max_notes, max_ticks, remaining):
+    """The rules, from all events so far, in plain Python."""
+    sounding, struck, now = {}, {}, 0
+    for event in ids:
+        pitch = (event - vocabulary.note_on_id) % 128
+        if vocabulary.shift_id <= event < vocabulary.velocity_id:
+            now += event - vocabulary.shift_id + 1
+        elif vocabulary.note_on_id <= event < vocabulary.note_off_id:
+            sounding[pitch] = struck[pitch] = now
+        elif vocabulary.note_off_id <= event < vocabulary.shift_id:
+            sounding.pop(pitch, None)
+    after_velocity = len(ids) > 0 and ids[-1] >= vocabulary.velocity_id
+    oldest = max((now - t for t in sounding.values()), default=-1)
+    count, allowed = len(sounding), set()
+    for pitch in range(128):
+        if pitch in sounding:
+            late = oldest < max_ticks or now - sounding[pitch] >= max_ticks
+            if late and not after_velocity:
+                allowed.add(vocabulary.note_off_id + pitch)
+        elif struck.get(pitch, -1) < now and (
+            after_velocity
+            or (
+                count < max_notes
+                and count + 2 <= remaining
+                and oldest < max_ticks
+            )
+        ):
+            allowed.add(vocabulary.note_on_id + pitch)
+    if after_velocity or oldest >= max_ticks:
+        return allowed
+    if count < remaining:
+        for ticks in range(1, vocabulary.max_shift + 1):
+            if ticks <= max_ticks - oldest:
+                allowed.add(vocabulary.shift_id + ticks - 1)
+    if count < max_notes and count + 3 <= remaining:
+        if len(struck) < 128 or min(struck.values()) < now:
+            allowed |= set(range(vocabulary.velocity_id, len(vocabulary)))
+    return allowed
+
+
+@pytest.mark.parametrize("name", ["magenta", "pno-ai"])
+def test_the_grammar_allows_what_its_plain_twin_allows(name):
+    vocabulary = EventVocabulary.named(name)
+    rng = np.random.default_rng(0)
+    never = np.full(1, grammar.NEVER, "int32")
+    for max_notes, max_ticks in ((3, 40), (64, 3000)):
+        ids, length = [vocabulary.start_id], 120
+        state = grammar.initial_state(vocabulary, [np.array(ids)])
+        for i in range(length):
+            limits = {
+                "max_notes": max_notes,
+                "max_ticks": max_ticks,
+                "remaining": length - i,
+                "end_from": never,
+                "end_by": never,
+                "repeat_penalty": 0.0,
+            }
+            state = keras.tree.map_structure(keras.ops.convert_to_tensor, state)
+            limits = {
+                k: keras.ops.convert_to_tensor(v) for k, v in limits.items()
+            }
+            bias = grammar.bias(vocabulary, state, limits, len(vocabulary))
+            allowed = np.flatnonzero(keras.ops.convert_to_numpy(bias)[0] > -1)
+            expected = allowed_twin(
+                vocabulary, ids, max_notes, max_ticks, length - i
+            )
+            assert set(allowed.tolist()) == expected
+            ids.append(int(rng.choice(allowed)))
+            events = keras.ops.convert_to_tensor(np.array(ids[-1:], "int32"))
+            state = grammar.advance(vocabulary, state, events)
+        again = grammar.initial_state(vocabulary, [np.array(ids)])
+        for key, value in again.items():
+            np.testing.assert_allclose(
+                value, keras.ops.convert_to_numpy(state[key]), rtol=1e-5
+            )
+        report = vocabulary.decode(ids, return_report=True)[1]
+        assert report.unended_notes == report.stray_offs == 0
+
+
+def read_back(notes):
+    """Notes of both libraries, from the bytes of a MIDI file."""
+    content = io.BytesIO()
+    write_midi(notes).dump(file=content)
+    theirs = miditoolkit.MidiFile(file=io.BytesIO(content.getvalue()))
+    ours = symusic.Score.from_midi(content.getvalue())
+    return len(theirs.instruments[0].notes), len(ours.tracks[0].notes)
+
+
+@pytest.mark.parametrize("seconds", [None, 3.0])
+def test_a_thousand_pieces_from_random_weights_are_valid(model, seconds):
+    pieces = model.generate(
+        variations=500,
+        max_length=None if seconds else 100,
+        seconds=seconds,
+        sampler="random",
+        seed=0,
+        output="ids",
+    )
+    for ids in pieces:
+        notes, report = MAGENTA.decode(ids, return_report=True)
+        assert (report.stray_offs, report.unended_notes) == (0, 0)
+        assert (report.restruck_notes, report.unknown_ids) == (0, 0)
+        assert len(ids) < 100 or seconds
+        if len(notes):
+            assert read_back(notes) == (len(notes), len(notes))
+
+
+def test_the_caps_on_notes_are_kept(model):
+    rules = EventGrammar(max_notes=4, max_note_seconds=0.5)
+    notes = model.generate(
+        max_length=1000, grammar=rules, sampler="random", seed=1,
+        stop_token_ids=None,
+    )  # fmt: skip
+    assert len(notes) > 50
+    assert (notes["end"] - notes["start"]).max() <= 0.5 + 1e-9
+    times = np.unique(notes["start"])
+    sounding = (notes["start"] <= times[:, None]) & (
+        notes["end"] > times[:, None]
+    )
+    assert 2 <= sounding.sum(axis=1).max() <= 4
+
+
+def test_a_prompt_s_open_notes_are_ended(model):
+    prompt = random_notes(8)
+    prompt["end"] += 5.0
+    ids = MAGENTA.encode(prompt)
+    cut = ids[MAGENTA.times(ids) <= 1.5]
+    assert MAGENTA.decode(cut, return_report=True)[1].unended_notes > 2
+    piece = model.generate(
+        prompt, prompt_seconds=1.5, seconds=2.0, seed=0, output="ids"
+    )
+    np.testing.assert_array_equal(piece[: len(cut)], cut)
+    assert len(piece) > len(cut)
+    report = MAGENTA.decode(piece, return_report=True)[1]
+    assert (report.stray_offs, report.unended_notes) == (0, 0)
+
+
+def test_an_ending_comes_near_the_wanted_length(model):
+    pieces = model.generate(
+        variations=8, seconds=4.0, ending=True, seed=0, output="ids"
+    )
+    lengths = [MAGENTA.duration(ids) for ids in pieces]
+    assert all(0.84 * 4 <= length <= 1.1 * 4 for length in lengths), lengths
+    assert len({round(length, 2) for length in lengths}) > 1
+    for ids in pieces:
+        assert MAGENTA.decode(ids, return_report=True)[1].unended_notes == 0
+
+
+def test_variations_differ_and_keep_their_prompt(model):
+    prompt = random_ids(20)
+    pieces = model.generate(
+        prompt, variations=3, max_length=60, seed=0, output="ids"
+    )
+    assert len(pieces) == 3
+    for piece, other in itertools.combinations(pieces, 2):
+        np.testing.assert_array_equal(piece[:20], prompt)
+        assert not np.array_equal(piece, other)
+
+
+def test_a_penalty_ends_loops_on_one_note(model):
+    stuck = model.preprocessor.tokenizer.vocabulary.note_on_id + 60
+
+    def commonest(penalty):
+        # A model that wants one note above all, and everything else alike.
+        bias = np.zeros((1, 391), "float32")
+        bias[0, [stuck, stuck + 128]] = 5.0
+        vocabulary, limits = MAGENTA, {
+            "max_notes": 64,
+            "max_ticks": 3000,
+            "remaining": grammar.NEVER,
+            "end_from": np.full(1, grammar.NEVER, "int32"),
+            "end_by": np.full(1, grammar.NEVER, "int32"),
+            "repeat_penalty": np.float32(penalty),
+        }  # fmt: skip
+        limits = {k: keras.ops.convert_to_tensor(v) for k, v in limits.items()}
+        state = grammar.initial_state(vocabulary, [np.array([1])])
+        rng, struck = np.random.default_rng(0), []
+        for _ in range(600):
+            state = keras.tree.map_structure(keras.ops.convert_to_tensor, state)
+            rules = grammar.bias(vocabulary, state, limits, 391)
+            logits = bias + keras.ops.convert_to_numpy(rules)
+            noise = rng.gumbel(size=391)
+            event = int(np.argmax(logits[0] + noise))
+            struck += [event] if 3 <= event < 131 else []
+            state = grammar.advance(
+                vocabulary, state,
+                keras.ops.convert_to_tensor(np.array([event], "int32")),
+            )  # fmt: skip
+        return np.mean(np.array(struck) == stuck)
+
+    assert commonest(0.0) > 1.5 * commonest(1.0) > 0
+
+
+def test_a_stream_is_the_piece_and_goes_on_past_the_trained_length(model):
+    settings = {"sampler": "greedy", "grammar": False}
+    prompt = random_ids(10)
+    piece = model.generate(
+        prompt, max_length=151, stop_token_ids=None, output="ids", **settings
+    )
+    stream = model.stream(prompt, **settings)
+    events = list(itertools.islice(stream, 100))
+    # Another piece in between changes nothing.
+    model.generate(max_length=20, seed=5)
+    events += list(itertools.islice(stream, 40))
+    np.testing.assert_array_equal(events, piece[10:])
+
+
+def test_streamed_draws_go_on(model):
+    stream = model.stream(sampler="random", seed=1)
+    events = list(itertools.islice(stream, 300))
+    assert not np.array_equal(events[:100], events[100:200])
+    again = model.stream(sampler="random", seed=1)
+    assert events == list(itertools.islice(again, 300))
+    report = MAGENTA.decode(events, return_report=True)[1]
+    assert (report.stray_offs, report.restruck_notes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"ending": True}, "`ending` needs `seconds`"),
+        ({"variations": 0}, "positive integer.*variations=0"),
+        ({"inputs": [[], []], "variations": 2}, "one prompt.*list of 2"),
+        ({"prompt_seconds": -1}, "0 or above.*prompt_seconds=-1"),
+        ({"grammar": "strict"}, "bool or an `EventGrammar`.*'strict'"),
+        ({"repeat_penalty": -1}, "0 or above.*repeat_penalty=-1"),
+        ({"repeat_penalty": 1, "grammar": False}, "needs the grammar"),
+    ],
+)
+def test_a_bad_argument_is_named(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.generate(**arguments)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_notes": 0}, {"max_note_seconds": 0.0}]
+)
+def test_a_grammar_s_settings_are_checked(settings):
+    with pytest.raises(ValueError, match="Received"):
+        EventGrammar(**settings)
