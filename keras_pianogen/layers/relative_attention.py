@@ -120,11 +120,18 @@ class _RelativeAttention(keras.layers.Layer):
                     "events it has seen. Received: cache_update_index=None"
                 )
             update = _write if inputs.shape[1] == 1 else _fill
-            cache = tuple(
-                update(kept, new, cache_update_index)
-                for kept, new in zip(cache, (key, value), strict=True)
+            place = cache_update_index
+            if len(cache) == 4:  # The ring stays as it is.
+                place = cache_update_index[1]
+            cache = cache[:-2] + tuple(
+                update(kept, new, place)
+                for kept, new in zip(cache[-2:], (key, value), strict=True)
             )
-        if cache is not None and inputs.shape[1] == 1:
+        if cache is not None and len(cache) == 4:
+            outputs = self._attend_ring_and_recent(
+                query, cache, relative, *cache_update_index
+            )
+        elif cache is not None and inputs.shape[1] == 1:
             outputs = self._attend_cache(
                 query, cache, relative, cache_update_index
             )
@@ -164,6 +171,52 @@ class _RelativeAttention(keras.layers.Layer):
         logits = ops.where(distance <= self._reach(index), logits, -1e9)
         weights = ops.cast(_softmax(logits), value.dtype)
         return ops.matmul(weights[:, :, None], value)
+
+    def _attend_ring_and_recent(self, query, cache, relative, base, count):
+        """Attention of one new event over a ring that nobody writes to.
+
+        The ring holds the events before `base`; those since then, `count` of
+        them and the new one, are beside it. In a compiled loop XLA would copy
+        a ring that is written to, at each event.
+        """
+        ring_key, ring_value, key, value = cache
+        capacity, room = ring_key.shape[2], key.shape[2]
+        index = base + count
+        most = ops.minimum(self._reach(index), capacity - 1)
+        # Place k of the ring is so far from the new event.
+        place = ops.arange(capacity, dtype="int32")
+        far = count + 1 + ops.mod(base - 1 - place, capacity)
+        near = count - ops.arange(room, dtype="int32")
+        seen = ops.concatenate(
+            [(far <= most) & (far <= index), (near >= 0) & (near <= most)]
+        )
+        by_distance = self._by_distance(
+            query[:, :, 0], relative[self.max_distance - capacity :]
+        )
+        first = ops.mod(capacity - 2 - count - ops.mod(base - 1, capacity),
+                        capacity)  # fmt: skip
+        turned = _columns_from(
+            ops.concatenate([by_distance, by_distance], axis=-1),
+            first, capacity,
+        )  # fmt: skip
+        recent = _columns_from(
+            ops.pad(by_distance, ((0, 0), (0, 0), (room, room))),
+            room + capacity - 1 - count, room,
+        )  # fmt: skip
+        column = ops.transpose(query, (0, 1, 3, 2))
+        logits = ops.concatenate(
+            [
+                ops.matmul(ring_key, column)[..., 0] + turned,
+                ops.matmul(key, column)[..., 0] + recent,
+            ],
+            axis=-1,
+        )
+        logits = ops.cast(logits, "float32") * self.key_dim**-0.5
+        logits = ops.where(seen, logits, -1e9)
+        weights = ops.cast(_softmax(logits), value.dtype)[:, :, None]
+        return ops.matmul(weights[..., :capacity], ring_value) + ops.matmul(
+            weights[..., capacity:], value
+        )
 
     def _by_distance(self, query, relative):
         """Queries (batch, heads, key_dim) times every relative embedding."""
@@ -515,6 +568,35 @@ def output_spec(layer, inputs, cache):
 def clone(initializer):
     """A fresh copy, so that two weights never share a seed."""
     return initializer.__class__.from_config(initializer.get_config())
+
+
+def merge_recent(cache, base, count):
+    """The ring with the `count` events since `base` written to it.
+
+    Args:
+        cache: ring and recent keys and values, four tensors of shape (batch,
+            num_heads, capacity or room, key_dim).
+        base: int tensor, events that the ring has seen.
+        count: int tensor, events beside it.
+
+    Returns:
+        A pair of keys and values.
+    """
+    capacity, room = cache[0].shape[2], cache[2].shape[2]
+    last = base + count - 1
+    place = ops.arange(capacity, dtype="int32")
+    recent = last - ops.mod(last - place, capacity) - base  # Its new event.
+    is_new = (recent >= 0)[:, None]
+    recent = ops.clip(recent, 0, room - 1)
+    return tuple(
+        ops.where(is_new, ops.take(new, recent, axis=2), old)
+        for old, new in zip(cache[:2], cache[2:], strict=True)
+    )
+
+
+def _columns_from(x, start, size):
+    shape = ops.shape(x)
+    return ops.slice(x, (0, 0, start), (shape[0], shape[1], size))
 
 
 def _softmax(logits):

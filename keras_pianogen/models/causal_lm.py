@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_pianogen import kernels
 from keras_pianogen.layers.relative_attention import apply
+from keras_pianogen.layers.relative_attention import merge_recent
 from keras_pianogen.midi import MAX_SECONDS
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models import grammar
@@ -251,7 +252,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             cache: a tuple of each block's cache, see
                 `RelativeGlobalAttention`.
             cache_update_index: int or int tensor, the number of events the
-                cache has seen.
+                cache has seen; or a pair, of events in the ring and of those
+                beside it, see `_cached_step`.
 
         Returns:
             A triple of logits (batch, time, vocabulary_size), hidden states
@@ -322,14 +324,15 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             state, limits = keras.tree.map_structure(
                 ops.convert_to_tensor, (state, limits)
             )
-        step = self._cached_step()
+        room = token_ids.shape[1] - 1
+        step, cache, finish = self._cached_step(inputs["cache"], position, room)
 
         def cond(token_ids, cache, index, done, state):
             return ops.logical_not(ops.all(done))
 
         def body(token_ids, cache, index, done, state):
             last = _column(token_ids, index - 1)
-            logits, cache = step(last, cache, position + index - 1)
+            logits, cache = step(last, cache, index - 1)
             logits = ops.cast(logits, "float32") + fixed_bias
             if on_host:
                 state = keras.tree.map_structure(ops.convert_to_numpy, state)
@@ -356,12 +359,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             cond,
             body,
             model=self,
-            loop_vars=(token_ids, inputs["cache"], index, done, state),
+            loop_vars=(token_ids, cache, index, done, state),
             maximum_iterations=token_ids.shape[1] - 1,
         )
         return {
             "token_ids": token_ids,
-            "cache": cache,
+            "cache": finish(cache, index - 1),
             "done": done,
             "length": index,
             "state": state,
@@ -379,20 +382,50 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         bias = grammar.bias(self._vocabulary, state, limits, size, xp)
         return ops.convert_to_tensor(bias, "float32")
 
-    def _cached_step(self):
-        """A function of the last events, the cache and the position.
+    def _cached_step(self, cache, base, room):
+        """How a loop of at most `room` events uses its cache.
 
-        It returns logits (batch, vocabulary_size) and the updated cache.
+        Returns:
+            A function of the last events, what the loop carries, and the
+            events since `base`, which returns logits (batch, vocabulary_size)
+            and what it carries then; what it carries at first; and a function
+            of that and of the events in all, which returns the cache.
         """
         fast = kernels.cached_step(self.backbone)
         if fast is not None:
-            return fast
+            return (
+                lambda last, cache, count: fast(last, cache, base + count),
+                cache,
+                lambda cache, count: cache,
+            )
+        recent = self._recent(cache, room)
 
-        def step(last, cache, position):
-            logits, _, cache = self.call_with_cache(last, cache, position)
-            return logits[:, -1], cache
+        def step(last, recent, count):
+            pairs = tuple(
+                ring + new for ring, new in zip(cache, recent, strict=True)
+            )
+            logits, _, pairs = self.call_with_cache(last, pairs, (base, count))
+            return logits[:, -1], tuple(pair[2:] for pair in pairs)
 
-        return step
+        def finish(recent, count):
+            return tuple(
+                merge_recent(ring + new, base, count)
+                for ring, new in zip(cache, recent, strict=True)
+            )
+
+        return step, recent, finish
+
+    def _recent(self, cache, room):
+        """Room for the keys and values of new events, beside each ring."""
+        return tuple(
+            tuple(
+                ops.zeros(
+                    (ops.shape(x)[0], x.shape[1], room, x.shape[3]), x.dtype
+                )
+                for x in pair
+            )
+            for pair in cache
+        )
 
     def _sample_whole(self, inputs, stop_token_ids):
         """Samplers that compare whole sequences run their own loop."""
