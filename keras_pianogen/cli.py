@@ -61,10 +61,17 @@ HINTS = {
     "`Maestro.download": "--download fetches it.",
     "of `min_p`, `top_p` and `top_k`": "Leave the others out.",
     "temperature": "1 leaves the model's probabilities as they are.",
+    "`repeat_penalty`": "0 changes nothing; 0.1 is mild.",
+    "`local_block_size`": "Two blocks of 128 events fit the default "
+    "--sequence-length.",
     "`seconds`": "Half a minute is --seconds 30.",
     "--out": "Give the path of a file, such as music/piece.mid.",
     "--picture": "Give the path of a file, such as music/piece.png.",
+    "--prompt-seconds": "--prompt FILE --prompt-seconds 10 goes on from the "
+    "tenth second of FILE.",
     "--prompt": "Check the path.",
+    "--repeat-penalty": "Leave one of them out.",
+    "--variations": "Three pieces are --variations 3.",
     "--split": "Without it, validation is read.",
 }
 
@@ -319,6 +326,19 @@ def train(
         int | None,
         typer.Option(help="Events of a window.", show_default="256"),
     ] = None,
+    local_block_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Attend within blocks of so many events.",
+            show_default="no blocks",
+        ),
+    ] = None,
+    attend_previous_block: Annotated[
+        bool | None,
+        typer.Option(
+            "--attend-previous-block", help="Attend to the block before too."
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Windows of a step.", show_default="4")
     ] = None,
@@ -405,9 +425,27 @@ def generate(
     prompt: Annotated[
         pathlib.Path | None, typer.Option(help="MIDI file to continue.")
     ] = None,
+    prompt_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Continue from this second of the prompt.",
+            show_default="its end",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(help="Length of the new music, in seconds.")
     ] = 30.0,
+    ending: Annotated[
+        bool,
+        typer.Option("--ending", help="Come to an end near that length."),
+    ] = False,
+    variations: Annotated[
+        int | None,
+        typer.Option(
+            help="Write so many pieces at once: OUT with -1, -2, …",
+            show_default="one, OUT itself",
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -428,6 +466,14 @@ def generate(
     top_k: Annotated[
         int | None, typer.Option(help="Number of events kept.")
     ] = None,
+    repeat_penalty: Annotated[
+        float,
+        typer.Option(help="Against loops on one note; 0.1 is mild."),
+    ] = 0.0,
+    no_grammar: Annotated[
+        bool,
+        typer.Option("--no-grammar", help="Allow events that make no sense."),
+    ] = False,
     picture: Annotated[
         pathlib.Path | None,
         typer.Option(help="Piano roll to draw: .png, .svg or .pdf."),
@@ -435,15 +481,16 @@ def generate(
 ):
     """Write new piano music to a MIDI file."""
     # What can be checked is checked before the slow part.
-    _check_place("--out", out)
-    if picture is not None:
-        _check_place("--picture", picture, PICTURES)
-    if prompt is not None and not prompt.is_file():
-        raise ValueError(f"`--prompt` must be a MIDI file. Received: {prompt}")
+    places = _places(out, picture, variations)
+    _check_prompt(prompt, prompt_seconds)
+    if no_grammar and repeat_penalty:
+        raise ValueError(
+            "`--repeat-penalty` needs the grammar. "
+            f"Received: --repeat-penalty {repeat_penalty} and --no-grammar"
+        )
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     from keras_pianogen.midi import read_notes
-    from keras_pianogen.midi import write_midi
 
     notes = None if prompt is None else read_notes(prompt)
     with _loading():
@@ -455,23 +502,63 @@ def generate(
         )
         model = MusicTransformerCausalLM.from_preset(preset)
     with _generation_progress(seconds) as (report, speed):
-        piece = model.generate(
-            notes, seconds=seconds, seed=seed, sampler=sampler, progress=report
+        pieces = model.generate(
+            notes,
+            seconds=seconds,
+            ending=ending,
+            variations=len(places),
+            prompt_seconds=prompt_seconds,
+            sampler=sampler,
+            grammar=not no_grammar,
+            repeat_penalty=repeat_penalty,
+            seed=seed,
+            progress=report,
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_midi(piece, out)
-    rate = speed()
-    _out.print(
-        f"{len(piece)} notes, {piece['end'].max(initial=0):.1f} s"
-        + (f", {rate:,.0f} events a second" if rate else "")
-        + f", seed {seed}"
-    )
-    _out.print(str(out), markup=False)
-    if picture is not None and not len(piece):
-        _out.print("There are no notes to draw.")
-    elif picture is not None:
-        _draw(piece, picture, notes)
-        _out.print(str(picture), markup=False)
+    border = _border(notes, prompt_seconds, model)
+    _save(pieces, places, border, speed(), seed)
+
+
+def _places(out, picture, variations):
+    """Pairs of files, MIDI and picture or none, one for each piece."""
+    if variations is None:
+        numbers = [None]
+    elif variations < 1:
+        raise ValueError(
+            f"`--variations` must be 1 or more. Received: {variations}"
+        )
+    else:
+        numbers = range(1, variations + 1)
+    return [
+        (
+            _place("--out", out, number),
+            picture and _place("--picture", picture, number, PICTURES),
+        )
+        for number in numbers
+    ]
+
+
+def _place(name, path, number, suffixes=None):
+    """A path that was asked for, checked, and with its number if it has one."""
+    _check_place(name, path, suffixes)
+    if number is None:
+        return path
+    path = path.with_stem(f"{path.stem}-{number}")
+    _check_place(name, path)
+    return path
+
+
+def _check_prompt(prompt, prompt_seconds):
+    if prompt_seconds is not None and prompt is None:
+        raise ValueError(
+            "`--prompt-seconds` needs `--prompt`, the file to continue. "
+            f"Received: --prompt-seconds {prompt_seconds} alone"
+        )
+    if prompt_seconds is not None and not prompt_seconds >= 0:
+        raise ValueError(
+            f"`--prompt-seconds` must be 0 or above. Received: {prompt_seconds}"
+        )
+    if prompt is not None and not prompt.is_file():
+        raise ValueError(f"`--prompt` must be a MIDI file. Received: {prompt}")
 
 
 def _check_place(name, path, suffixes=None):
@@ -494,11 +581,49 @@ def _check_place(name, path, suffixes=None):
         ) from error
 
 
-def _draw(piece, picture, prompt):
+def _border(prompt, prompt_seconds, model):
+    """The second where new music follows the prompt; none without one.
+
+    It is the time of the last event that is kept of the prompt, which may be
+    a little before `prompt_seconds`.
+    """
+    if prompt is None or prompt_seconds is None:
+        return None if prompt is None else float(prompt["end"].max())
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    times = vocabulary.times(vocabulary.encode(prompt))
+    return float(times[times <= prompt_seconds].max(initial=0))
+
+
+def _save(pieces, places, border, rate, seed):
+    """Write the pieces, then draw them, and say so."""
+    from keras_pianogen.midi import write_midi
+
+    for piece, (out, _) in zip(pieces, places, strict=True):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_midi(piece, out)
+    alone = len(pieces) == 1
+    made = _figures(pieces[0]) if alone else f"{len(pieces)} pieces"
+    if alone and rate:  # Of several, only the shortest is timed.
+        made += f", {rate:,.0f} events a second"
+    _out.print(f"{made}, seed {seed}")
+    for piece, (out, picture) in zip(pieces, places, strict=True):
+        line = str(out) if alone else f"{out}: {_figures(piece)}"
+        _out.print(line, markup=False)
+        if picture is not None and not len(piece):
+            _out.print("There are no notes to draw.")
+        elif picture is not None:
+            _draw(piece, picture, border)
+            _out.print(str(picture), markup=False)
+
+
+def _figures(piece):
+    return f"{len(piece)} notes, {piece['end'].max(initial=0):.1f} s"
+
+
+def _draw(piece, picture, prompt_seconds):
     """Draw the piano roll; the picture is there whole or not at all."""
     from keras_pianogen.pianoroll import plot_piano_roll
 
-    prompt_seconds = None if prompt is None else float(prompt["end"].max())
     picture.parent.mkdir(parents=True, exist_ok=True)
     part = picture.with_stem(f".{picture.stem}.{os.getpid()}")
     try:

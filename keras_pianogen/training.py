@@ -66,6 +66,8 @@ SHAPE = (
     "dropout",
     "share_heads",
     "sequence_length",
+    "local_block_size",
+    "attend_previous_block",
 )
 
 
@@ -87,6 +89,10 @@ class Recipe:
         share_heads: Whether heads share their relative embeddings.
         sequence_length: Events of a training window, and how far back the
             model can attend.
+        local_block_size: Makes attention local, to blocks of so many events;
+            `None` for global attention.
+        attend_previous_block: Whether local attention sees the block before
+            as well.
         batch_size: Windows of a step.
         learning_rate: Its peak; it warms up from 0 and falls to 0 along a
             cosine.
@@ -104,6 +110,8 @@ class Recipe:
     dropout: float = 0.1
     share_heads: bool = False
     sequence_length: int = 256
+    local_block_size: int | None = None
+    attend_previous_block: bool = False
     batch_size: int = 4
     learning_rate: float = 3e-3
     warmup: float = 0.02
@@ -119,9 +127,12 @@ class Recipe:
             "hidden_dim",
             "intermediate_dim",
             "sequence_length",
+            "local_block_size",
             "batch_size",
         ):
             value = getattr(self, name)
+            if name == "local_block_size" and value is None:
+                continue
             if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(
                     f"`{name}` must be a positive integer. "
@@ -143,6 +154,26 @@ class Recipe:
                 "`num_heads` must divide `hidden_dim`. Received: "
                 f"num_heads={self.num_heads}, hidden_dim={self.hidden_dim}"
             )
+        self._check_blocks()
+
+    def _check_blocks(self):
+        """Refuse blocks of which training would never see a whole one."""
+        size, previous = self.local_block_size, self.attend_previous_block
+        if size is None:
+            if previous:
+                raise ValueError(
+                    "`attend_previous_block` needs `local_block_size`. "
+                    "Received: local_block_size=None, "
+                    f"attend_previous_block={previous}"
+                )
+            return
+        if size * (2 if previous else 1) > self.sequence_length:
+            raise ValueError(
+                "`sequence_length` must be at least `local_block_size`, and "
+                "twice as much with `attend_previous_block`. "
+                f"Received: sequence_length={self.sequence_length}, "
+                f"local_block_size={size}, attend_previous_block={previous}"
+            )
 
     def build_model(self):
         """A new model, its weights drawn by the seed."""
@@ -157,6 +188,8 @@ class Recipe:
             dropout=self.dropout,
             max_sequence_length=self.sequence_length,
             share_heads=self.share_heads,
+            local_block_size=self.local_block_size,
+            attend_previous_block=self.attend_previous_block,
             dtype=self.dtype,
         )
         preprocessor = MusicTransformerCausalLMPreprocessor(

@@ -5,9 +5,14 @@ this run, each by its fastest round: the one that other programs disturbed
 least. Times in seconds.
 """
 
+import contextlib
 import os
 import pathlib
+import resource
+import subprocess
+import sys
 import time
+import warnings
 
 import keras
 import miditoolkit
@@ -17,14 +22,16 @@ from keras import ops
 from rich.console import Console
 from rich.table import Table
 
+from keras_pianogen import kernels
 from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.layers import RelativeGlobalAttention
 from keras_pianogen.maestro import Maestro
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import write_midi
+from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import grammar
 from keras_pianogen.training import Recipe
 from keras_pianogen.windows import EventWindows
 
@@ -221,109 +228,248 @@ def test_training(measure, corpus):
     )
 
 
-class TextbookAttention(keras.layers.Layer):
-    """Huang et al.'s skewing as published: all queries, all keys, at once.
+# Attention: the whole model, with another attention in its place.
 
-    Args:
-        layer: a `RelativeGlobalAttention`, whose weights it uses.
-    """
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def build(self, input_shape):
-        self.layer.build(input_shape)
-
-    def call(self, inputs):
-        """Section 3.4.1 of the paper, on the whole (time, time) matrix."""
-        layer, time = self.layer, inputs.shape[1]
-        query, key, value = (
-            ops.transpose(
-                ops.reshape(
-                    project(inputs), (-1, time, layer.num_heads, layer.key_dim)
-                ),
-                (0, 2, 1, 3),
-            )
-            for project in (layer.query, layer.key, layer.value)
-        )  # (batch, heads, time, key_dim)
-        relative = layer.relative_embeddings[-time:]
-        skewed = ops.matmul(query, ops.transpose(relative, (1, 2, 0)))
-        skewed = ops.pad(skewed, ((0, 0), (0, 0), (0, 0), (1, 0)))
-        skewed = ops.reshape(skewed, (-1, layer.num_heads, time + 1, time))
-        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        logits = (logits + skewed[:, :, 1:]) * layer.key_dim**-0.5
-        logits = ops.where(np.tri(time, dtype="bool"), logits, -1e9)
-        outputs = ops.matmul(ops.softmax(logits), value)
-        outputs = ops.transpose(outputs, (0, 2, 1, 3))
-        width = layer.num_heads * layer.key_dim
-        return layer.attention_output(
-            ops.reshape(outputs, (-1, time, width))
-        )  # (batch, time, features)
+SHAPE = {
+    "num_layers": 6,
+    "num_heads": 8,
+    "hidden_dim": 256,
+    "intermediate_dim": 1024,
+    "dropout": 0.0,
+}
+BATCH = 4
 
 
-def attention_model(textbook):
-    """One layer of the bundled preset's size, to be trained step by step."""
-    layer = RelativeGlobalAttention(
-        num_heads=8, key_dim=32, max_distance=CONTEXT
+@contextlib.contextmanager
+def attention(function):
+    """Models attend by another function, in place of `kernels.attend`."""
+    ours = kernels.attend
+    kernels.attend = function or ours
+    try:
+        yield
+    finally:
+        kernels.attend = ours
+
+
+def textbook(query, key, value, relative, padding_mask=None, **_):
+    """Section 3.4.1 of Huang et al. on the whole (time, time) matrix."""
+    time, key_dim = query.shape[2:]
+    columns = ops.transpose(relative[-time:], (1, 2, 0))
+    skewed = ops.matmul(query, columns)
+    skewed = ops.pad(skewed, ((0, 0), (0, 0), (0, 0), (1, 0)))
+    skewed = ops.reshape(skewed, (-1, query.shape[1], time + 1, time))
+    logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+    logits = (logits + skewed[:, :, 1:]) * key_dim**-0.5
+    logits = ops.where(np.tri(time, dtype="bool"), logits, -1e9)
+    return ops.matmul(ops.softmax(logits), value)
+
+
+def plain(query, key, value, relative, padding_mask=None, **_):
+    """Without relative positions, by the backend's own attention."""
+    query, key, value = (
+        ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
     )
-    model = keras.Sequential(
-        [
-            keras.Input((CONTEXT, 256)),
-            TextbookAttention(layer) if textbook else layer,
-        ]
-    )
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
-    return model
+    outputs = ops.dot_product_attention(query, key, value, is_causal=True)
+    return ops.transpose(outputs, (0, 2, 1, 3))
 
 
-def test_attention(measure):
-    ours, textbook = attention_model(False), attention_model(True)
-    textbook.set_weights(ours.get_weights())
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(4, CONTEXT, 256)).astype("float32")
-    np.testing.assert_allclose(
-        ours.predict_on_batch(x), textbook.predict_on_batch(x), atol=1e-4
+ATTENTIONS = {"ours": None, "textbook": textbook, "plain": plain}
+
+
+def training_step(name, length=CONTEXT, batch=BATCH, **shape):
+    """A function that trains a model with that attention for one step."""
+    function = ATTENTIONS[name]
+    keras.utils.set_random_seed(0)
+    backbone = MusicTransformerBackbone(
+        vocabulary_size=391, max_sequence_length=length, **(SHAPE | shape)
     )
+    model = MusicTransformerCausalLM(backbone)
+    ids = np.random.default_rng(0).integers(3, 391, (batch, length), "int32")
+    x = {"token_ids": ids, "padding_mask": np.ones(ids.shape, "bool")}
+    y, weight = np.roll(ids, -1, 1), np.ones(ids.shape, "float32")
+
+    def step():
+        with attention(function), warnings.catch_warnings():
+            # Without relative positions their embeddings have no gradient.
+            warnings.filterwarnings("ignore", ".*[Gg]radients.*")
+            return model.train_on_batch(x, y, weight)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "name, against",
+    [
+        ("textbook", "textbook skewing, same model"),
+        ("plain", "no relative attention, Keras's own"),
+    ],
+)
+def test_training_step(measure, name, against):
+    ours, other = training_step("ours"), training_step(name)
+    if name == "textbook":
+        np.testing.assert_allclose(ours()[0], other()[0], rtol=1e-4)
     measure(
-        "relative attention, 4 x 1,024 events, forward and backward",
+        f"training, 6 layers, width 256, {BATCH} x {CONTEXT:,}",
         "events/s",
-        4 * CONTEXT,
-        lambda: ours.train_on_batch(x, x),
-        "the textbook's skewing",
-        lambda: textbook.train_on_batch(x, x),
-        n=5,
+        BATCH * CONTEXT,
+        ours,
+        against,
+        other,
+        n=6,
     )
 
 
-def test_sampling(measure):
-    model = MusicTransformerCausalLM.from_preset("music_transformer_maestro")
+def test_local_attention(measure):
+    measure(
+        "training, local attention, blocks of 128 and the one before",
+        "events/s",
+        BATCH * CONTEXT,
+        training_step("ours", local_block_size=128, attend_previous_block=True),
+        "global attention",
+        training_step("ours"),
+        n=4,
+    )
+
+
+def peak_memory(name, length):
+    """MiB that one training step takes over what there was before it.
+
+    In a process of its own, whose high-water mark is the step's.
+    """
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import conftest, bench_speed\n"
+        f"print(bench_speed.memory_of_a_step({name!r}, {length}))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    if output.returncode:  # Killed, most likely: there was no more memory.
+        return float("nan")
+    return float(output.stdout.split()[-1])
+
+
+def memory_of_a_step(name, length):
+    training_step(name, 64, 1)()  # Loads and compiles what is not the step's.
+    step = training_step(name, length, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def test_memory(summary):
+    ours = {length: peak_memory("ours", length) for length in (4096, 8192)}
+    for what, length, against, other in (
+        ("1 x 4,096", 4096, "textbook", peak_memory("textbook", 4096)),
+        ("1 x 8,192", 8192, "itself at 4,096", ours[4096]),
+    ):
+        summary.table.add_row(
+            f"peak memory of a training step, {what}",
+            f"{ours[length]:,.0f} MiB",
+            f"{against} {other:,.0f}",
+            f"{ours[length] / other:.2f} x",
+        )
+
+
+# Sampling: one call of the compiled loop, the cache full.
+
+
+@pytest.fixture(scope="module")
+def preset():
+    return MusicTransformerCausalLM.from_preset("music_transformer_maestro")
+
+
+def sampling(model, batch=1, position=CONTEXT, rules=True):
+    """A function that samples 64 events of each of `batch` pieces."""
     vocabulary = model.preprocessor.tokenizer.vocabulary
     rng = np.random.default_rng(0)
-    ids = rng.integers(3, len(vocabulary), (1, CONTEXT), "int32")
+    ids = rng.integers(3, len(vocabulary), (batch, CONTEXT), "int32")
     generate = model.make_generate_function()
     inputs = {
-        "token_ids": np.zeros((1, 1 + SAMPLED), "int32"),
-        "padding_mask": np.zeros((1, 1 + SAMPLED), "bool"),
+        "token_ids": np.zeros((batch, 1 + SAMPLED), "int32"),
+        "padding_mask": np.zeros((batch, 1 + SAMPLED), "bool"),
         "cache": generate({"prompt": ids})["cache"],
-        "position": np.int32(CONTEXT),
-        "done": np.zeros(1, "bool"),
+        "position": np.int32(position),
+        "done": np.zeros(batch, "bool"),
         "logit_bias": np.zeros(len(vocabulary), "float32"),
     }
     inputs["token_ids"][:, 0] = inputs["padding_mask"][:, 0] = 1
-    batch = {"token_ids": ids, "padding_mask": np.ones(ids.shape, "bool")}
+    if rules:
+        never = np.full(batch, grammar.NEVER, "int32")
+        inputs["state"] = grammar.initial_state(vocabulary, [ids[0]] * batch)
+        inputs["limits"] = {
+            "max_notes": np.int32(64),
+            "max_ticks": np.int32(3000),
+            "repeat_penalty": np.float32(0),
+            "remaining": np.int32(grammar.NEVER),
+            "until": never,
+            "end_from": never,
+            "end_by": never,
+        }
+    return lambda: ops.convert_to_numpy(
+        generate(inputs, stop_token_ids=())["token_ids"]
+    )
 
-    def sample():
-        outputs = generate(inputs, stop_token_ids=())
-        return ops.convert_to_numpy(outputs["token_ids"])
 
+@pytest.mark.parametrize("position", [1_000, 10_000])
+def test_sampling_far_on(measure, preset, position):
     measure(
-        "sampling after 1,024 events, bundled preset",
+        f"sampling one piece at {position:,} events, bundled preset",
         "events/s",
         SAMPLED,
-        sample,
-        "a full forward for each",
-        lambda: model.predict_on_batch(batch),
+        sampling(preset, position=position),
+        "at 100 events",
+        sampling(preset, position=100),
+        n=8,
+    )
+
+
+@pytest.mark.parametrize("name", ["ours", "textbook"])
+def test_sampling_against_full_forwards(measure, preset, name):
+    ids = np.random.default_rng(0).integers(3, 391, (1, 1_000), "int32")
+    x = {"token_ids": ids, "padding_mask": np.ones(ids.shape, "bool")}
+    # Compiled for each attention anew.
+    other = MusicTransformerCausalLM(preset.backbone, preset.preprocessor)
+
+    def forward():
+        with attention(ATTENTIONS[name]):
+            return other.predict_on_batch(x)
+
+    measure(
+        "sampling one piece at 1,000 events, bundled preset",
+        "events/s",
+        SAMPLED,
+        sampling(preset, position=1_000),
+        f"a full forward for each, attention {name}",
+        forward,
         other_count=1,
-        n=5,
+        n=6,
+    )
+
+
+def test_the_grammar(measure, preset):
+    measure(
+        "sampling with the grammar",
+        "events/s",
+        SAMPLED,
+        sampling(preset),
+        "without",
+        sampling(preset, rules=False),
+        n=12,
+    )
+
+
+def test_sixteen_pieces(measure, preset):
+    measure(
+        "sampling 16 pieces at once",
+        "events/s",
+        16 * SAMPLED,
+        sampling(preset, batch=16),
+        "one piece",
+        sampling(preset),
+        other_count=SAMPLED,
+        n=6,
     )

@@ -217,6 +217,37 @@ def test_train_uses_every_setting_it_is_given(run):
     assert config["steps"] == 4
 
 
+def test_train_leaves_a_preset_with_local_attention(small_corpus, tmp_path):
+    folder = tmp_path / "run"
+    options = ["--steps", "2", "--local-block-size", "16", *TINY]
+    train = ["train", small_corpus.folder, "--out", folder, *options]
+    succeed(*train, "--attend-previous-block")
+    config = json.loads((folder / "preset" / "config.json").read_text())
+    expected = {"local_block_size": 16, "attend_previous_block": True}
+    assert expected.items() <= config["config"].items()
+    options = ["--preset", folder / "preset", "--seconds", "1", "--seed", "1"]
+    succeed("generate", "--out", tmp_path / "piece.mid", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "received"),
+    [
+        (["--local-block-size", "0"], "positive", "local_block_size=0"),
+        (["--local-block-size", "33"], "at least", "sequence_length=32"),
+        (["--attend-previous-block"], "needs", "local_block_size=None"),
+    ],
+)
+def test_train_says_what_blocks_it_expected_and_received(
+    small_corpus, tmp_path, options, expected, received
+):
+    train = ["train", small_corpus.folder, "--out", tmp_path / "run", *TINY]
+    error, hint = fail(*train, *options)
+    assert expected in error
+    assert received in error.partition("Received")[2]
+    assert "--sequence-length" in hint
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
     train = ["train", small_corpus.folder, "--out", folder]
@@ -307,13 +338,19 @@ def test_the_seed_that_was_drawn_is_printed_and_repeats_the_piece(
     assert drawn.read_bytes() == again.read_bytes()
 
 
-def test_a_prompt_comes_first_and_new_notes_follow(generate, tmp_path):
-    prompt = np.zeros(8, NOTE_DTYPE)
-    prompt["start"] = 0.25 * np.arange(8)
-    prompt["end"] = prompt["start"] + 0.2
-    prompt["pitch"] = 60 + np.arange(8)
-    prompt["velocity"] = 80
-    write_midi(prompt, tmp_path / "prompt.mid")
+@pytest.fixture
+def prompt(tmp_path):
+    """Eight notes in two seconds, which are in prompt.mid too."""
+    notes = np.zeros(8, NOTE_DTYPE)
+    notes["start"] = 0.25 * np.arange(8)
+    notes["end"] = notes["start"] + 0.2
+    notes["pitch"] = 60 + np.arange(8)
+    notes["velocity"] = 80
+    write_midi(notes, tmp_path / "prompt.mid")
+    return notes
+
+
+def test_a_prompt_comes_first_and_new_notes_follow(generate, prompt, tmp_path):
     options = ["--prompt", tmp_path / "prompt.mid", "--seed", "1"]
     printed, notes = generate(
         *options, "--picture", tmp_path / "new" / "roll.png"
@@ -328,6 +365,75 @@ def test_a_prompt_comes_first_and_new_notes_follow(generate, tmp_path):
     assert printed.splitlines()[-1] == str(picture)
 
 
+def test_the_prompt_is_left_at_the_second_that_was_asked_for(
+    generate, prompt, tmp_path, monkeypatch
+):
+    borders = []
+    monkeypatch.setattr(
+        "keras_pianogen.pianoroll.plot_piano_roll",
+        lambda piece, path, prompt_seconds: (
+            borders.append(prompt_seconds),
+            path.touch(),
+        ),
+    )
+    options = ["--prompt", tmp_path / "prompt.mid", "--seed", "1"]
+    options += ["--picture", tmp_path / "roll.png", "--prompt-seconds"]
+    _, notes = generate(*options, "1.22")
+    kept = prompt[prompt["start"] < 1.22]
+    np.testing.assert_array_equal(notes["pitch"][: len(kept)], kept["pitch"])
+    assert notes["start"][len(kept) :].min() >= 1.195
+    generate(*options, "60")
+    # The events last kept: the ends of the fifth note and of the eighth.
+    np.testing.assert_allclose(borders, [1.2, 1.95], atol=0.006)
+
+
+def test_variations_are_pieces_of_one_seed_in_files_of_their_own(
+    generate, run, tmp_path
+):
+    folder = tmp_path / "new"
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    options += ["--out", folder / "a.mid", "--picture", folder / "a.svg"]
+    printed = succeed("generate", *options, "--variations", "3").splitlines()
+    names = [f"a-{i}.{kind}" for i in (1, 2, 3) for kind in ("mid", "svg")]
+    assert sorted(os.listdir(folder)) == names
+    assert printed[0] == "3 pieces, seed 1"
+    pieces = [read_notes(folder / f"a-{i}.mid") for i in (1, 2, 3)]
+    assert len({piece.tobytes() for piece in pieces}) == 3
+    for i, piece in enumerate(pieces):
+        path, figures = printed[1 + 2 * i].rsplit(": ", 1)
+        assert path == str(folder / names[2 * i])
+        assert figures == f"{len(piece)} notes, {piece['end'].max():.1f} s"
+        assert printed[2 + 2 * i] == str(folder / names[2 * i + 1])
+    generate("--seed", "1", "--variations", "1", out="b.mid")
+    generate("--seed", "1", out="b.mid")
+    assert (tmp_path / "b.mid").read_bytes() == (
+        tmp_path / "b-1.mid"
+    ).read_bytes()
+
+
+def test_an_ending_comes_near_the_length_and_no_note_goes_past_it(generate):
+    _, notes = generate("--ending", "--seed", "1", "--seconds", "10")
+    assert 8.4 <= notes["end"].max() <= 11.1
+
+
+def test_a_repeat_penalty_spreads_the_pitches(generate):
+    options = ["--seed", "1", "--temperature", "0.5"]
+    _, plain = generate(*options)
+    _, spread = generate(*options, "--repeat-penalty", "5")
+
+    def most(notes):
+        return np.bincount(notes["pitch"]).max() / len(notes)
+
+    assert most(spread) < most(plain)
+
+
+def test_without_a_grammar_another_piece_comes(generate, tmp_path):
+    for name, option in (("a", []), ("b", ["--no-grammar"])):
+        generate("--seed", "1", *option, out=f"{name}.mid")
+    a, b = ((tmp_path / f"{name}.mid").read_bytes() for name in "ab")
+    assert a != b
+
+
 @pytest.mark.parametrize(
     ("options", "expected", "received"),
     [
@@ -337,6 +443,19 @@ def test_a_prompt_comes_first_and_new_notes_follow(generate, tmp_path):
         (["--seconds", "0"], "above 0", "seconds=0.0"),
         (["--preset", "no such"], cli.DEFAULT_PRESET, "'no such'"),
         (["--picture", "roll.jpg"], ".png", "roll.jpg"),
+        (["--variations", "0"], "1 or more", "0"),
+        (["--repeat-penalty", "-1"], "0 or above", "repeat_penalty=-1.0"),
+        (
+            ["--no-grammar", "--repeat-penalty", "0.5"],
+            "needs the grammar",
+            "--repeat-penalty 0.5 and --no-grammar",
+        ),
+        (["--prompt-seconds", "3"], "needs `--prompt`", "3.0 alone"),
+        (
+            ["--prompt", DATA / "none.mid", "--prompt-seconds", "-1"],
+            "0 or above",
+            "-1.0",
+        ),
     ],
 )
 def test_generate_says_what_it_expected_and_received(
@@ -377,6 +496,17 @@ def test_generate_refuses_a_place_where_it_cannot_write(tmp_path, option):
     assert not (tmp_path / "piece.mid").exists()
 
 
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+def test_every_place_of_a_variation_is_checked(tmp_path, option):
+    (tmp_path / "roll-2.png").mkdir()
+    out = {"--out": tmp_path / "a.mid", option: tmp_path / "roll.png"}
+    options = [x for pair in out.items() for x in pair]
+    error, _ = fail("generate", *options, "--variations", "2")
+    assert f"`{option}` must be a file" in error
+    assert str(tmp_path / "roll-2.png") in error
+    assert os.listdir(tmp_path) == ["roll-2.png"]
+
+
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write"
 )
@@ -392,7 +522,8 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cli._generation_progress, "_report", interrupt)
     out = tmp_path / "new" / "piece.mid"
-    result = invoke("generate", "--preset", run / "preset", "--out", out)
+    options = ["--preset", run / "preset", "--out", out, "--variations", "2"]
+    result = invoke("generate", *options)
     assert result.exit_code == 130
     assert result.stderr == "Stopped. No half file is left.\n"
     assert not out.parent.exists()

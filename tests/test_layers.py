@@ -7,10 +7,21 @@ from keras import ops
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import RelativeGlobalAttention
+from keras_pianogen.layers import RelativeLocalAttention
 
 
 def to_numpy(tensor):
     return ops.convert_to_numpy(tensor)
+
+
+def first_visible(layer, i):
+    """The place of the first event that the event in place `i` attends to."""
+    if isinstance(layer, RelativeGlobalAttention):
+        return max(0, i - layer.max_distance + 1)
+    block = i // layer.local_block_size
+    if layer.attend_previous_block:
+        block = max(0, block - 1)
+    return block * layer.local_block_size
 
 
 def attention_twin(layer, x, padding_mask=None):
@@ -31,13 +42,15 @@ def attention_twin(layer, x, padding_mask=None):
     for b in range(batch):
         for i in range(time):
             for h in range(heads):
-                logits = np.full(time, -1e9)
-                for j in range(max(0, i - layer.max_distance + 1), i + 1):
+                logits = np.full(time, -np.inf)
+                for j in range(first_visible(layer, i), i + 1):
                     if padding_mask is None or padding_mask[b, j]:
                         row = relative[layer.max_distance - 1 - (i - j), h]
                         logits[j] = (
                             query[b, i, h] @ (key[b, j, h] + row) / size**0.5
                         )
+                if np.isinf(logits).all():
+                    continue  # It attends to nothing.
                 weights = np.exp(logits - logits.max())
                 weights /= weights.sum()
                 outputs[b, i, h] = weights @ value[b, :, h]
@@ -55,6 +68,35 @@ def build_attention(seed=0, features=16, **kwargs):
     )
     layer.build((None, None, features))
     return layer
+
+
+def build_local(seed=0, features=16, dtype=None, **kwargs):
+    keras.utils.set_random_seed(seed)
+    settings = {"num_heads": 4, "key_dim": 4, "local_block_size": 8} | kwargs
+    layer = RelativeLocalAttention(
+        relative_initializer=keras.initializers.RandomNormal(stddev=1.0),
+        dtype=dtype,
+        **settings,
+    )
+    layer.build((None, None, features))
+    return layer
+
+
+def one_by_one(layer, x, prefill=0):
+    """Outputs with a cache: `prefill` events at once, then each alone."""
+    cache = layer.build_cache(x.shape[0])
+    outputs = []
+    if prefill > 0:
+        y, cache = layer(x[:, :prefill], cache=cache, cache_update_index=0)
+        outputs.append(y)
+    for time in range(prefill, x.shape[1]):
+        y, cache = layer(
+            x[:, time : time + 1], cache=cache, cache_update_index=time
+        )
+        outputs.append(y)
+    return np.concatenate(
+        [to_numpy(ops.cast(y, "float32")) for y in outputs], axis=1
+    )
 
 
 def random_inputs(seed, *shape):
@@ -112,18 +154,71 @@ def test_a_later_event_changes_nothing_earlier():
 def test_cached_equals_full_past_the_ring_s_capacity(prefill):
     layer = build_attention(max_distance=12, block_size=8)
     x = random_inputs(4, 2, 40, 16)
-    full = to_numpy(layer(x))
-    cache = layer.build_cache(2)
-    outputs = []
-    if prefill > 0:
-        y, cache = layer(x[:, :prefill], cache=cache, cache_update_index=0)
-        outputs.append(to_numpy(y))
-    for time in range(prefill, 40):
-        y, cache = layer(
-            x[:, time : time + 1], cache=cache, cache_update_index=time
-        )
-        outputs.append(to_numpy(y))
-    np.testing.assert_allclose(np.concatenate(outputs, axis=1), full, atol=1e-5)
+    np.testing.assert_allclose(
+        one_by_one(layer, x, prefill), to_numpy(layer(x)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("attend_previous_block", [False, True])
+@pytest.mark.parametrize("time", [5, 8, 16, 27])
+def test_local_attention_equals_its_numpy_twin(
+    time, attend_previous_block, padded
+):
+    layer = build_local(
+        attend_previous_block=attend_previous_block, share_heads=padded
+    )
+    x = random_inputs(11, 2, time, 16)
+    mask = None
+    if padded:
+        mask = np.random.default_rng(0).random((2, time)) < 0.7
+        mask[0, :3] = mask[1, 16:19] = False  # Some see no event at all.
+    np.testing.assert_allclose(
+        to_numpy(layer(x, padding_mask=mask)),
+        attention_twin(layer, x, mask),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("attend_previous_block", [False, True])
+def test_an_event_changes_its_block_and_the_next_at_most(
+    attend_previous_block,
+):
+    layer = build_local(attend_previous_block=attend_previous_block)
+    x = random_inputs(12, 1, 36, 16)
+    before = to_numpy(layer(x))
+    for time in (0, 7, 8, 20, 35):
+        changed = x.copy()
+        changed[:, time] += 1
+        moved = np.abs(to_numpy(layer(changed)) - before).max(axis=(0, 2))
+        end = (time // 8 + (2 if attend_previous_block else 1)) * 8
+        np.testing.assert_array_equal(moved[:time], 0)
+        assert (moved[time:end] > 1e-4).all()
+        np.testing.assert_array_equal(moved[end:], 0)
+
+
+@pytest.mark.parametrize("attend_previous_block", [False, True])
+@pytest.mark.parametrize("prefill", [0, 1, 8, 16, 21])
+def test_local_attention_cached_equals_full(prefill, attend_previous_block):
+    layer = build_local(attend_previous_block=attend_previous_block)
+    x = random_inputs(13, 2, 36, 16)
+    np.testing.assert_allclose(
+        one_by_one(layer, x, prefill), to_numpy(layer(x)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("attend_previous_block", [False, True])
+def test_local_attention_cached_is_near_full_in_bfloat16(
+    attend_previous_block,
+):
+    settings = {"attend_previous_block": attend_previous_block}
+    exact = build_local(**settings)
+    rough = build_local(dtype="bfloat16", **settings)
+    rough.set_weights(exact.get_weights())
+    x = random_inputs(14, 2, 20, 16)
+    full = to_numpy(exact(x))
+    cached = one_by_one(rough, ops.cast(x, "bfloat16"), prefill=9)
+    np.testing.assert_allclose(cached, full, atol=0.15)
 
 
 def test_several_events_can_only_fill_an_empty_cache():
@@ -143,8 +238,20 @@ def test_sizes_must_be_positive(name):
         RelativeGlobalAttention(**settings)
 
 
-def test_relative_embeddings_are_trained():
-    layer = build_attention()
+def test_a_local_block_must_hold_an_event():
+    with pytest.raises(ValueError, match="local_block_size=0"):
+        RelativeLocalAttention(2, key_dim=4, local_block_size=0)
+
+
+@pytest.mark.parametrize(
+    "layer, distances",
+    [
+        (build_attention(), 10),
+        (build_local(), 8),
+        (build_local(attend_previous_block=True), 10),
+    ],
+)
+def test_relative_embeddings_are_trained(layer, distances):
     inputs = keras.Input((None, 16))
     model = keras.Model(inputs, layer(inputs))
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
@@ -154,8 +261,8 @@ def test_relative_embeddings_are_trained():
     moved = np.abs(to_numpy(layer.relative_embeddings) - before)
     moved = moved.max(axis=(1, 2))
     # The last row is distance 0; ten events have distances 0 to 9.
-    assert (moved[-10:] > 0).all()
-    np.testing.assert_array_equal(moved[:-10], 0)
+    assert (moved[-distances:] > 0).all()
+    np.testing.assert_array_equal(moved[:-distances], 0)
 
 
 def block_twin(block, x):
@@ -188,14 +295,19 @@ def block_twin(block, x):
     return x
 
 
-@pytest.mark.parametrize("normalize_first", [True, False])
-def test_decoder_block_equals_its_numpy_twin(normalize_first):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalize_first": True},
+        {"normalize_first": False},
+        {"local_block_size": 5},
+        {"local_block_size": 5, "attend_previous_block": True},
+    ],
+)
+def test_decoder_block_equals_its_numpy_twin(settings):
     keras.utils.set_random_seed(0)
     block = DecoderBlock(
-        intermediate_dim=24,
-        num_heads=4,
-        max_distance=16,
-        normalize_first=normalize_first,
+        intermediate_dim=24, num_heads=4, max_distance=16, **settings
     )
     x = random_inputs(7, 2, 12, 16)
     np.testing.assert_allclose(
@@ -240,6 +352,8 @@ def test_bfloat16_is_near_float32(dtype):
     "layer",
     [
         RelativeGlobalAttention(2, 8, max_distance=9, share_heads=True),
+        RelativeLocalAttention(2, 8, 9, attend_previous_block=True),
+        DecoderBlock(32, 2, local_block_size=9, attend_previous_block=True),
         DecoderBlock(32, 2, max_distance=9, activation="gelu", dropout=0.2),
     ],
 )

@@ -609,3 +609,25 @@ def test_a_preset_comes_from_a_hugging_face_handle(tmp_path):
     assert loaded.returncode == 0, loaded.stderr
     expected = sum(float(abs(w).sum()) for w in model.get_weights())
     np.testing.assert_allclose(float(loaded.stdout), expected, rtol=1e-6)
+
+
+def test_a_local_model_comes_back_from_a_preset_and_samples_as_it_sees(
+    tmp_path,
+):
+    model = build_model(
+        context=20, local_block_size=8, attend_previous_block=True
+    )
+    model.save_to_preset(str(tmp_path / "local"))
+    loaded = MusicTransformerCausalLM.from_preset(tmp_path / "local")
+    config = loaded.backbone.get_config()
+    assert config["local_block_size"] == 8 and config["attend_previous_block"]
+    prompt = random_ids(13)
+    ids = loaded.generate(
+        prompt, max_length=70, sampler="greedy", output="ids",
+        stop_token_ids=None, grammar=False,
+    )  # fmt: skip
+    assert len(ids) == 69  # The start id is not returned.
+    logits = logits_of(model, ids)
+    np.testing.assert_array_equal(logits_of(loaded, ids), logits)
+    likeliest = logits[:, 3:].argmax(axis=-1) + 3
+    np.testing.assert_array_equal(ids[13:], likeliest[13:-1])

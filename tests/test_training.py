@@ -175,6 +175,31 @@ def test_a_run_by_the_clock_ends(small_corpus, tmp_path):
     assert row["best_val_nats_per_event"] < float("inf")
 
 
+def test_local_attention_goes_on_and_is_kept_in_the_preset(
+    small_corpus, tmp_path
+):
+    folder = tmp_path / "run"
+    blocks = {"local_block_size": 16, "attend_previous_block": True}
+    recipe = dataclasses.replace(RECIPE, **blocks)
+    train(small_corpus, folder, recipe, steps=8, progress=interrupt_at(4))
+    row = train(small_corpus, folder, resume=True)
+    assert row["step"] == 8
+    model = MusicTransformerCausalLM.from_preset(folder / "preset")
+    assert blocks.items() <= model.backbone.get_config().items()
+    assert recipe.with_shape_of(model) == RECIPE.with_shape_of(model) == recipe
+
+
+def test_a_run_from_before_there_were_blocks_goes_on(
+    finished, small_corpus, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("local_block_size", "attend_previous_block"):
+        del config["recipe"][name]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert train(small_corpus, folder, RECIPE, resume=True)["step"] == 40
+
+
 # === Evaluation ===
 
 
@@ -292,6 +317,10 @@ def test_one_file_is_enough_to_train_on(tmp_path):
         {"warmup": -1.0},
         {"learning_rate": 0.0},
         {"vocabulary": "midi"},
+        {"local_block_size": 0},
+        {"local_block_size": 257},
+        {"local_block_size": 129, "attend_previous_block": True},
+        {"attend_previous_block": True},
     ],
 )
 def test_a_recipe_is_checked(settings):

@@ -8,17 +8,21 @@ languages' interpreters and compiled for GPUs, but not timed on one, so they
 are not the default.
 """
 
+import functools
 import os
 
 import keras
 
 from keras_pianogen.kernels import blocks
 
-# Queries handled at once where `block_size` is left open, and heads; `None`
-# for all heads of all sequences. Measured on 2 cores at 1,024 events, see
-# docs/performance.md: XLA under TensorFlow runs loops slowly.
-CPU_BLOCKS = {"jax": (256, 2), "tensorflow": (128, None)}
-GPU_BLOCKS = (256, None)
+# Queries handled at once where `block_size` is left open. Measured on 2 cores
+# at 1,024 events, see docs/performance.md.
+BLOCK_SIZE = {"jax": 256, "tensorflow": 128}
+# Logits that JAX handles at once on a CPU: all that there are, if they are
+# few, or as many heads as have about so many. XLA under TensorFlow runs loops
+# slowly, and a GPU wants much work at once: there, all heads of all sequences.
+FEW_LOGITS = 2**22
+LOGITS = 2**19
 
 
 def attend(
@@ -65,18 +69,39 @@ def attend(
         return torch_blocks.attend(
             query, key, value, relative, padding_mask, offset, block_size
         )
-    default, rows = GPU_BLOCKS if on_gpu else CPU_BLOCKS[backend]
-    if rows is not None and query.shape[1] % rows:
-        rows = 1
+    if block_size is None:
+        block_size = BLOCK_SIZE[backend]
+    rows = None
+    if backend == "jax" and not on_gpu:
+        rows = _rows(query.shape, key.shape[2], block_size)
+    if backend == "jax":
+        return _compiled(offset, block_size, rows)(
+            query, key, value, relative, padding_mask
+        )
     return blocks.attend(
-        query,
-        key,
-        value,
-        relative,
-        padding_mask,
-        offset,
-        block_size or default,
-        rows,
+        query, key, value, relative, padding_mask, offset, block_size, rows
+    )
+
+
+@functools.lru_cache
+def _compiled(offset, block_size, rows):
+    """`blocks.attend` compiled, so that a call outside of `jit` is, too."""
+    import jax
+
+    settings = {"offset": offset, "block_size": block_size, "rows": rows}
+    return jax.jit(functools.partial(blocks.attend, **settings))
+
+
+def _rows(query_shape, keys, block_size):
+    """How many heads are handled at once; `None` for all of all sequences."""
+    batch, heads, time, _ = query_shape
+    logits = min(time, block_size) * keys
+    if batch is not None and batch * heads * logits <= FEW_LOGITS:
+        return None
+    return next(
+        rows
+        for rows in range(1, heads + 1)
+        if heads % rows == 0 and (rows * logits >= LOGITS or rows == heads)
     )
 
 

@@ -20,6 +20,9 @@ from keras import ops
 # Blocks whose keys end at places of their own; more of them would save
 # little work and cost time to compile.
 STAIRS = 8
+# Up to this length blocks may be done at the same time, which is faster;
+# beyond, one after the other, which keeps memory linear.
+SHORT = 1024
 # What a hidden key's logit is, and the least maximum of a query's logits: a
 # query that sees no key at all gets weights of zero, not of 1 / keys.
 HIDDEN = -1e9
@@ -86,7 +89,11 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
     shape = ops.shape(query)
     time, keys = shape[2], ops.shape(key)[2]
     rows = relative.shape[0]
-    missing = ops.maximum(keys - rows, 0)
+    missing = keys - rows
+    # Padding by a tensor is for TensorFlow's graphs alone.
+    missing = max(missing, 0) if isinstance(keys, int) else (
+        ops.maximum(missing, 0)
+    )  # fmt: skip
     columns = ops.transpose(
         ops.pad(relative, ((missing, 1), (0, 0), (0, 0))), (1, 2, 0)
     )[:, :, -1 - keys :]  # (heads or 1, key_dim, keys + 1)
@@ -121,6 +128,7 @@ class _Shape:
         self.max_distance = max_distance
         self.offset = offset
         self.block_size = min(block_size, self.time)
+        self.in_turn = self.time > SHORT
 
     def stairs(self):
         """Of each stair: its blocks' starts, and its keys' first and stop.
@@ -185,7 +193,9 @@ def _attention(shape, rows):
             inputs.append(groups.split(visible[:, None]))
         outputs, sums = groups.map(lambda x: _forward(shape, *x), inputs)
 
-        def gradient(upstream):
+        def gradient(*args, upstream=None):
+            if upstream is None:  # All backends but PyTorch.
+                (upstream,) = args
             found = groups.map(
                 lambda x: _backward(shape, *x),
                 [outputs, sums, groups.split(upstream), *inputs],
@@ -232,15 +242,15 @@ class _Groups:
 def _forward(shape, query, key, value, columns, visible=None):
     """Outputs, and the logarithm of each query's sum, of a group of rows."""
     key = ops.transpose(key, (0, 2, 1))  # (rows, key_dim, keys)
-    outputs, sums = [], []
+    outputs, sums, done = [], [], None
     for start, count, size, first, stop in shape.stairs():
         shown = None if visible is None else visible[:, first:stop]
 
-        def block(at, key=key[:, :, first:stop], value=value[:, first:stop],
-                  size=size, first=first, shown=shown):  # fmt: skip
-            logits = _logits(
-                shape, _at(query, at, size), key, columns, at, first, shown
-            )
+        def block(at, done, key=key[:, :, first:stop],
+                  value=value[:, first:stop], size=size, first=first,
+                  shown=shown):  # fmt: skip
+            asked = _after(done, _at(query, at, size))
+            logits = _logits(shape, asked, key, columns, at, first, shown)
             most = ops.maximum(ops.max(logits, -1, keepdims=True), LEAST)
             weights = ops.exp(logits - most)
             total = ops.maximum(ops.sum(weights, -1, keepdims=True), TINY)
@@ -248,9 +258,10 @@ def _forward(shape, query, key, value, columns, visible=None):
             mixed = ops.cast(ops.cast(mixed, total.dtype) / total, value.dtype)
             return mixed, most + ops.log(total)
 
-        found = _blocks(block, start, count, size)
+        found = _blocks(block, done, start, count, size)
         outputs.append(found[0])
         sums.append(found[1])
+        done = found[0] if shape.in_turn else None
     return ops.concatenate(outputs, axis=1), ops.concatenate(sums, axis=1)
 
 
@@ -270,18 +281,18 @@ def _backward(
     )  # (rows, time, 1)
     query_gradients = []
     gradients = [_zeros(key_t), _zeros(value_t), _zeros(columns)]
+    done = None
     for start, count, size, first, stop in shape.stairs():
         shown = None if visible is None else visible[:, first:stop]
 
-        def block(at, size=size, first=first, stop=stop, shown=shown):
+        def block(at, done, size=size, first=first, stop=stop, shown=shown):
+            asked = _after(done, _at(query, at, size))
             logits = _logits(
-                shape, _at(query, at, size), key_t[:, :, first:stop], columns,
-                at, first, shown,
-            )  # fmt: skip
-            weights = ops.exp(logits - _at(sums, at, size))
-            pulled = ops.matmul(
-                _at(upstream, at, size), value_t[:, :, first:stop]
+                shape, asked, key_t[:, :, first:stop], columns, at, first, shown
             )
+            weights = ops.exp(logits - _at(sums, at, size))
+            pull = _after(done, _at(upstream, at, size))
+            pulled = ops.matmul(pull, value_t[:, :, first:stop])
             pulled = weights * (
                 ops.cast(pulled, "float32") - _at(overlap, at, size)
             )
@@ -301,9 +312,10 @@ def _backward(
             )
 
         found, gradients = _blocks_and_sums(
-            block, gradients, start, count, size, first
+            block, done, gradients, start, count, size, first
         )
         query_gradients.append(found)
+        done = found if shape.in_turn else None
     key_gradient, value_gradient, column_gradient = gradients
     return (
         ops.concatenate(query_gradients, axis=1),
@@ -357,11 +369,23 @@ def _unskew(gradients):
     return ops.reshape(line, (-1, size, keys + 1))
 
 
-def _blocks(block, start, count, size):
+def _after(done, x):
+    """`x`, but not before the block is there whose result is `done`.
+
+    Blocks do not need each other's results, and XLA would begin all of them
+    at once and keep the logits of each. Nothing is above infinity, so zero
+    is added; XLA does not know.
+    """
+    if done is None:
+        return x
+    return x + ops.cast(done[:, :1, :1] > np.inf, x.dtype)
+
+
+def _blocks(block, done, start, count, size):
     """What a stair's blocks return, joined along time."""
+    first = block(start, done)
     if count == 1:
-        return block(start)
-    first = block(start)
+        return first
     filled = [
         ops.slice_update(
             ops.zeros((ops.shape(x)[0], count * size, x.shape[2]), x.dtype),
@@ -372,7 +396,7 @@ def _blocks(block, start, count, size):
     ]
 
     def step(i, filled):
-        new = block(start + i * size)
+        new = block(start + i * size, None)
         return tuple(
             ops.slice_update(x, (0, i * size, 0), y)
             for x, y in zip(filled, new, strict=True)
@@ -381,7 +405,7 @@ def _blocks(block, start, count, size):
     return ops.fori_loop(1, count, step, tuple(filled))
 
 
-def _blocks_and_sums(block, sums, start, count, size, first):
+def _blocks_and_sums(block, done, sums, start, count, size, first):
     """A stair's query gradients, and its other ones added to `sums`."""
 
     def add(sums, found):
@@ -394,7 +418,7 @@ def _blocks_and_sums(block, sums, start, count, size, first):
             )
         )
 
-    query, *found = block(start)
+    query, *found = block(start, done)
     sums = add(sums, found)
     if count == 1:
         return query, sums
@@ -405,7 +429,7 @@ def _blocks_and_sums(block, sums, start, count, size, first):
 
     def step(i, state):
         queries, *sums = state
-        query, *found = block(start + i * size)
+        query, *found = block(start + i * size, None)
         queries = ops.slice_update(queries, (0, i * size, 0), query)
         return (queries, *add(sums, found))
 

@@ -13,7 +13,6 @@ import torch
 
 from keras_pianogen.kernels.blocks import HIDDEN
 from keras_pianogen.kernels.blocks import LEAST
-from keras_pianogen.kernels.blocks import TINY
 from keras_pianogen.kernels.blocks import attend_whole
 
 # Logits of one block: of 4 MiB on a CPU, where they stay in its cache; and of
@@ -47,38 +46,36 @@ class _Attention(torch.autograd.Function):
     def forward(ctx, query, key, value, relative, mask, offset, block_size):
         blocks = _Blocks(query, key, value, relative, mask, offset, block_size)
         outputs = torch.empty_like(blocks.query)
-        sums = blocks.query.new_empty(
-            (*blocks.query.shape[:2], 1), dtype=torch.float32
-        )
         for rows, queries, keys in blocks:
-            weights = blocks.logits(rows, queries, keys)
-            most = weights.amax(-1, keepdim=True).clamp_(min=LEAST)
-            weights.sub_(most).exp_()
-            total = weights.sum(-1, keepdim=True).clamp_(min=TINY)
-            mixed = torch.bmm(weights.to(value.dtype), blocks.value[rows, keys])
-            outputs[rows, queries] = mixed.div_(total)
-            sums[rows, queries] = most.add_(total.log_())
+            weights = blocks.weights(rows, queries, keys).to(value.dtype)
+            outputs[rows, queries] = torch.bmm(
+                weights, blocks.value[rows, keys]
+            )
         outputs = outputs.view(query.shape)
-        ctx.save_for_backward(query, key, value, relative, mask, outputs, sums)
+        ctx.save_for_backward(query, key, value, relative, mask, outputs)
         ctx.offset, ctx.block_size = offset, block_size
         return outputs
 
     @staticmethod
     def backward(ctx, upstream):
-        query, key, value, relative, mask, outputs, sums = ctx.saved_tensors
+        query, key, value, relative, mask, outputs = ctx.saved_tensors
         inputs = query, key, value, relative
         if torch.is_grad_enabled():  # Of a second derivative.
+            # Each place's own share, were one tensor in two places.
+            inputs = [x.view_as(x) for x in inputs]
+            asked = [x for x in inputs if x.requires_grad]
             again = attend_whole(*inputs, mask, ctx.offset)
-            found = torch.autograd.grad(
-                again, inputs, upstream, create_graph=True
+            again = iter(
+                torch.autograd.grad(again, asked, upstream, create_graph=True)
             )
+            found = [next(again) if x.requires_grad else None for x in inputs]
         else:
             blocks = _Blocks(*inputs, mask, ctx.offset, ctx.block_size)
-            found = _gradients(blocks, upstream, outputs, sums)
+            found = _gradients(blocks, upstream, outputs)
         return *found, None, None, None
 
 
-def _gradients(blocks, upstream, outputs, sums):
+def _gradients(blocks, upstream, outputs):
     upstream = _rows(upstream)
     overlap = (upstream.float() * _rows(outputs).float()).sum(-1, keepdim=True)
     query, key = blocks.query, blocks.key
@@ -92,8 +89,7 @@ def _gradients(blocks, upstream, outputs, sums):
     by_key = blocks.workspace(torch.float32)
     value_t = blocks.value.transpose(1, 2)
     for rows, queries, keys in blocks:
-        weights = blocks.logits(rows, queries, keys)
-        weights.sub_(sums[rows, queries]).exp_()
+        weights = blocks.weights(rows, queries, keys)
         pull = upstream[rows, queries]
         pulled = _product(pull, value_t[rows, :, keys], by_key)
         pulled.sub_(overlap[rows, queries]).mul_(weights)
@@ -177,8 +173,8 @@ class _Blocks:
         first = rows.start % self.heads
         return slice(first, first + rows.stop - rows.start)
 
-    def logits(self, rows, queries, keys):
-        """Logits of a block, float32, (rows, queries, keys)."""
+    def weights(self, rows, queries, keys):
+        """Weights of a block, float32, (rows, queries, keys)."""
         query = self.query[rows, queries]
         count, size, _ = query.shape
         width = keys.stop - keys.start
@@ -193,11 +189,18 @@ class _Blocks:
             self.query[rows, queries], self.key[rows, keys].transpose(1, 2)
         )
         logits = logits.float()
-        self._hide(logits, rows, queries, keys)
-        return logits
+        self._hide_far(logits)
+        if self.mask is None:
+            return torch.softmax(logits, dim=-1, out=logits)
+        sequences = torch.arange(rows.start, rows.stop) // self.heads
+        hidden = ~self.mask[sequences.to(self.mask.device), keys][:, None]
+        logits.masked_fill_(hidden, HIDDEN)
+        blind = logits.amax(-1, keepdim=True) <= LEAST  # Sees no key at all.
+        weights = torch.softmax(logits, dim=-1, out=logits)
+        return weights.masked_fill_(blind, 0.0)
 
-    def _hide(self, logits, rows, queries, keys):
-        """Keys ahead, keys too far back, and keys of the padding."""
+    def _hide_far(self, logits):
+        """Hides keys ahead of their queries, and those too far back."""
         _, size, width = logits.shape
         ahead = self.ahead[:size, :size]
         logits[:, :, width - size :].masked_fill_(ahead, HIDDEN)
@@ -208,10 +211,6 @@ class _Blocks:
             far = torch.arange(too_far, device=logits.device)
             far = place[:, None] - far > self.max_distance - 1 - (width - size)
             logits[:, :, :too_far].masked_fill_(far, HIDDEN)
-        if self.mask is not None:
-            sequences = torch.arange(rows.start, rows.stop) // self.heads
-            hidden = ~self.mask[sequences.to(self.mask.device), keys]
-            logits.masked_fill_(hidden[:, None], HIDDEN)
 
     def unskew(self, gradients):
         """By key to by column, zeros where no key is."""

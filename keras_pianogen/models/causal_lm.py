@@ -98,6 +98,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                     f"tokenizer's, {size}. "
                     f"Received: vocabulary_size={backbone.vocabulary_size}"
                 )
+            # Nothing to build; JAX would call the model before each batch.
+            preprocessor.built = True
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
