@@ -420,15 +420,15 @@ def test_an_ending_comes_near_the_length_and_no_note_goes_past_it(generate):
 
 
 def test_a_repeat_penalty_spreads_the_pitches(generate):
-    options = ["--seed", "1", "--seconds", "20", "--repeat-penalty"]
+    options = ["--seed", "1", "--seconds", "60", "--repeat-penalty"]
     _, plain = generate(*options, "0")
     _, spread = generate(*options, "100")
 
     def distinct(notes):
-        """How many of the first sixty notes are pitches of their own."""
-        return len(np.unique(notes["pitch"][:60]))
+        """How many pitches the first eighty notes have."""
+        return len(np.unique(notes["pitch"][:80]))
 
-    assert min(len(plain), len(spread)) >= 60
+    assert min(len(plain), len(spread)) >= 80
     assert distinct(spread) > distinct(plain)
 
 
