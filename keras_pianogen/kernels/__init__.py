@@ -71,15 +71,13 @@ def attend(
         )
     if block_size is None:
         block_size = BLOCK_SIZE[backend]
-    rows = None
-    if backend == "jax" and not on_gpu:
-        rows = _rows(query.shape, key.shape[2], block_size)
-    if backend == "jax":
-        return _compiled(offset, block_size, rows)(
-            query, key, value, relative, padding_mask
+    if backend == "tensorflow":
+        return blocks.attend(
+            query, key, value, relative, padding_mask, offset, block_size
         )
-    return blocks.attend(
-        query, key, value, relative, padding_mask, offset, block_size, rows
+    rows = None if on_gpu else _rows(query.shape, key.shape[2], block_size)
+    return _compiled(offset, block_size, rows)(
+        query, key, value, relative, padding_mask
     )
 
 

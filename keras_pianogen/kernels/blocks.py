@@ -43,16 +43,12 @@ def attend(
     """Causal attention with relative positions, and its gradient.
 
     Args:
-        query: tensor of shape (batch, heads, time, key_dim).
-        key: tensor of shape (batch, heads, offset + time, key_dim). Query i
-            stands at key `offset + i`.
-        value: tensor of the shape of `key`.
-        relative: tensor of shape (max_distance, heads or 1, key_dim), the
-            last row for distance 0. A query sees `max_distance` keys, its
-            own included.
-        padding_mask: optional bool tensor of shape (batch, offset + time),
-            `False` where a key is hidden.
-        offset: int. Keys before the first query's own.
+        query: see `keras_pianogen.kernels.attend`, as the next five.
+        key: see there.
+        value: see there.
+        relative: see there.
+        padding_mask: see there.
+        offset: see there.
         block_size: int. Queries handled at once.
         rows: int that divides `heads`, the rows handled at once; `None` for
             all of them.
@@ -124,7 +120,7 @@ class _Shape:
     """Which queries are handled together, and which keys they meet."""
 
     def __init__(self, query_shape, max_distance, offset, block_size):
-        _, self.heads, self.time, self.key_dim = query_shape
+        _, self.heads, self.time, _ = query_shape
         self.max_distance = max_distance
         self.offset = offset
         self.block_size = min(block_size, self.time)

@@ -322,6 +322,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         # PyTorch's loop runs in Python, where NumPy is the soonest with sums
         # as small as the grammar's.
         on_host = keras.config.backend() == "torch"
+        xp = np if on_host else ops
         if not on_host:
             state, limits = keras.tree.map_structure(
                 ops.convert_to_tensor, (state, limits)
@@ -339,7 +340,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             if on_host:
                 state = keras.tree.map_structure(ops.convert_to_numpy, state)
             if state:
-                logits = logits + self._grammar_bias(state, limits, index)
+                logits = logits + self._grammar_bias(state, limits, index, xp)
             probabilities = self.sampler.compute_probabilities(logits)
             new = ops.cast(self.sampler.get_next_token(probabilities), "int32")
             is_given = _column(given, index)[:, 0]
@@ -349,9 +350,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 done = ops.logical_or(done, ends)
             if state:
                 known = ops.convert_to_numpy(new) if on_host else new
-                state = grammar.advance(
-                    self._vocabulary, state, known, np if on_host else ops
-                )
+                state = grammar.advance(self._vocabulary, state, known, xp)
                 done = ops.logical_or(done, state["clock"] > limits["until"])
             token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
             return token_ids, cache, index + 1, done, state
@@ -362,7 +361,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             body,
             model=self,
             loop_vars=(token_ids, cache, index, done, state),
-            maximum_iterations=token_ids.shape[1] - 1,
+            maximum_iterations=room,
         )
         return {
             "token_ids": token_ids,
@@ -376,10 +375,10 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     def _vocabulary(self):
         return self.preprocessor.tokenizer.vocabulary
 
-    def _grammar_bias(self, state, limits, index):
-        size, xp = self.backbone.vocabulary_size, ops
-        if isinstance(state["clock"], np.ndarray):
-            index, xp = int(index), np
+    def _grammar_bias(self, state, limits, index, xp):
+        size = self.backbone.vocabulary_size
+        if xp is np:
+            index = int(index)
         limits = limits | {"remaining": limits["remaining"] - (index - 1)}
         bias = grammar.bias(self._vocabulary, state, limits, size, xp)
         return ops.convert_to_tensor(bias, "float32")
@@ -560,7 +559,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 self._max_length(prompts, max_length, longest),
                 stop_token_ids,
                 longest,
-                rules | {"ending": ending} if rules else None,
+                ending,
+                rules,
                 progress,
             )
         pieces = [
@@ -617,7 +617,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 )
         if sampler is not None:
             sampler = self._other_sampling[0]  # Seeded, and goes on drawing.
-        calls = self._calls(prompts, None, (), None, rules, EVENTS_OF_A_STREAM)
+        limits = rules and rules | self._bounds(prompts, None, False, ())
+        calls = self._calls(prompts, None, (), limits, EVENTS_OF_A_STREAM)
         while True:
             # Between the events another piece may be sampled.
             with self._sampling_with(sampler, None):
@@ -765,17 +766,27 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         return int(max_length)
 
     def _continue(
-        self, prompts, max_length, stop_token_ids, seconds, rules, progress
+        self,
+        prompts,
+        max_length,
+        stop_token_ids,
+        seconds,
+        ending,
+        rules,
+        progress,
     ):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
         vocabulary = self._vocabulary
         pieces = _stack(prompts, max_length)[0]
         starts = [len(prompt) for prompt in prompts]
         stops = [max_length] * len(prompts)
-        if not _samples_by_step(self.sampler):
-            rules = None
+        limits = None
+        if rules is not None and _samples_by_step(self.sampler):
+            limits = rules | self._bounds(
+                prompts, seconds, ending, stop_token_ids
+            )
         calls = self._calls(
-            prompts, max_length, stop_token_ids, seconds, rules, EVENTS_A_CALL
+            prompts, max_length, stop_token_ids, limits, EVENTS_A_CALL
         )
         for at, events in calls:
             reached = at + events.shape[1]
@@ -797,12 +808,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             if all(stop < reached for stop in stops):
                 break
         pieces = [p[:stop] for p, stop in zip(pieces, stops, strict=True)]
-        if rules is None:
+        if limits is None:
             return pieces
         return [grammar.close(vocabulary, piece) for piece in pieces]
 
     def _calls(
-        self, prompts, max_length, stop_token_ids, seconds, rules, events_a_call
+        self, prompts, max_length, stop_token_ids, limits, events_a_call
     ):
         """Call the compiled function again and again.
 
@@ -822,16 +833,15 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             return
         first, position, cache = self._fill_cache(generate_function, prompts)
         inputs = {"logit_bias": bias, "done": np.zeros(len(prompts), "bool")}
-        if rules is not None:
+        if limits is not None:
             inputs["state"] = grammar.initial_state(
                 self._vocabulary, [prompt[: position + 1] for prompt in prompts]
             )
-            limits = self._limits(prompts, rules, seconds, stop_token_ids)
         room, last = events_a_call + 1, None
         while max_length is None or position + 1 < max_length:
             rest = [prompt[position : position + room] for prompt in prompts]
             token_ids, mask = _stack(rest, room)
-            if rules is not None:
+            if limits is not None:
                 left = NEVER if max_length is None else (
                     max_length - position - 1
                 )  # fmt: skip
@@ -850,7 +860,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 stop_token_ids=stop_token_ids,
             )
             cache, inputs["done"] = outputs["cache"], outputs["done"]
-            if rules is not None:
+            if limits is not None:
                 inputs["state"] = outputs["state"]
             new = ops.convert_to_numpy(outputs["token_ids"])
             count = int(ops.convert_to_numpy(outputs["length"]))
@@ -895,12 +905,11 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         ] = -1e9
         return bias
 
-    def _limits(self, prompts, rules, seconds, stop_token_ids):
-        """The grammar's limits of each piece, in ticks from its beginning."""
+    def _bounds(self, prompts, seconds, ending, stop_token_ids):
+        """When each piece may and must end, in ticks from its beginning."""
         vocabulary = self._vocabulary
         starts = np.array([vocabulary.duration(prompt) for prompt in prompts])
         starts = np.round(starts / vocabulary.time_step)
-        ending = rules.get("ending", False)
         never = np.full(len(prompts), NEVER, "int32")
         until = end_by = end_from = never
         if seconds is not None:
@@ -912,11 +921,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 end_from = (starts + length * share).astype("int32")
         if not ending and vocabulary.end_id in stop_token_ids:
             end_from = np.zeros(len(prompts), "int32")
-        return {k: v for k, v in rules.items() if k != "ending"} | {
-            "until": until,
-            "end_from": end_from,
-            "end_by": end_by,
-        }
+        return {"until": until, "end_from": end_from, "end_by": end_by}
 
     def _generate_whole(
         self, generate_function, pieces, given, length, bias, stop_token_ids
