@@ -15,14 +15,14 @@ import keras
 
 from keras_pianogen.kernels import blocks
 
-# Queries handled at once where `block_size` is left open. Measured on 2 cores
-# at 1,024 events, see docs/performance.md.
+# Queries that XLA handles at once where `block_size` is left open. Measured on
+# 2 cores at 1,024 events, as are the next two; see docs/performance.md.
 BLOCK_SIZE = {"jax": 256, "tensorflow": 128}
-# Logits that JAX handles at once on a CPU: all that there are, if they are
-# few, or as many heads as have about so many. XLA under TensorFlow runs loops
-# slowly, and a GPU wants much work at once: there, all heads of all sequences.
-FEW_LOGITS = 2**22
-LOGITS = 2**19
+# Logits that XLA handles at once on a CPU: all that there are, if they are
+# few, or as many heads as have about so many. A GPU wants much work at once:
+# there, all heads of all sequences.
+FEW_LOGITS = {"jax": 2**22, "tensorflow": 2**20}
+LOGITS = {"jax": 2**19, "tensorflow": 2**18}
 
 
 def attend(
@@ -69,37 +69,44 @@ def attend(
         return torch_blocks.attend(
             query, key, value, relative, padding_mask, offset, block_size
         )
-    if block_size is None:
-        block_size = BLOCK_SIZE[backend]
-    if backend == "tensorflow":
-        return blocks.attend(
-            query, key, value, relative, padding_mask, offset, block_size
-        )
-    rows = None if on_gpu else _rows(query.shape, key.shape[2], block_size)
-    return _compiled(offset, block_size, rows)(
+    shape, keys = tuple(query.shape), key.shape[2]
+    block_size = block_size or BLOCK_SIZE[backend]
+    rows = None if on_gpu else _rows(backend, shape, keys, block_size)
+    return _compiled(shape, offset, block_size, rows)(
         query, key, value, relative, padding_mask
     )
 
 
 @functools.lru_cache
-def _compiled(offset, block_size, rows):
-    """`blocks.attend` compiled, so that a call outside of `jit` is, too."""
-    import jax
+def _compiled(shape, offset, block_size, rows):
+    """`blocks.attend` compiled by XLA, whatever compiles the call around it.
 
+    Keras has XLA compile a TensorFlow model on GPUs only, and JAX's calls
+    outside of `jit` not at all.
+    """
     settings = {"offset": offset, "block_size": block_size, "rows": rows}
-    return jax.jit(functools.partial(blocks.attend, **settings))
+    attend = functools.partial(blocks.attend, **settings)
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.jit(attend)
+    import tensorflow as tf
+
+    # One function for each shape: TensorFlow warns of one that has many.
+    return tf.function(attend, jit_compile=True)
 
 
-def _rows(query_shape, keys, block_size):
+def _rows(backend, query_shape, keys, block_size):
     """How many heads are handled at once; `None` for all of all sequences."""
     batch, heads, time, _ = query_shape
     logits = min(time, block_size) * keys
-    if batch is not None and batch * heads * logits <= FEW_LOGITS:
+    if batch is not None and batch * heads * logits <= FEW_LOGITS[backend]:
         return None
     return next(
         rows
         for rows in range(1, heads + 1)
-        if heads % rows == 0 and (rows * logits >= LOGITS or rows == heads)
+        if heads % rows == 0
+        and (rows * logits >= LOGITS[backend] or rows == heads)
     )
 
 
