@@ -603,7 +603,7 @@ def _save(pieces, places, border, rate, seed):
         write_midi(piece, out)
     alone = len(pieces) == 1
     made = _figures(pieces[0]) if alone else f"{len(pieces)} pieces"
-    if alone and rate:  # Of several, only the shortest is timed.
+    if rate:
         made += f", {rate:,.0f} events a second"
     _out.print(f"{made}, seed {seed}")
     for piece, (out, picture) in zip(pieces, places, strict=True):

@@ -20,6 +20,7 @@ from keras_pianogen.models import grammar
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.grammar import NEVER
 from keras_pianogen.models.grammar import EventGrammar
+from keras_pianogen.models.host_grammar import HostGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
@@ -312,6 +313,20 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             return self._sample_by_step(inputs, stop_token_ids)
         return self._sample_whole(inputs, stop_token_ids)
 
+    def make_generate_function(self):
+        """The compiled function behind `generate`.
+
+        On TensorFlow XLA compiles it too, whatever compiles training: what
+        one event costs there is mostly the calls of small operations.
+        """
+        as_trained = self.jit_compile
+        if _samples_by_step(self.sampler):
+            self.jit_compile = True
+        try:
+            return super().make_generate_function()
+        finally:
+            self.jit_compile = as_trained
+
     def _sample_by_step(self, inputs, stop_token_ids):
         """Sample until the room in `token_ids` is used up or all have ended."""
         token_ids = ops.cast(inputs["token_ids"], "int32")
@@ -319,14 +334,14 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         position, fixed_bias = inputs["position"], inputs["logit_bias"]
         done = ops.cast(inputs["done"], "bool")
         state, limits = inputs.get("state", {}), inputs.get("limits", {})
-        # PyTorch's loop runs in Python, where NumPy is the soonest with sums
-        # as small as the grammar's.
-        on_host = keras.config.backend() == "torch"
-        xp = np if on_host else ops
-        if not on_host:
-            state, limits = keras.tree.map_structure(
-                ops.convert_to_tensor, (state, limits)
-            )
+        size, host = self.backbone.vocabulary_size, None
+        if state and keras.config.backend() == "torch":
+            # PyTorch's loop runs in Python, and so does its grammar.
+            host = HostGrammar(self._vocabulary, state, limits, size)
+            state = {}
+        state, limits = keras.tree.map_structure(
+            ops.convert_to_tensor, (state, limits)
+        )
         room = token_ids.shape[1] - 1
         step, cache, finish = self._cached_step(inputs["cache"], position, room)
 
@@ -337,10 +352,15 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             last = _column(token_ids, index - 1)
             logits, cache = step(last, cache, index - 1)
             logits = ops.cast(logits, "float32") + fixed_bias
-            if on_host:
-                state = keras.tree.map_structure(ops.convert_to_numpy, state)
-            if state:
-                logits = logits + self._grammar_bias(state, limits, index, xp)
+            if host is not None:
+                bias = host.bias(int(index) - 1)
+                logits = logits + ops.convert_to_tensor(bias)
+            elif state:
+                left = limits["remaining"] - (index - 1)
+                bias = grammar.bias(
+                    self._vocabulary, state, limits | {"remaining": left}, size
+                )
+                logits = logits + ops.cast(bias, "float32")
             probabilities = self.sampler.compute_probabilities(logits)
             new = ops.cast(self.sampler.get_next_token(probabilities), "int32")
             is_given = _column(given, index)[:, 0]
@@ -348,9 +368,11 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             for stop in stop_token_ids or ():
                 ends = ops.logical_and(new == stop, ops.logical_not(is_given))
                 done = ops.logical_or(done, ends)
-            if state:
-                known = ops.convert_to_numpy(new) if on_host else new
-                state = grammar.advance(self._vocabulary, state, known, xp)
+            if host is not None:
+                host.advance(ops.convert_to_numpy(new).tolist())
+                done = ops.logical_or(done, host.over())
+            elif state:
+                state = grammar.advance(self._vocabulary, state, new)
                 done = ops.logical_or(done, state["clock"] > limits["until"])
             token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
             return token_ids, cache, index + 1, done, state
@@ -368,20 +390,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             "cache": finish(cache, index - 1),
             "done": done,
             "length": index,
-            "state": state,
+            "state": state if host is None else host.state(),
         }
 
     @property
     def _vocabulary(self):
         return self.preprocessor.tokenizer.vocabulary
-
-    def _grammar_bias(self, state, limits, index, xp):
-        size = self.backbone.vocabulary_size
-        if xp is np:
-            index = int(index)
-        limits = limits | {"remaining": limits["remaining"] - (index - 1)}
-        bias = grammar.bias(self._vocabulary, state, limits, size, xp)
-        return ops.convert_to_tensor(bias, "float32")
 
     def _cached_step(self, cache, base, room):
         """How a loop of at most `room` events uses its cache.
@@ -512,8 +526,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 0.1 is mild. Needs the grammar. Defaults to `0.0`.
             seed: int. Makes the draws repeatable.
             progress: a function called now and then with the number of
-                events and the seconds of new music there are, of the
-                shortest piece.
+                new events of all pieces together, and the seconds of new
+                music that the shortest of them has.
 
         Returns:
             One piece, or a list of them where `inputs` was a list.
@@ -542,6 +556,11 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 "`ending` needs `seconds`, the length to end near. "
                 "Received: seconds=None"
             )
+        if prompt_seconds is not None and inputs is None:
+            raise ValueError(
+                "`prompt_seconds` needs a prompt to continue. Received: "
+                f"inputs=None, prompt_seconds={prompt_seconds}"
+            )
         stop_token_ids = self._stop_token_ids(stop_token_ids, seconds, ending)
         batched = inputs is not None and is_batch(inputs)
         prompts = self._prompts(
@@ -552,6 +571,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             prompts = self._varied(prompts, variations, batched)
             batched = True
         longest = seconds * LONGEST_ENDING if ending else seconds
+        self._check_duration(prompts, longest)
         rules = self._rules(grammar, repeat_penalty)
         with self._sampling_with(sampler, seed):
             pieces = self._continue(
@@ -627,6 +647,16 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             new = events[0, max(1, len(prompts[0]) - start) :]
             yield from new.tolist()
 
+    def _check_duration(self, prompts, seconds):
+        """Refuse what a MIDI file would be too short for."""
+        before = max(map(self._vocabulary.duration, prompts))
+        if seconds is not None and before + seconds > MAX_SECONDS:
+            raise ValueError(
+                "The prompt and `seconds` of new music, a tenth more with "
+                f"`ending`, must be at most {MAX_SECONDS} seconds together. "
+                f"Received: {before:.1f} and {seconds:.1f}"
+            )
+
     def _rules(self, rules, repeat_penalty):
         """The grammar's limits, but for those of a piece; none without it."""
         if not isinstance(rules, bool | EventGrammar):
@@ -650,6 +680,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         return {
             "max_notes": np.int32(rules.max_notes),
             "max_ticks": np.int32(rules.max_ticks(self._vocabulary)),
+            "max_silence": np.int32(rules.max_silence(self._vocabulary)),
             "repeat_penalty": np.float32(repeat_penalty),
         }
 
@@ -804,7 +835,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                         pieces, starts, stops, strict=True
                     )
                 ]
-                progress(min(map(len, new)), min(map(vocabulary.duration, new)))
+                progress(sum(map(len, new)), min(map(vocabulary.duration, new)))
             if all(stop < reached for stop in stops):
                 break
         pieces = [p[:stop] for p, stop in zip(pieces, stops, strict=True)]

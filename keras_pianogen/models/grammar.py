@@ -33,12 +33,16 @@ class EventGrammar:
     - After a velocity comes a note-on.
     - A piece that has a last event begins to close in time, so that all its
       notes are released by then.
+    - After `max_silence_seconds` in which no note sounds, time stands still
+      until one begins, or the piece ends.
 
     Args:
         max_notes: int, 1 to 128. Pitches that sound at once. Defaults to
             `64`: pedalled performances of MAESTRO reach 61.
         max_note_seconds: float. Seconds a note lasts at most. Defaults to
             `30.0`: nine in ten of MAESTRO's pieces have no note above 22.
+        max_silence_seconds: float. Seconds at most in which no note sounds,
+            or `None` for any. Defaults to `5.0`.
 
     Examples:
         >>> EventGrammar(max_notes=10).max_notes
@@ -47,6 +51,7 @@ class EventGrammar:
 
     max_notes: int = 64
     max_note_seconds: float = 30.0
+    max_silence_seconds: float | None = 5.0
 
     def __post_init__(self):
         if not 1 <= self.max_notes <= PITCHES:
@@ -59,9 +64,21 @@ class EventGrammar:
                 "`max_note_seconds` must be above 0. "
                 f"Received: max_note_seconds={self.max_note_seconds}"
             )
+        silence = self.max_silence_seconds
+        if silence is not None and not silence > 0:
+            raise ValueError(
+                "`max_silence_seconds` must be above 0, or None. "
+                f"Received: max_silence_seconds={silence}"
+            )
 
     def max_ticks(self, vocabulary):
         return max(1, round(self.max_note_seconds / vocabulary.time_step))
+
+    def max_silence(self, vocabulary):
+        if self.max_silence_seconds is None:
+            return NEVER
+        ticks = self.max_silence_seconds / vocabulary.time_step
+        return int(min(max(1, round(ticks)), NEVER))
 
 
 def initial_state(vocabulary, pieces):
@@ -75,7 +92,8 @@ def initial_state(vocabulary, pieces):
         A dict: `since`, ticks of each sounding pitch's onset, `-1` where it
         is silent; `struck`, of each pitch's last onset, `-1` for none;
         `clock`, ticks of each piece; `after_velocity`, whether its last event
-        was one; `heat`, how often each pitch was struck of late.
+        was one; `heat`, how often each pitch was struck of late;
+        `silent_since`, when the last note that sounded was released.
     """
     shape = len(pieces), PITCHES
     state = {
@@ -84,6 +102,7 @@ def initial_state(vocabulary, pieces):
         "clock": np.zeros(len(pieces), "int32"),
         "after_velocity": np.zeros(len(pieces), "bool"),
         "heat": np.zeros(shape, "float32"),
+        "silent_since": np.zeros(len(pieces), "int32"),
     }
     for row, ids in enumerate(pieces):
         ticks = np.round(vocabulary.times(ids) / vocabulary.time_step)
@@ -96,108 +115,117 @@ def initial_state(vocabulary, pieces):
                 state["heat"][row, pitch] += 1
             elif vocabulary.note_off_id <= event < vocabulary.shift_id:
                 state["since"][row, pitch] = -1
+                if (state["since"][row] < 0).all():
+                    state["silent_since"][row] = tick
         if len(ids):
             state["clock"][row] = ticks[-1]
             state["after_velocity"][row] = ids[-1] >= vocabulary.velocity_id
     return state
 
 
-def advance(vocabulary, state, events, xp=ops):
-    """The state after one more event of each piece, (batch,) ids.
-
-    With `xp=numpy`, of arrays, in place of tensors.
-    """
-    pitch = xp.mod(events - vocabulary.note_on_id, PITCHES)
-    own = pitch[:, None] == xp.arange(PITCHES, dtype="int32")
+def advance(vocabulary, state, events):
+    """The state after one more event of each piece, (batch,) ids."""
+    pitch = ops.mod(events - vocabulary.note_on_id, PITCHES)
+    own = pitch[:, None] == ops.arange(PITCHES, dtype="int32")
     is_note = (events >= vocabulary.note_on_id) & (events < vocabulary.shift_id)
     is_on = is_note & (events < vocabulary.note_off_id)
     on = own & is_on[:, None]
-    off = own & (is_note & xp.logical_not(is_on))[:, None]
+    off = own & (is_note & ops.logical_not(is_on))[:, None]
     is_velocity = events >= vocabulary.velocity_id
-    is_shift = (events >= vocabulary.shift_id) & xp.logical_not(is_velocity)
-    ticks = xp.where(is_shift, events - (vocabulary.shift_id - 1), 0)
+    is_shift = (events >= vocabulary.shift_id) & ops.logical_not(is_velocity)
+    ticks = ops.where(is_shift, events - (vocabulary.shift_id - 1), 0)
     now = state["clock"][:, None]
-    cooled = xp.where(is_on[:, None], state["heat"] * MEMORY, state["heat"])
+    cooled = ops.where(is_on[:, None], state["heat"] * MEMORY, state["heat"])
+    since = ops.where(off, -1, ops.where(on, now, state["since"]))
+    falls_silent = is_note & ops.all(since < 0, axis=-1)
     return {
-        "since": xp.where(off, -1, xp.where(on, now, state["since"])),
-        "struck": xp.where(on, now, state["struck"]),
+        "since": since,
+        "struck": ops.where(on, now, state["struck"]),
         "clock": state["clock"] + ticks,
         "after_velocity": is_velocity,
-        "heat": cooled + xp.where(on, 1.0, 0.0),
+        "heat": cooled + ops.where(on, 1.0, 0.0),
+        "silent_since": ops.where(
+            falls_silent, state["clock"], state["silent_since"]
+        ),
     }
 
 
-def bias(vocabulary, state, limits, size, xp=ops):
+def bias(vocabulary, state, limits, size):
     """What to add to the logits of each piece's next event.
 
     Args:
         vocabulary: an `EventVocabulary`.
         state: see `initial_state`.
-        limits: a dict: `max_notes` and `max_ticks`, int; `remaining`, the
+        limits: a dict: `max_notes` and `max_ticks`, int; `max_silence`,
+            ticks, or no such key for any; `remaining`, the
             number of events that may still come, this one included;
             `end_from` and `end_by`, (batch,), ticks between which `end` may
             come, the second of which it must not miss; `repeat_penalty`,
             nats for each recent stroke of a pitch.
         size: int. The number of logits.
-        xp: `keras.ops`, or `numpy`, which starts its small sums sooner.
 
     Returns:
         A float tensor of shape (batch, size): 0, a penalty, or a bar.
     """
     since, clock = state["since"], state["clock"]
-    batch = clock.shape[0] if xp is np else ops.shape(clock)[0]
+    batch = ops.shape(clock)[0]
     sounding = since >= 0
-    count = xp.sum(xp.where(sounding, 1, 0), axis=-1)
-    age = xp.where(sounding, clock[:, None] - since, -1)
-    room = limits["max_ticks"] - xp.max(age, axis=-1)
+    count = ops.sum(ops.where(sounding, 1, 0), axis=-1)
+    age = ops.where(sounding, clock[:, None] - since, -1)
+    room = limits["max_ticks"] - ops.max(age, axis=-1)
     overdue = room <= 0
     after_velocity = state["after_velocity"]
     remaining = limits["remaining"]
     late = clock >= limits["end_by"]
-    free = xp.logical_not(overdue | after_velocity | late)
+    free = ops.logical_not(overdue | after_velocity | late)
     may_strike = (
         (count < limits["max_notes"])
         & (count + 1 <= remaining - 1)
-        & xp.logical_not(overdue | late)
+        & ops.logical_not(overdue | late)
     )
     on = (
-        xp.logical_not(sounding)
+        ops.logical_not(sounding)
         & (state["struck"] < clock[:, None])
         & (may_strike | after_velocity)[:, None]
     )
     off = (
         sounding
-        & xp.logical_not(after_velocity | late)[:, None]
-        & (xp.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
+        & ops.logical_not(after_velocity | late)[:, None]
+        & (ops.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
     )
-    steps = xp.arange(1, vocabulary.max_shift + 1, dtype="int32")
+    # What may not strike a note may wait: something must come.
+    silence = ops.where(
+        (count == 0) & may_strike, clock - state["silent_since"], 0
+    )
+    room = ops.minimum(room, limits.get("max_silence", NEVER) - silence)
+    steps = ops.arange(1, vocabulary.max_shift + 1, dtype="int32")
     shift = (free & (count <= remaining - 1))[:, None] & (
         steps <= room[:, None]
     )
     velocity = free & may_strike & (count + 1 <= remaining - 2)
-    velocity = velocity & xp.any(on, axis=-1)
-    velocity = xp.broadcast_to(
+    velocity = velocity & ops.any(on, axis=-1)
+    velocity = ops.broadcast_to(
         velocity[:, None], (batch, vocabulary.velocity_bins)
     )
     on_penalty = limits["repeat_penalty"] * state["heat"]
-    ramp = (clock - limits["end_from"]) / xp.maximum(
+    ramp = (clock - limits["end_from"]) / ops.maximum(
         limits["end_by"] - limits["end_from"], 1
     )
-    may_end = (clock >= limits["end_from"]) & xp.logical_not(after_velocity)
-    end = xp.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
-    barred = xp.full((batch, 1), BARRED, "float32")
+    may_end = (clock >= limits["end_from"]) & ops.logical_not(after_velocity)
+    end = ops.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
+    barred = ops.full((batch, 1), BARRED, "float32")
     parts = [
         barred,
         barred,
         end,
-        xp.where(on, -on_penalty, BARRED),
-        *(xp.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
+        ops.where(on, -on_penalty, BARRED),
+        *(ops.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
     ]
     if size > len(vocabulary):
-        parts.append(xp.broadcast_to(
+        parts.append(ops.broadcast_to(
             barred, (batch, size - len(vocabulary))
         ))  # fmt: skip
-    return xp.concatenate(parts, axis=-1)
+    return ops.concatenate(parts, axis=-1)
 
 
 def close(vocabulary, ids):
