@@ -40,6 +40,8 @@ class DecoderBlock(keras.layers.Layer):
             then. Defaults to `None`, global attention.
         attend_previous_block: bool. Whether local attention sees the block
             before as well. Defaults to `False`.
+        causal: bool. Whether events see only those before them. `False` is
+            for global attention. Defaults to `True`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -74,9 +76,16 @@ class DecoderBlock(keras.layers.Layer):
         kernel_initializer="glorot_uniform",
         local_block_size=None,
         attend_previous_block=False,
+        causal=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not causal and local_block_size is not None:
+            raise ValueError(
+                "Local attention is causal. Received: causal=False, "
+                f"local_block_size={local_block_size}"
+            )
+        self.causal = causal
         self.local_block_size = local_block_size
         self.attend_previous_block = attend_previous_block
         self.intermediate_dim = intermediate_dim
@@ -140,7 +149,7 @@ class DecoderBlock(keras.layers.Layer):
         }
         if self.local_block_size is None:
             return RelativeGlobalAttention(
-                max_distance=self.max_distance, **settings
+                max_distance=self.max_distance, causal=self.causal, **settings
             )
         return RelativeLocalAttention(
             local_block_size=self.local_block_size,
@@ -220,6 +229,7 @@ class DecoderBlock(keras.layers.Layer):
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "local_block_size": self.local_block_size,
                 "attend_previous_block": self.attend_previous_block,
+                "causal": self.causal,
                 "kernel_initializer": keras.initializers.serialize(
                     self.kernel_initializer
                 ),

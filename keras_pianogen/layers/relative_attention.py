@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_pianogen import kernels
+from keras_pianogen.kernels import both_ways
 
 
 class _RelativeAttention(keras.layers.Layer):
@@ -20,6 +21,8 @@ class _RelativeAttention(keras.layers.Layer):
     `_attend`, attention over whole sequences; and `_reach`, how many events
     back the event of an index may look.
     """
+
+    causal = True
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class _RelativeAttention(keras.layers.Layer):
         self.relative_embeddings = self.add_weight(
             name="relative_embeddings",
             shape=(
-                self.max_distance,
+                self.max_distance if self.causal else 2 * self.max_distance - 1,
                 1 if self.share_heads else self.num_heads,
                 self.key_dim,
             ),
@@ -94,6 +97,11 @@ class _RelativeAttention(keras.layers.Layer):
         Returns:
             A pair of zeros of shape (batch, num_heads, capacity, key_dim).
         """
+        if not self.causal:
+            raise ValueError(
+                "Attention that looks both ways has no cache: what an event "
+                "sees changes with each one after it. Received: causal=False"
+            )
         capacity = min(capacity or self.max_distance, self.max_distance)
         shape = (batch_size, self.num_heads, capacity, self.key_dim)
         return (
@@ -265,7 +273,7 @@ class _RelativeAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class RelativeGlobalAttention(_RelativeAttention):
-    r"""Causal multi-head self-attention with learned relative positions.
+    r"""Multi-head self-attention with learned relative positions.
 
     Each head computes equation 3 of Huang et al. (2018),
 
@@ -311,6 +319,11 @@ class RelativeGlobalAttention(_RelativeAttention):
             `"glorot_uniform"`.
         relative_initializer: initializer of the relative embeddings. Defaults
             to a normal distribution of standard deviation 0.02.
+        causal: bool. With `False` an event also attends to those after it,
+            over relative embeddings of shape (2 * max_distance - 1, heads or
+            1, key_dim), whose first `max_distance` rows are those of `True`;
+            there is no cache then, and memory grows with time squared.
+            Defaults to `True`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -353,6 +366,7 @@ class RelativeGlobalAttention(_RelativeAttention):
         use_bias=True,
         kernel_initializer="glorot_uniform",
         relative_initializer=None,
+        causal=True,
         **kwargs,
     ):
         super().__init__(
@@ -368,8 +382,11 @@ class RelativeGlobalAttention(_RelativeAttention):
         if block_size is not None:
             check_sizes(block_size=block_size)
         self.block_size = block_size
+        self.causal = causal
 
     def _attend(self, query, key, value, relative, padding_mask):
+        if not self.causal:
+            return both_ways.attend(query, key, value, relative, padding_mask)
         return kernels.attend(
             query,
             key,
@@ -385,7 +402,11 @@ class RelativeGlobalAttention(_RelativeAttention):
     def get_config(self):
         config = super().get_config()
         config.update(
-            {"max_distance": self.max_distance, "block_size": self.block_size}
+            {
+                "max_distance": self.max_distance,
+                "block_size": self.block_size,
+                "causal": self.causal,
+            }
         )
         return config
 

@@ -1,0 +1,157 @@
+"""Figures that show a generator's collapse, each beside real music's.
+
+Sets of samples are int arrays of event ids, (samples, time). Shares are 0 to
+1, entropies in nats. NumPy alone; nothing here knows of models.
+"""
+
+import math
+
+import numpy as np
+
+from keras_pianogen.events import PITCHES
+
+# An event that is rarer than this among samples is not looked at for excess:
+# a few hundred samples can't tell its share.
+RARE = 0.001
+
+FIGURES = (
+    "distinct_1",
+    "distinct_2",
+    "distinct_4",
+    "pitch_distinct_1",
+    "pitch_distinct_2",
+    "pitch_distinct_4",
+    "self_similarity",
+    "commonest_share",
+    "entropy",
+    "event_divergence",
+    "pitch_divergence",
+    "largest_excess",
+)
+
+
+class CollapseFigures:
+    """Compares samples with real music.
+
+    - `distinct_n`: different n-grams of events over all n-grams (Li et al.,
+      2016); `pitch_distinct_n` of the pitches of note-ons.
+    - `self_similarity`: mean over pairs of samples of the share of event
+      pairs that both have (Jaccard's index); 1 where all samples are alike.
+    - `commonest_share`: share of the commonest event; `entropy` of events.
+    - `event_divergence`, `pitch_divergence`: Jensen-Shannon divergence from
+      real music of the shares of events, and of the pitches of note-ons; 0
+      to ln 2.
+    - `largest_excess`: the largest ratio of an event's share to its share in
+      real music, of events that make up 0.1 % of samples or more.
+
+    Shares of real music are taken from all of `real`; its own figures, kept
+    in `of_real`, from as many sequences as the samples will be.
+
+    Args:
+        vocabulary: an `EventVocabulary`.
+        real: ids of real music, (sequences, time), as long as the samples.
+        samples: int. How many samples will be compared at a time.
+
+    Examples:
+        >>> from keras_pianogen import EventVocabulary
+        >>> vocabulary = EventVocabulary.named("magenta")
+        >>> real = np.arange(3, 35).reshape(4, 8)
+        >>> figures = CollapseFigures(vocabulary, real, samples=2)
+        >>> figures.of(np.full((2, 8), 63))["commonest_share"]
+        1.0
+    """
+
+    def __init__(self, vocabulary, real, samples):
+        self.vocabulary = vocabulary
+        self.event_shares = self._event_shares(real)
+        self.pitch_shares = self._pitch_shares(real)
+        # Evenly over all of it, so that neighbours of one piece are rare.
+        places = np.linspace(0, len(real) - 1, min(samples, len(real)))
+        self.of_real = self.of(real[places.astype(int)])
+
+    def of(self, samples):
+        """The figures of a set of samples, a dict of floats."""
+        samples = np.asarray(samples)
+        pitches = [self._pitches(sample) for sample in samples]
+        shares = self._event_shares(samples)
+        positive = shares[shares > 0]
+        return {
+            **{f"distinct_{n}": distinct(samples, n) for n in (1, 2, 4)},
+            **{f"pitch_distinct_{n}": distinct(pitches, n) for n in (1, 2, 4)},
+            "self_similarity": self_similarity(samples),
+            "commonest_share": float(shares.max()),
+            "entropy": float(-np.sum(positive * np.log(positive))),
+            "event_divergence": jensen_shannon(shares, self.event_shares),
+            "pitch_divergence": jensen_shannon(
+                self._pitch_shares(samples), self.pitch_shares
+            ),
+            "largest_excess": self._excesses(shares).max(),
+        }
+
+    def commonest(self, samples):
+        """The commonest event, in words, and its share."""
+        shares = self._event_shares(samples)
+        event = int(np.argmax(shares))
+        return self.vocabulary.describe(event), float(shares[event])
+
+    def _excesses(self, shares):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(shares >= RARE, shares / self.event_shares, 0.0)
+
+    def _event_shares(self, ids):
+        counts = np.bincount(
+            np.ravel(ids), minlength=len(self.vocabulary)
+        ).astype(float)
+        return counts / counts.sum()
+
+    def _pitches(self, ids):
+        first = self.vocabulary.note_on_id
+        ids = np.ravel(ids)
+        return ids[(ids >= first) & (ids < first + PITCHES)] - first
+
+    def _pitch_shares(self, ids):
+        counts = np.bincount(self._pitches(ids), minlength=PITCHES)
+        return counts / max(1, counts.sum())
+
+
+def distinct(sequences, n):
+    """Different n-grams over all n-grams of some sequences; 0 of none."""
+    seen, total = set(), 0
+    for sequence in sequences:
+        grams = _grams(sequence, n)
+        seen.update(grams)
+        total += len(grams)
+    return len(seen) / total if total else 0.0
+
+
+def self_similarity(samples):
+    """Mean of Jaccard's index of the event pairs of two samples."""
+    pairs = [set(_grams(sample, 2)) for sample in samples]
+    found = [
+        len(a & b) / len(a | b)
+        for i, a in enumerate(pairs)
+        for b in pairs[:i]
+        if a | b
+    ]
+    return float(np.mean(found)) if found else 0.0
+
+
+def jensen_shannon(p, q):
+    """Jensen-Shannon divergence of two distributions, 0 to ln 2 in nats.
+
+    Of a distribution over nothing, all zeros, it is ln 2.
+    """
+    if not (p.any() and q.any()):
+        return math.log(2)
+    middle = (p + q) / 2
+
+    def divergence(a):
+        held = a > 0
+        return np.sum(a[held] * np.log(a[held] / middle[held]))
+
+    return float((divergence(p) + divergence(q)) / 2)
+
+
+def _grams(sequence, n):
+    sequence = [int(x) for x in sequence]
+    return list(zip(*(sequence[i:] for i in range(n)), strict=False))

@@ -1,0 +1,164 @@
+"""A choice of events through which gradients pass, and one that stops them."""
+
+import keras
+from keras import ops
+
+MODES = ("straight_through", "soft", "argmax")
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class GumbelSoftmax(keras.layers.Layer):
+    r"""Draws from a categorical distribution, differentiably.
+
+    With Gumbel noise $g$ and temperature $\tau$ (Jang et al., 2017, equation
+    2),
+
+    $$y = \mathrm{softmax}\left(\frac{\ell + g}{\tau}\right)$$
+
+    - `"soft"` gives $y$.
+    - `"straight_through"` gives the one-hot vector of $y$'s largest element,
+      a true draw from softmax$(\ell)$, and the gradient of $y$.
+    - `"argmax"` gives the one-hot vector of $\ell$'s largest element without
+      noise, and no gradient: the paper's connection between generator and
+      discriminator, kept as a control.
+
+    Args:
+        mode: one of the three above. Defaults to `"straight_through"`.
+        temperature: float above 0, or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the step that
+            is handed to `call`; `GumbelSoftmax.annealing(steps)` is the usual
+            one. Defaults to `1.0`.
+        seed: int, or `None`.
+        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: float tensor of shape (..., num_events), logits.
+        noise: optional tensor of the same shape, Gumbel noise drawn before.
+        step: int or int tensor, the optimizer step that a schedule is asked
+            for. Defaults to `0`.
+
+    Returns:
+        A distribution over events, a tensor of the shape of `inputs`.
+
+    Examples:
+        >>> import numpy as np
+        >>> layer = GumbelSoftmax(seed=0)
+        >>> y = layer(np.zeros((2, 3, 5), "float32"))
+        >>> float(keras.ops.sum(y))
+        6.0
+
+    Reference:
+        - [Jang et al., 2017](https://arxiv.org/abs/1611.01144)
+    """
+
+    def __init__(
+        self, mode="straight_through", temperature=1.0, seed=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if mode not in MODES:
+            raise ValueError(
+                f"`mode` must be one of {', '.join(map(repr, MODES))}. "
+                f"Received: mode={mode!r}"
+            )
+        if isinstance(temperature, dict):
+            temperature = keras.saving.deserialize_keras_object(temperature)
+        if not callable(temperature) and not temperature > 0:
+            raise ValueError(
+                "`temperature` must be above 0. "
+                f"Received: temperature={temperature}"
+            )
+        self.mode = mode
+        self.temperature = temperature
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    @staticmethod
+    def annealing(steps, start=1.0, end=0.01):
+        """Temperatures that fall from `start` to `end` exponentially.
+
+        With the defaults `100 ** (-step / steps)`, as Muhamed et al. (2021)
+        train; from `steps` on it stays at `end`.
+
+        Args:
+            steps: int. Length of the training in steps.
+            start: float above 0.
+            end: float above 0.
+
+        Returns:
+            A `keras.optimizers.schedules.LearningRateSchedule`.
+        """
+        return Annealing(steps, start, end)
+
+    def temperature_at(self, step):
+        """The temperature of an optimizer step."""
+        if callable(self.temperature):
+            return self.temperature(step)
+        return self.temperature
+
+    def draw_noise(self, shape):
+        """Gumbel noise, a float32 tensor of a shape."""
+        tiny = 1e-7
+        uniform = keras.random.uniform(
+            shape, tiny, 1 - tiny, dtype="float32", seed=self.seed_generator
+        )
+        return -ops.log(-ops.log(uniform))
+
+    def call(self, inputs, noise=None, step=0):
+        logits = ops.cast(inputs, "float32")
+        if self.mode == "argmax":
+            return ops.stop_gradient(
+                ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
+            )
+        if noise is None:
+            noise = self.draw_noise(ops.shape(logits))
+        noisy = logits + noise
+        soft = ops.softmax(noisy / self.temperature_at(step), axis=-1)
+        if self.mode == "soft":
+            return soft
+        hard = ops.one_hot(ops.argmax(noisy, axis=-1), noisy.shape[-1])
+        return straight_through(hard, soft)
+
+    def compute_output_spec(self, inputs, noise=None, step=0):
+        return keras.KerasTensor(inputs.shape, dtype="float32")
+
+    def get_config(self):
+        config = super().get_config()
+        temperature = self.temperature
+        if callable(temperature):
+            temperature = keras.saving.serialize_keras_object(temperature)
+        config.update(
+            {"mode": self.mode, "temperature": temperature, "seed": self.seed}
+        )
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class Annealing(keras.optimizers.schedules.LearningRateSchedule):
+    """See `GumbelSoftmax.annealing`."""
+
+    def __init__(self, steps, start=1.0, end=0.01):
+        if not (steps > 0 and start > 0 and end > 0):
+            raise ValueError(
+                "`steps`, `start` and `end` must be above 0. "
+                f"Received: steps={steps}, start={start}, end={end}"
+            )
+        self.steps = steps
+        self.start = start
+        self.end = end
+
+    def __call__(self, step):
+        done = ops.minimum(ops.cast(step, "float32") / self.steps, 1.0)
+        return self.start * ops.power(self.end / self.start, done)
+
+    def get_config(self):
+        return {"steps": self.steps, "start": self.start, "end": self.end}
+
+
+def straight_through(hard, soft):
+    """The value of `hard` with the gradient of `soft`.
+
+    Zero is added to `hard`, exactly: a sum that is first made of `soft` and
+    `-soft` has no rounding.
+    """
+    return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))
