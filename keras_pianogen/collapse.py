@@ -1,4 +1,4 @@
-"""Figures that show a generator's collapse, each beside real music's.
+"""Figures that show a generator's collapse, and say what they see.
 
 Sets of samples are int arrays of event ids, (samples, time). Shares are 0 to
 1, entropies in nats. NumPy alone; nothing here knows of models.
@@ -64,6 +64,8 @@ class CollapseFigures:
     def __init__(self, vocabulary, real, samples):
         self.vocabulary = vocabulary
         self.event_shares = self._event_shares(real)
+        # What was never seen may be as frequent as half of one event.
+        self.least_shares = np.maximum(self.event_shares, 0.5 / np.size(real))
         self.pitch_shares = self._pitch_shares(real)
         # Evenly over all of it, so that neighbours of one piece are rare.
         places = np.linspace(0, len(real) - 1, min(samples, len(real)))
@@ -85,18 +87,52 @@ class CollapseFigures:
             "pitch_divergence": jensen_shannon(
                 self._pitch_shares(samples), self.pitch_shares
             ),
-            "largest_excess": self._excesses(shares).max(),
+            "largest_excess": float(self._excesses(shares).max()),
         }
 
-    def commonest(self, samples):
-        """The commonest event, in words, and its share."""
-        shares = self._event_shares(samples)
-        event = int(np.argmax(shares))
-        return self.vocabulary.describe(event), float(shares[event])
+    def describe(self, samples, logs):
+        """What the figures say, a sentence.
+
+        Args:
+            samples: see `of`.
+            logs: a dict of what a round of training gave:
+                `generator_gradient_norm`, `real_accuracy`, `fake_accuracy`.
+
+        Returns:
+            A string.
+        """
+        figures, real = self.of(samples), self.of_real
+        if logs.get("generator_gradient_norm") == 0:
+            return "The generator receives no gradient."
+        share = figures["commonest_share"]
+        if share > 3 * real["commonest_share"]:
+            event = int(np.argmax(self._event_shares(samples)))
+            return (
+                f"One event, {self.vocabulary.describe(event)}, makes up "
+                f"{share:.0%} of what it writes."
+            )
+        if figures["distinct_4"] < real["distinct_4"] / 2:
+            return (
+                f"It repeats itself: {figures['distinct_4']:.0%} of its groups "
+                f"of four events are new, {real['distinct_4']:.0%} in real "
+                "music."
+            )
+        if figures["self_similarity"] > 3 * real["self_similarity"]:
+            return (
+                "Its samples resemble each other: "
+                f"{figures['self_similarity']:.3f}, real music "
+                f"{real['self_similarity']:.3f}."
+            )
+        told = min(logs.get("real_accuracy", 0), logs.get("fake_accuracy", 0))
+        if told >= 0.95:
+            return (
+                "No collapse; the discriminator tells nearly all samples from "
+                f"real music ({told:.0%} or more)."
+            )
+        return "No collapse."
 
     def _excesses(self, shares):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(shares >= RARE, shares / self.event_shares, 0.0)
+        return np.where(shares >= RARE, shares / self.least_shares, 0.0)
 
     def _event_shares(self, ids):
         counts = np.bincount(

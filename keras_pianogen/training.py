@@ -11,23 +11,13 @@ A run is a folder:
 Losses are in nats per event; times in seconds.
 """
 
-import csv
 import dataclasses
-import hashlib
-import io
-import json
 import math
 import numbers
 import os
-import pathlib
-import shutil
-import signal
-import sys
-import threading
 import time
 
 import keras
-import numpy as np
 
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.evaluation import evaluate
@@ -37,6 +27,10 @@ from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.runs import Run
+from keras_pianogen.runs import TrainingError
+from keras_pianogen.runs import seed_step
+from keras_pianogen.runs import stop_on_interrupt
 from keras_pianogen.windows import EventWindows
 
 COLUMNS = (
@@ -69,10 +63,6 @@ SHAPE = (
     "local_block_size",
     "attend_previous_block",
 )
-
-
-class TrainingError(ValueError):
-    """A run that can't begin or go on, and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,9 +304,15 @@ def train(
                 f"`{name}` must be above 0. Received: {name}={value}"
             )
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
-    run = _Run(out)
+    run = Run(out, COLUMNS)
     if resume:
-        recipe = run.open(corpus, recipe)
+        saved = run.open(corpus, lambda config: Recipe(**config["recipe"]))
+        if recipe is not None and recipe != saved:
+            raise TrainingError(
+                "A run goes on with the recipe it began with, "
+                f"{saved}. Received: {recipe}"
+            )
+        recipe = saved
         preset = run.config["preset"]
         if steps is None and minutes is None:
             steps, minutes = run.config["steps"], run.config["minutes"]
@@ -332,7 +328,13 @@ def train(
     model.compile(optimizer=recipe.build_optimizer(steps))
     model.optimizer.build(model.trainable_variables)
     state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
-    run.write_config(corpus, recipe, steps, minutes, preset)
+    run.write_config(
+        corpus,
+        recipe=dataclasses.asdict(recipe),
+        steps=steps,
+        minutes=minutes,
+        preset=None if preset is None else os.fspath(preset),
+    )
     # Never 1: Keras looks at a first batch to build a model, which
     # `EventWindows` can't tell from an epoch of one step.
     steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
@@ -359,160 +361,9 @@ def train(
         progress=progress,
     )
     if not recorder.finished:
-        with _stop_on_interrupt(recorder):
+        with stop_on_interrupt(recorder):
             model.fit(windows, epochs=10**9, verbose=0, callbacks=[recorder])
     return recorder.row
-
-
-class _Run:
-    """The folder of a run: what is written there, and read back."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.checkpoints = self.folder / "checkpoints"
-        self.history = self.folder / "history.csv"
-        self.config_file = self.folder / "config.json"
-        self.preset = self.folder / "preset"
-        self.config = {}
-
-    def check_unused(self):
-        """Refuse a folder with a checkpoint in it, which is another run's."""
-        if self.last_step() is not None:
-            raise TrainingError(
-                f"{self.folder} holds a run already. "
-                "Go on with it (resume), or give another folder."
-            )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.history.unlink(missing_ok=True)
-
-    def last_step(self):
-        """The step of the newest checkpoint, or `None`."""
-        folders = sorted(self.checkpoints.glob("step-*"))
-        return int(folders[-1].name.split("-")[1]) if folders else None
-
-    def write_config(self, corpus, recipe, steps, minutes, preset):
-        self.config = {
-            "corpus": corpus.fingerprint,
-            "recipe": dataclasses.asdict(recipe),
-            "steps": steps,
-            "minutes": minutes,
-            "preset": None if preset is None else os.fspath(preset),
-            "command": " ".join(sys.argv),
-            "backend": keras.config.backend(),
-            "keras": keras.__version__,
-        }
-        _write(self.config_file, json.dumps(self.config, indent=2).encode())
-
-    def open(self, corpus, recipe):
-        try:
-            self.config = json.loads(self.config_file.read_text())
-            saved = Recipe(**self.config["recipe"])
-            fingerprint = self.config["corpus"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise TrainingError(
-                f"{self.folder} holds no run to go on with: {error}"
-            ) from error
-        if recipe is not None and recipe != saved:
-            raise TrainingError(
-                "A run goes on with the recipe it began with, "
-                f"{saved}. Received: {recipe}"
-            )
-        if corpus.fingerprint != fingerprint:
-            raise TrainingError(
-                "A run goes on with the corpus it began with, whose "
-                f"fingerprint is {fingerprint}. "
-                f"Received one of {corpus.fingerprint}"
-            )
-        return saved
-
-    def save(self, model, state):
-        """A checkpoint that is whole or not there at all."""
-        arrays = [_to_numpy(v) for v in _variables(model)]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise TrainingError(self.not_finite(state["step"]))
-        content = io.BytesIO()
-        np.savez(content, *arrays)
-        content = content.getvalue()
-        state = state | {"sha256": hashlib.sha256(content).hexdigest()}
-        target = self.checkpoints / f"step-{state['step']:09d}"
-        partial = self.checkpoints / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write(partial / "variables.npz", content)
-        _write(partial / "state.json", json.dumps(state, indent=2).encode())
-        _sync(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync(self.checkpoints)
-        for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
-            shutil.rmtree(old)
-
-    def not_finite(self, step):
-        last = self.last_step()
-        return (
-            f"A number stopped being finite before step {step}. "
-            + (
-                "There is no checkpoint yet."
-                if last is None
-                else f"The checkpoint of step {last} is whole."
-            )
-            + f" A learning rate below {self.config['recipe']['learning_rate']}"
-            " may help."
-        )
-
-    def restore(self, model):
-        """Read the newest checkpoint that is whole; return its state."""
-        for folder in sorted(self.checkpoints.glob("step-*"), reverse=True):
-            try:
-                state = json.loads((folder / "state.json").read_text())
-                content = (folder / "variables.npz").read_bytes()
-            except (OSError, ValueError):
-                continue
-            if hashlib.sha256(content).hexdigest() != state["sha256"]:
-                continue
-            arrays = np.load(io.BytesIO(content))
-            variables = _variables(model)
-            for i, variable in enumerate(variables):
-                variable.assign(arrays[f"arr_{i}"])
-            self._cut_history(state["step"])
-            return state
-        raise TrainingError(
-            f"{self.checkpoints} holds no whole checkpoint to go on from."
-        )
-
-    def _cut_history(self, step):
-        """Drop rows newer than the checkpoint: they will come again."""
-        rows = [r for r in self.rows() if int(r["step"]) <= step]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        _write(self.history, text.getvalue().encode())
-
-    def rows(self):
-        if not self.history.exists():
-            return []
-        with open(self.history, newline="") as file:
-            return list(csv.DictReader(file))
-
-    def append(self, row):
-        new = not self.history.exists()
-        with open(self.history, "a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow({k: _short(v) for k, v in row.items()})
-
-    def save_preset(self, model):
-        partial = self.folder / ".preset"
-        shutil.rmtree(partial, ignore_errors=True)
-        model.save_to_preset(str(partial))
-        old = self.folder / ".old-preset"
-        shutil.rmtree(old, ignore_errors=True)
-        if self.preset.exists():
-            self.preset.rename(old)
-        partial.rename(self.preset)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -575,12 +426,7 @@ class _Recorder(keras.callbacks.Callback):
         self.epoch_step = self.step
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Keras's dropout on torch draws from torch's global generator, which
-        # no checkpoint holds; so each step begins with a seed of its own.
-        if keras.config.backend() == "torch":
-            keras.utils.set_random_seed(
-                (self.recipe.seed * 1_000_003 + self.step) % 2**32
-            )
+        seed_step(self.recipe.seed, self.step)
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -613,7 +459,7 @@ class _Recorder(keras.callbacks.Callback):
         if validating:
             better = self._validate()
         else:
-            better = stopping and not self.run.preset.exists()
+            better = stopping and not (self.run.folder / "preset").exists()
         self.run.append(self.row)
         # First the checkpoint, which refuses weights that aren't finite.
         if validating or stopping or time.monotonic() - self.saved > 60:
@@ -656,59 +502,3 @@ class _Recorder(keras.callbacks.Callback):
             },
         )
         self.saved = time.monotonic()
-
-
-class _stop_on_interrupt:
-    """The first Ctrl-C ends the run after its step; a second one at once."""
-
-    def __init__(self, recorder):
-        self.recorder = recorder
-
-    def __enter__(self):
-        self.previous = None
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._handle)
-
-    def _handle(self, *_):
-        self.recorder.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __exit__(self, *_):
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-
-
-def _variables(model):
-    """All that a step changes: weights, dropout's seeds, the optimizer's."""
-    moments = [
-        variable
-        for variable in model.optimizer.variables
-        if variable.name != "learning_rate"  # Set anew as the run goes on.
-    ]
-    return [*model.variables, *moments]
-
-
-def _to_numpy(variable):
-    return keras.ops.convert_to_numpy(variable.value)
-
-
-def _short(value):
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _write(path, content):
-    """Write a file whole: it is on disk under its name, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _sync(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

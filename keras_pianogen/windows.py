@@ -39,6 +39,8 @@ HIGHEST_PITCH = 108
 EVENTS_PER_NOTE = 4
 # Keras looks at no more batches than this to build a model, without training.
 MOST_LOOKED_AT = 3
+# How often a row is drawn until it lies within its piece.
+MOST_ATTEMPTS = 100
 
 Batch = tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[np.float32]]
 
@@ -95,6 +97,8 @@ class EventWindows(keras.utils.PyDataset):
         stretch: times are multiplied by `1 - stretch` to `1 + stretch`; 0 to
             0.5.
         velocity: added to or taken from MIDI velocities, at most.
+        whole: whether all windows lie within their pieces, so that none holds
+            a start, an end or padding. Rows that do are drawn again.
         workers: threads that prepare the next batches; 0 for none.
         max_queue_size: batches prepared ahead, at most.
 
@@ -125,6 +129,7 @@ class EventWindows(keras.utils.PyDataset):
         transpose: int = 3,
         stretch: float = 0.05,
         velocity: int = 6,
+        whole: bool = False,
         workers: int = 1,
         max_queue_size: int = 4,
     ):
@@ -149,6 +154,7 @@ class EventWindows(keras.utils.PyDataset):
         self.transpose = transpose
         self.stretch = stretch
         self.velocity = velocity
+        self.whole = whole
         self._notes = _SplitNotes(corpus, split, vocabulary.time_step)
         if steps is None:
             events = self._notes.num_notes * EVENTS_PER_NOTE
@@ -185,11 +191,31 @@ class EventWindows(keras.utils.PyDataset):
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0 at the start of training."""
-        return self.cut(self.draw(step))
+        batch = self.cut(self.draw(step))
+        return self._mend(batch, step) if self.whole else batch
 
-    def draw(self, step: int) -> Draw:
-        """Draws the windows of a step, from the seed and the step alone."""
-        rng = np.random.default_rng((self.seed, step))
+    def _mend(self, batch: Batch, step: int) -> Batch:
+        """The batch, its rows that leave their piece drawn again."""
+        rows = _as_rows(batch)
+        special = self.vocabulary.note_on_id  # All that are below it.
+        for attempt in range(1, MOST_ATTEMPTS):
+            bad = np.flatnonzero((rows < special).any(axis=1))
+            if not len(bad):
+                return _as_batch(rows, self.vocabulary.pad_id)
+            again = _as_rows(self.cut(self.draw(step, attempt)))
+            rows[bad] = again[bad]
+        raise ValueError(
+            f"The pieces of the split {self.split!r} are too short: hardly any "
+            f"window of {self.sequence_length} events lies within one."
+        )
+
+    def draw(self, step: int, attempt: int = 0) -> Draw:
+        """Draws the windows of a step, from the seed and the step alone.
+
+        Another `attempt` is another draw, as `whole` needs it.
+        """
+        entropy = (self.seed, step, attempt) if attempt else (self.seed, step)
+        rng = np.random.default_rng(entropy)
         size = self.batch_size
         lead = 1 + self.sequence_length // EVENTS_PER_NOTE
         pieces, notes = self._notes.draw(rng, size, lead)
@@ -551,6 +577,12 @@ def _as_batch(rows: NDArray[np.int32], pad_id: int) -> Batch:
     y = np.ascontiguousarray(rows[:, 1:])
     x = {"token_ids": token_ids, "padding_mask": token_ids != pad_id}
     return x, y, (y != pad_id).astype(np.float32)
+
+
+def _as_rows(batch: Batch) -> NDArray[np.int32]:
+    """The way back."""
+    x, y, _ = batch
+    return np.concatenate([x["token_ids"], y[:, -1:]], axis=1)
 
 
 def _pieces_of(corpus: Corpus, split: str) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen import training
+from keras_pianogen import runs
 from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.evaluation import evaluate
 from keras_pianogen.midi import NOTE_DTYPE
@@ -258,14 +258,14 @@ def test_weights_that_are_not_finite_are_never_saved(
     folder = tmp_path / "run"
     train(small_corpus, folder, RECIPE, steps=8, progress=interrupt_at(4))
     assert last_checkpoint(folder).name == "step-000000004"
-    to_numpy = training._to_numpy
+    to_numpy = runs._to_numpy
 
     def poisoned(variable):
         array = to_numpy(variable)
         return array * np.nan if array.ndim == 2 else array
 
     # As where the last step before a save overflows: its loss is finite.
-    monkeypatch.setattr(training, "_to_numpy", poisoned)
+    monkeypatch.setattr(runs, "_to_numpy", poisoned)
     with pytest.raises(TrainingError, match="step 4 is whole"):
         train(small_corpus, folder, resume=True)
     assert last_checkpoint(folder).name == "step-000000004"

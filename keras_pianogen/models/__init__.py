@@ -2,16 +2,22 @@
 
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.discriminator import MusicTransformerDiscriminator
+from keras_pianogen.models.generator import MusicTransformerGenerator
 from keras_pianogen.models.grammar import EventGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
+from keras_pianogen.models.transformer_gan import TransformerGAN
 
 __all__ = [
     "EventGrammar",
     "MusicTransformerBackbone",
     "MusicTransformerCausalLM",
     "MusicTransformerCausalLMPreprocessor",
+    "MusicTransformerDiscriminator",
+    "MusicTransformerGenerator",
     "PerformanceTokenizer",
+    "TransformerGAN",
 ]

@@ -64,7 +64,7 @@ def continue_events(model, context, noise):
     return ops.stop_gradient(state[2])
 
 
-def relax(model, ids, noise, temperature, feedback=0, training=True):
+def relax(model, ids, noise, temperature, feedback=0):
     """Sampled events as one-hot vectors with a gradient.
 
     The gradient of an event reaches the weights through the logits it was
@@ -79,8 +79,8 @@ def relax(model, ids, noise, temperature, feedback=0, training=True):
             `continue_events` made of it.
         noise: the noise (batch, length, N) that it was made with.
         temperature: float above 0, of the softmax whose gradient is taken.
-        feedback: int, 0 or more. Each one costs a pass more.
-        training: bool. Whether dropout is on. The draws were made without.
+        feedback: int, 0 or more. Each one costs a pass more. Dropout is off,
+            as it was for the draws.
 
     Returns:
         A float tensor (batch, context_length + length, N), one-hot.
@@ -89,7 +89,7 @@ def relax(model, ids, noise, temperature, feedback=0, training=True):
     before = ids.shape[1] - noise.shape[1]
     events = hard
     for _ in range(feedback + 1):
-        logits = event_logits(model, events[:, :-1], training)
+        logits = event_logits(model, events[:, :-1])
         soft = ops.softmax(
             (logits[:, before - 1 :] + noise) / temperature, axis=-1
         )
@@ -98,7 +98,7 @@ def relax(model, ids, noise, temperature, feedback=0, training=True):
     return events
 
 
-def event_logits(model, events, training):
+def event_logits(model, events, training=False):
     """Logits (batch, time, N) in float32 after ids or distributions."""
     backbone = model.backbone
     if len(events.shape) == 3:

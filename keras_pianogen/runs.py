@@ -1,0 +1,247 @@
+"""The folder of a training run: crash-safe checkpoints and the record.
+
+    config.json     what was asked for: corpus, settings, command, versions
+    history.csv     the record, a row every step or every few steps
+    checkpoints/    the last two, each enough to go on exactly
+
+What is written is on disk whole under its name, or not at all.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import threading
+
+import keras
+import numpy as np
+
+
+class TrainingError(ValueError):
+    """A run that can't begin or go on, and why."""
+
+
+class Run:
+    """What is written in a run's folder, and read back.
+
+    Args:
+        folder: the run's folder.
+        columns: names of the history's columns, `step` the first.
+    """
+
+    def __init__(self, folder, columns):
+        self.folder = pathlib.Path(folder)
+        self.columns = tuple(columns)
+        self.checkpoints = self.folder / "checkpoints"
+        self.history = self.folder / "history.csv"
+        self.config_file = self.folder / "config.json"
+        self.config = {}
+
+    def check_unused(self):
+        """Refuse a folder with a checkpoint in it, which is another run's."""
+        if self.last_step() is not None:
+            raise TrainingError(
+                f"{self.folder} holds a run already. "
+                "Go on with it (resume), or give another folder."
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.history.unlink(missing_ok=True)
+
+    def last_step(self):
+        """The step of the newest checkpoint, or `None`."""
+        folders = sorted(self.checkpoints.glob("step-*"))
+        return int(folders[-1].name.split("-")[1]) if folders else None
+
+    def write_config(self, corpus, **settings):
+        """Write what was asked for, and with what it is done."""
+        self.config = {
+            "corpus": corpus.fingerprint,
+            **settings,
+            "command": " ".join(sys.argv),
+            "backend": keras.config.backend(),
+            "keras": keras.__version__,
+        }
+        _write(self.config_file, json.dumps(self.config, indent=2).encode())
+
+    def open(self, corpus, settings):
+        """Read what was asked for; `settings` makes it of the file's dict.
+
+        Returns:
+            What `settings` returns.
+        """
+        try:
+            self.config = json.loads(self.config_file.read_text())
+            saved = settings(self.config)
+            fingerprint = self.config["corpus"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise TrainingError(
+                f"{self.folder} holds no run to go on with: {error}"
+            ) from error
+        if corpus.fingerprint != fingerprint:
+            raise TrainingError(
+                "A run goes on with the corpus it began with, whose "
+                f"fingerprint is {fingerprint}. "
+                f"Received one of {corpus.fingerprint}"
+            )
+        return saved
+
+    def save(self, model, state):
+        """A checkpoint that is whole or not there at all."""
+        arrays = [_to_numpy(v) for v in _variables(model)]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise TrainingError(self.not_finite(state["step"]))
+        content = io.BytesIO()
+        np.savez(content, *arrays)
+        content = content.getvalue()
+        state = state | {"sha256": hashlib.sha256(content).hexdigest()}
+        target = self.checkpoints / f"step-{state['step']:09d}"
+        partial = self.checkpoints / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(partial / "variables.npz", content)
+        _write(partial / "state.json", json.dumps(state, indent=2).encode())
+        _sync(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _sync(self.checkpoints)
+        for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
+            shutil.rmtree(old)
+
+    def not_finite(self, step):
+        last = self.last_step()
+        return (
+            f"A number stopped being finite before step {step}. "
+            + (
+                "There is no checkpoint yet."
+                if last is None
+                else f"The checkpoint of step {last} is whole."
+            )
+            + " A lower learning rate may help."
+        )
+
+    def restore(self, model):
+        """Read the newest checkpoint that is whole; return its state."""
+        for folder in sorted(self.checkpoints.glob("step-*"), reverse=True):
+            try:
+                state = json.loads((folder / "state.json").read_text())
+                content = (folder / "variables.npz").read_bytes()
+            except (OSError, ValueError):
+                continue
+            if hashlib.sha256(content).hexdigest() != state["sha256"]:
+                continue
+            arrays = np.load(io.BytesIO(content))
+            variables = _variables(model)
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"arr_{i}"])
+            self._cut_history(state["step"])
+            return state
+        raise TrainingError(
+            f"{self.checkpoints} holds no whole checkpoint to go on from."
+        )
+
+    def _cut_history(self, step):
+        """Drop rows newer than the checkpoint: they will come again."""
+        rows = [r for r in self.rows() if int(r["step"]) <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        _write(self.history, text.getvalue().encode())
+
+    def rows(self):
+        if not self.history.exists():
+            return []
+        with open(self.history, newline="") as file:
+            return list(csv.DictReader(file))
+
+    def append(self, row):
+        new = not self.history.exists()
+        with open(self.history, "a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow({k: _short(v) for k, v in row.items()})
+
+    def save_preset(self, model, name="preset"):
+        """Save a model as a preset in the run's folder."""
+        preset = self.folder / name
+        partial = self.folder / f".{name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_to_preset(str(partial))
+        old = self.folder / f".old-{name}"
+        shutil.rmtree(old, ignore_errors=True)
+        if preset.exists():
+            preset.rename(old)
+        partial.rename(preset)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def seed_step(seed, step):
+    """Give a step a seed of its own where the backend needs that.
+
+    Keras's dropout on torch draws from torch's global generator, which no
+    checkpoint holds.
+    """
+    if keras.config.backend() == "torch":
+        keras.utils.set_random_seed((seed * 1_000_003 + step) % 2**32)
+
+
+class stop_on_interrupt:
+    """The first Ctrl-C ends the run after its step; a second one at once."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def __enter__(self):
+        self.previous = None
+        if threading.current_thread() is threading.main_thread():
+            self.previous = signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, *_):
+        self.recorder.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *_):
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+
+
+def _variables(model):
+    """All that a step changes: weights, dropout's seeds, the optimizer's."""
+    moments = [
+        variable
+        for variable in model.optimizer.variables
+        if variable.name != "learning_rate"  # Set anew as the run goes on.
+    ]
+    return [*model.variables, *moments]
+
+
+def _to_numpy(variable):
+    return keras.ops.convert_to_numpy(variable.value)
+
+
+def _short(value):
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _write(path, content):
+    """Write a file whole: it is on disk under its name, or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _sync(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
