@@ -16,6 +16,7 @@ from keras_pianogen.events import EventVocabulary
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models import EventGrammar
 from keras_pianogen.models import grammar
+from keras_pianogen.models.host_grammar import HostGrammar
 
 MAGENTA = EventVocabulary.named("magenta")
 
@@ -162,6 +163,50 @@ def test_a_prompt_s_open_notes_are_ended(model):
     assert (report.stray_offs, report.unended_notes) == (0, 0)
 
 
+def longest_silence(notes, start=0.0):
+    """Seconds in which nothing sounds, up to the last note's start."""
+    ends = np.maximum.accumulate(np.append(start, notes["end"]))
+    return (notes["start"] - ends[:-1]).max()
+
+
+def test_silence_is_bounded():
+    model = build_model()
+    first, last = MAGENTA.shift_id, MAGENTA.velocity_id
+    embeddings = model.backbone.token_embedding.embeddings
+    # Long shifts above all, whatever came before.
+    bias = np.zeros((391, 16), "float32")
+    bias[last - 1] = 5.0
+    model.backbone.layer_norm.beta.assign(np.ones(16, "float32"))
+    embeddings.assign(keras.ops.convert_to_numpy(embeddings) + bias)
+    settings = {"seconds": 60, "sampler": "greedy", "output": "ids"}
+    free = EventGrammar(max_silence_seconds=None)
+    ids = model.generate(grammar=free, **settings)
+    assert set(ids.tolist()) <= set(range(first, last))
+    for seconds in (5.0, 0.6):
+        rules = EventGrammar(max_silence_seconds=seconds)
+        ids = model.generate(grammar=rules, **settings)
+        notes = MAGENTA.decode(ids)
+        assert longest_silence(notes) <= seconds + 1e-9
+        assert len(notes) >= 2 and MAGENTA.duration(ids) >= 59
+        # Where a note sounds, time passes by whole seconds.
+        assert (ids == last - 1).any()
+
+
+def test_progress_counts_the_events_of_all_pieces(model):
+    reports = []
+    pieces = model.generate(
+        variations=3, seconds=20.0, seed=0, output="ids", strip_prompt=True,
+        progress=lambda *report: reports.append(report),
+    )  # fmt: skip
+    events, seconds = zip(*reports, strict=True)
+    closing = 3 * 64  # At most so many note-offs end the pieces.
+    kept = sum(map(len, pieces))
+    assert len(reports) > 2 and list(events) == sorted(events)
+    assert kept - closing <= events[-1] <= kept
+    assert events[0] == 3 * 64  # What one call makes of each.
+    assert seconds[-1] == min(map(MAGENTA.duration, pieces))
+
+
 def test_an_ending_comes_near_the_wanted_length(model):
     pieces = model.generate(
         variations=8, seconds=4.0, ending=True, seed=0, output="ids"
@@ -232,6 +277,27 @@ def test_a_stream_is_the_piece_and_goes_on_past_the_trained_length(model):
     np.testing.assert_array_equal(events, piece[10:])
 
 
+@pytest.mark.parametrize("rules", [True, False])
+def test_where_a_streamed_piece_ends_another_begins(rules):
+    model = build_model()
+    # A model that ends often: 3 nats more for it.
+    model.backbone.layer_norm.beta.assign(np.ones(16, "float32"))
+    weights = keras.ops.convert_to_numpy(
+        model.backbone.token_embedding.embeddings
+    ).copy()
+    weights[MAGENTA.end_id] += 3 / 16
+    model.backbone.token_embedding.embeddings.assign(weights)
+    prompt = [MAGENTA.note_on_id + 60]
+    stream = model.stream(prompt, sampler="random", grammar=rules, seed=0)
+    events = np.array(prompt + list(itertools.islice(stream, 400)))
+    pieces = np.split(events, np.flatnonzero(events == MAGENTA.end_id) + 1)
+    assert len(pieces) > 3 and max(map(len, pieces)) > 10
+    for piece in pieces[:-1]:
+        report = MAGENTA.decode(piece, return_report=True)[1]
+        assert report.unended_notes == 0
+        assert report.stray_offs == 0 or not rules
+
+
 def test_streamed_draws_go_on(model):
     stream = model.stream(sampler="random", seed=1)
     events = list(itertools.islice(stream, 300))
@@ -248,7 +314,10 @@ def test_streamed_draws_go_on(model):
         ({"ending": True}, "`ending` needs `seconds`"),
         ({"variations": 0}, "positive integer.*variations=0"),
         ({"inputs": [[], []], "variations": 2}, "one prompt.*list of 2"),
-        ({"prompt_seconds": -1}, "0 or above.*prompt_seconds=-1"),
+        ({"inputs": [5], "prompt_seconds": -1}, "0 or above.*seconds=-1"),
+        ({"prompt_seconds": 1}, "needs a prompt.*prompt_seconds=1"),
+        ({"seconds": 7000, "ending": True}, "at most 7200.*0.0 and 7700"),
+        ({"inputs": 4 * [102 + 256], "seconds": 7199}, "4.0 and 7199"),
         ({"grammar": "strict"}, "bool or an `EventGrammar`.*'strict'"),
         ({"repeat_penalty": -1}, "0 or above.*repeat_penalty=-1"),
         ({"repeat_penalty": 1, "grammar": False}, "needs the grammar"),
@@ -260,8 +329,119 @@ def test_a_bad_argument_is_named(model, arguments, message):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"max_notes": 0}, {"max_note_seconds": 0.0}]
+    "arguments, message",
+    [
+        ({"prompt_seconds": 1}, "needs a prompt.*prompt_seconds=1"),
+        ({"inputs": [5], "prompt_seconds": -1}, "0 or above.*seconds=-1"),
+    ],
+)
+def test_a_stream_names_a_bad_argument_at_once(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.stream(**arguments)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_notes": 0},
+        {"max_note_seconds": 0.0},
+        {"max_silence_seconds": 0.0},
+        {"max_silence_seconds": -1},
+    ],
 )
 def test_a_grammar_s_settings_are_checked(settings):
     with pytest.raises(ValueError, match="Received"):
         EventGrammar(**settings)
+
+
+# The same rules twice: in compiled loops, and in PyTorch's.
+
+WALKS = {
+    "plain": {},
+    "few notes, soon overdue": {"max_notes": 2, "max_ticks": 30},
+    "one note": {"max_notes": 1, "max_ticks": 1},
+    "an ending": {"end_from": 150, "end_by": 250},
+    "an ending at any time": {"end_from": 0},
+    "little silence": {"max_silence": 7, "max_notes": 2, "max_ticks": 90},
+    "a penalty": {"repeat_penalty": 0.3, "end_from": 20, "end_by": 20},
+    "few events": {"remaining": 25},
+}  # fmt: skip
+
+
+def limits_of(pieces, max_notes=64, max_ticks=3000, **given):
+    """The limits of a batch, whose pieces' own differ by 10 ticks."""
+    limits = {
+        "max_notes": np.int32(max_notes),
+        "max_ticks": np.int32(max_ticks),
+        "max_silence": np.int32(given.get("max_silence", 500)),
+        "repeat_penalty": np.float32(given.get("repeat_penalty", 0.0)),
+        "remaining": np.int32(given.get("remaining", grammar.NEVER)),
+    }
+    for key in ("until", "end_from", "end_by"):
+        bound = given.get(key, grammar.NEVER)
+        later = 0 if bound == grammar.NEVER else 10
+        bounds = bound + later * np.arange(pieces)
+        limits[key] = bounds.astype("int32")
+    return limits
+
+
+def compiled(bias_or_advance, *trees):
+    """Its result in NumPy, of NumPy arrays."""
+    trees = keras.tree.map_structure(keras.ops.convert_to_tensor, trees)
+    result = bias_or_advance(*trees)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, result)
+
+
+def draw(rng, vocabulary, bias, wild):
+    """An event that may come, of any kind alike; or a `wild` one, any."""
+    if wild:
+        return int(rng.integers(len(vocabulary)))
+    kinds = np.split(
+        np.arange(len(vocabulary)),
+        [3, vocabulary.note_off_id, vocabulary.shift_id,
+         vocabulary.velocity_id],
+    )  # fmt: skip
+    kinds = [kind[bias[kind] > -1e8] for kind in kinds]
+    kinds = [kind for kind in kinds if len(kind)]
+    return int(rng.choice(kinds[rng.integers(len(kinds))]))
+
+
+@pytest.mark.parametrize("wild", [0.0, 0.2], ids=["valid", "wild"])
+@pytest.mark.parametrize("walk", WALKS)
+@pytest.mark.parametrize("name", ["magenta", "pno-ai"])
+def test_pytorch_s_grammar_is_that_of_compiled_loops(name, walk, wild):
+    vocabulary = EventVocabulary.named(name)
+    size, count = len(vocabulary) + 5, 3
+    rng = np.random.default_rng(0)
+    limits = limits_of(count, **WALKS[walk])
+    prompts = [
+        rng.integers(0, len(vocabulary), length) for length in (0, 1, 40)
+    ]
+    state = grammar.initial_state(vocabulary, prompts)
+    host = HostGrammar(vocabulary, state, limits, size)
+    left = int(limits["remaining"])
+    for made in range(min(left, 60)):
+        now = limits | {"remaining": np.int32(left - made)}
+        expected = compiled(
+            lambda state, now: grammar.bias(vocabulary, state, now, size),
+            state,
+            now,
+        )
+        np.testing.assert_allclose(host.bias(made), expected, rtol=1e-6)
+        events = [
+            draw(rng, vocabulary, bias, rng.random() < wild)
+            for bias in expected
+        ]
+        state = compiled(
+            lambda state, events: grammar.advance(vocabulary, state, events),
+            state,
+            np.array(events, "int32"),
+        )
+        host.advance(events)
+        np.testing.assert_array_equal(
+            host.over(), state["clock"] > limits["until"]
+        )
+    ours = host.state()
+    for key, value in state.items():
+        np.testing.assert_allclose(ours[key], value, rtol=1e-5)
+        assert ours[key].dtype == value.dtype

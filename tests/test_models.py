@@ -239,6 +239,26 @@ def test_prompts_of_any_lengths_are_continued_together():
         np.testing.assert_array_equal(model.generate(prompt, **settings), piece)
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "torch", reason="nothing is compiled"
+)
+def test_another_length_or_prompt_compiles_nothing_anew():
+    model = build_model(context=200)
+    step, traced = model.generate_step, []
+
+    def counted(inputs, stop_token_ids=None):
+        traced.append("prompt" in inputs)
+        return step(inputs, stop_token_ids)
+
+    model.generate_step = counted
+    model.generate(random_ids(70), seconds=2, seed=0)
+    assert sorted(traced) == [False, True]  # The loop, the prompt's filling.
+    model.generate(random_ids(100, 1), seconds=9, ending=False, seed=1)
+    model.generate(random_ids(70, 2), max_length=300, stop_token_ids=None)
+    model.generate(random_ids(30), seconds=3, repeat_penalty=0.2)
+    assert len(traced) == 2
+
+
 def test_the_same_seed_gives_the_same_piece(model):
     first, again, other = (
         model.generate(max_length=100, seed=seed, output="ids")

@@ -39,7 +39,7 @@ class DecoderBlock(keras.layers.Layer):
             events, see `RelativeLocalAttention`; `max_distance` is not used
             then. Defaults to `None`, global attention.
         attend_previous_block: bool. Whether local attention sees the block
-            before as well. Defaults to `False`.
+            before as well. Needs `local_block_size`. Defaults to `False`.
         causal: bool. Whether events see only those before them. `False` is
             for global attention. Defaults to `True`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
@@ -54,7 +54,8 @@ class DecoderBlock(keras.layers.Layer):
         updated cache.
 
     Raises:
-        ValueError: if `num_heads` does not divide the inputs' last dimension.
+        ValueError: if `num_heads` does not divide the inputs' last dimension;
+            if `attend_previous_block` comes without `local_block_size`.
 
     Examples:
         >>> import numpy as np
@@ -84,6 +85,11 @@ class DecoderBlock(keras.layers.Layer):
             raise ValueError(
                 "Local attention is causal. Received: causal=False, "
                 f"local_block_size={local_block_size}"
+            )
+        if attend_previous_block and local_block_size is None:
+            raise ValueError(
+                "`attend_previous_block` needs `local_block_size`. Received: "
+                "attend_previous_block=True, local_block_size=None"
             )
         self.causal = causal
         self.local_block_size = local_block_size

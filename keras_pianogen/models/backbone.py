@@ -38,7 +38,7 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
             events, see `RelativeLocalAttention`. Defaults to `None`, global
             attention.
         attend_previous_block: bool. Whether local attention sees the block
-            before as well. Defaults to `False`.
+            before as well. Needs `local_block_size`. Defaults to `False`.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 

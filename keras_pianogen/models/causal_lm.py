@@ -12,6 +12,7 @@ import symusic
 from keras import ops
 
 from keras_pianogen import kernels
+from keras_pianogen.events import PITCHES
 from keras_pianogen.layers.relative_attention import apply
 from keras_pianogen.layers.relative_attention import merge_recent
 from keras_pianogen.midi import MAX_SECONDS
@@ -556,11 +557,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 "`ending` needs `seconds`, the length to end near. "
                 "Received: seconds=None"
             )
-        if prompt_seconds is not None and inputs is None:
-            raise ValueError(
-                "`prompt_seconds` needs a prompt to continue. Received: "
-                f"inputs=None, prompt_seconds={prompt_seconds}"
-            )
+        _check_prompt_seconds(inputs, prompt_seconds)
         stop_token_ids = self._stop_token_ids(stop_token_ids, seconds, ending)
         batched = inputs is not None and is_batch(inputs)
         prompts = self._prompts(
@@ -602,7 +599,9 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """New events as they are made, without end.
 
         The model sees the latest `backbone.max_sequence_length` events, so
-        the music may go on for hours at the same cost an event.
+        the music may go on for hours at the same cost an event. Where the
+        model ends a piece, its notes are ended, the end's id comes, and a new
+        piece begins, which knows nothing of the one before.
 
         Args:
             inputs: see `generate`; one prompt, or `None`.
@@ -620,6 +619,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """
         if self.preprocessor is None:
             raise ValueError("`stream` needs a `preprocessor`. Received: None.")
+        _check_prompt_seconds(inputs, prompt_seconds)
         prompts = self._prompts(
             [[] if inputs is None else inputs], prompt_seconds
         )
@@ -637,15 +637,30 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 )
         if sampler is not None:
             sampler = self._other_sampling[0]  # Seeded, and goes on drawing.
-        limits = rules and rules | self._bounds(prompts, None, False, ())
-        calls = self._calls(prompts, None, (), limits, EVENTS_OF_A_STREAM)
+        while True:
+            yield from self._stream_piece(prompts, sampler, rules)
+            prompts = self._prompts([[]])
+
+    def _stream_piece(self, prompts, sampler, rules):
+        """New events of one piece; before its end, of what still sounds too."""
+        vocabulary, end = self._vocabulary, self._vocabulary.end_id
+        limits = rules and rules | self._bounds(prompts, None, False, (end,))
+        calls = self._calls(prompts, None, (end,), limits, EVENTS_OF_A_STREAM)
+        sounding = prompts[0]
         while True:
             # Between the events another piece may be sampled.
             with self._sampling_with(sampler, None):
-                start, events = next(calls)
+                start, events = next(calls, (0, None))
+            if events is None:
+                return
             # The first of them was there before.
             new = events[0, max(1, len(prompts[0]) - start) :]
+            ids = np.append(sounding, new)
+            offs = grammar.close(vocabulary, ids)[len(ids) :]
+            if len(new) and new[-1] == end:
+                new = np.concatenate([new[:-1], offs, [end]])
             yield from new.tolist()
+            sounding = offs - PITCHES  # Their note-ons.
 
     def _check_duration(self, prompts, seconds):
         """Refuse what a MIDI file would be too short for."""
@@ -715,11 +730,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     def _prompts(self, inputs, seconds=None):
         """Ids of each prompt, a 1-D array with at least a start id."""
         if seconds is not None:
-            if not seconds >= 0:
-                raise ValueError(
-                    "`prompt_seconds` must be 0 or above. "
-                    f"Received: prompt_seconds={seconds}"
-                )
             inputs = [
                 ids[self._vocabulary.times(ids) <= seconds]
                 for ids in self.preprocessor.tokenizer.tokenize(list(inputs))
@@ -985,6 +995,19 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             ids = np.concatenate([velocities[-1:], ids])
         notes = vocabulary.decode(ids)
         return notes if output == "notes" else write_midi(notes)
+
+
+def _check_prompt_seconds(inputs, seconds):
+    if seconds is not None and inputs is None:
+        raise ValueError(
+            "`prompt_seconds` needs a prompt to continue. Received: "
+            f"inputs=None, prompt_seconds={seconds}"
+        )
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(
+            "`prompt_seconds` must be 0 or above. "
+            f"Received: prompt_seconds={seconds}"
+        )
 
 
 def _samples_by_step(sampler):

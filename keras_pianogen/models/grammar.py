@@ -194,10 +194,12 @@ def bias(vocabulary, state, limits, size):
         & (ops.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
     )
     # What may not strike a note may wait: something must come.
-    silence = ops.where(
-        (count == 0) & may_strike, clock - state["silent_since"], 0
+    silent_room = limits.get("max_silence", NEVER) - (
+        clock - state["silent_since"]
     )
-    room = ops.minimum(room, limits.get("max_silence", NEVER) - silence)
+    room = ops.where(
+        (count == 0) & may_strike, ops.minimum(room, silent_room), room
+    )
     steps = ops.arange(1, vocabulary.max_shift + 1, dtype="int32")
     shift = (free & (count <= remaining - 1))[:, None] & (
         steps <= room[:, None]
@@ -208,8 +210,9 @@ def bias(vocabulary, state, limits, size):
         velocity[:, None], (batch, vocabulary.velocity_bins)
     )
     on_penalty = limits["repeat_penalty"] * state["heat"]
-    ramp = (clock - limits["end_from"]) / ops.maximum(
-        limits["end_by"] - limits["end_from"], 1
+    ending_time = ops.maximum(limits["end_by"] - limits["end_from"], 1)
+    ramp = ops.cast(clock - limits["end_from"], "float32") / ops.cast(
+        ending_time, "float32"
     )
     may_end = (clock >= limits["end_from"]) & ops.logical_not(after_velocity)
     end = ops.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
