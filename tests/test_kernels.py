@@ -257,6 +257,90 @@ def test_bfloat16_is_near_the_twin(attend):
     assert_near(found, twin(*arrays, **settings), tolerance=0.02)
 
 
+# === Second derivatives, as a gradient penalty asks for ===
+
+
+def of_a_penalty(attend, upstream, *inputs):
+    """Gradients of the squares of the gradients of `attend`."""
+    run_on = {
+        "jax": penalty_jax,
+        "tensorflow": penalty_tensorflow,
+        "torch": penalty_torch,
+    }
+    return [
+        ops.convert_to_numpy(x)
+        for x in run_on[BACKEND](
+            attend, *(ops.convert_to_tensor(x) for x in (upstream, *inputs))
+        )
+    ]
+
+
+def penalty_jax(attend, upstream, *inputs):
+    import jax
+
+    def penalty(places):
+        upstream, *inputs = places
+        first = jax.vjp(attend, *inputs)[1](upstream)
+        return sum((x**2).sum() for x in first)
+
+    return jax.jit(jax.grad(penalty))((upstream, *inputs))
+
+
+def penalty_tensorflow(attend, upstream, *inputs):
+    import tensorflow as tf
+
+    @tf.function
+    def gradients(*places):
+        upstream, *inputs = places
+        with tf.GradientTape() as outer:
+            outer.watch(places)
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                outputs = attend(*inputs)
+            first = inner.gradient(outputs, inputs, upstream)
+            penalty = sum(tf.reduce_sum(x**2) for x in first)
+        return outer.gradient(penalty, places)
+
+    return gradients(upstream, *inputs)
+
+
+def penalty_torch(attend, upstream, *inputs):
+    import torch
+
+    upstream, *inputs = places = [x.requires_grad_() for x in (
+        upstream.clone(), *(x.clone() for x in inputs)
+    )]  # fmt: skip
+    first = torch.autograd.grad(
+        attend(*inputs), inputs, upstream, create_graph=True
+    )
+    return torch.autograd.grad(sum((x**2).sum() for x in first), places)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(
+    "max_distance, offset, share_heads", [(64, 0, True), (5, 3, False)]
+)
+def test_a_penalty_s_gradients_are_those_of_the_whole_matrix(
+    max_distance, offset, share_heads, padded, monkeypatch
+):
+    monkeypatch.setattr(blocks, "STAIRS", 2)  # So that short ones loop.
+    arrays = random_arrays(23, max_distance, offset, share_heads=share_heads)
+    settings = {"offset": offset}
+    if padded:
+        mask = random_mask(2, offset + 23)
+        settings["padding_mask"] = ops.convert_to_tensor(mask)
+    ours, expected = (
+        of_a_penalty(functools.partial(attend, **settings), *arrays)
+        for attend in (
+            functools.partial(kernels.attend, block_size=4),
+            blocks.attend_whole,
+        )
+    )
+    for found, wanted in zip(ours, expected, strict=True):
+        scale = max(1, np.abs(wanted).max())
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * scale)
+
+
 # === What is about one backend ===
 
 

@@ -92,8 +92,40 @@ def _compiled(shape, offset, block_size, rows):
         return jax.jit(attend)
     import tensorflow as tf
 
+    attend = functools.partial(attend, differentiable=_differentiable)
     # One function for each shape: TensorFlow warns of one that has many.
     return tf.function(attend, jit_compile=True)
+
+
+def _differentiable(gradients, plain):
+    """Gradients whose derivatives go through the plain path.
+
+    TensorFlow cannot differentiate XLA's own operations. As on PyTorch, the
+    (time, time) logits are built then.
+    """
+    import tensorflow as tf
+
+    zeros = tf.UnconnectedGradients.ZERO
+
+    @tf.custom_gradient
+    def first(*arguments):
+        # The graph's own: they may come from that of the way forward.
+        upstream, outputs, sums, *inputs = map(tf.identity, arguments)
+        places = [upstream, *inputs]
+
+        def second(*upstreams):
+            with tf.GradientTape() as outer:
+                outer.watch(places)
+                with tf.GradientTape() as inner:
+                    inner.watch(inputs)
+                    again = plain(*inputs)
+                found = inner.gradient(again, inputs, upstream, zeros)
+            found = outer.gradient(found, places, upstreams, zeros)
+            return found[0], None, None, *found[1:]
+
+        return gradients(upstream, outputs, sums, *inputs), second
+
+    return first
 
 
 def _rows(backend, query_shape, keys, block_size):

@@ -24,10 +24,11 @@ STAIRS = 8
 # beyond, one after the other, which keeps memory linear.
 SHORT = 1024
 # What a hidden key's logit is, and the least maximum of a query's logits: a
-# query that sees no key at all gets weights of zero, not of 1 / keys.
+# query that sees no key at all gets weights of zero, not of 1 / keys: its
+# total is 0, where every other's is 1 or more.
 HIDDEN = -1e9
 LEAST = -1e8
-TINY = 1e-30
+LEAST_TOTAL = 0.5
 
 
 def attend(
@@ -39,6 +40,7 @@ def attend(
     offset=0,
     block_size=256,
     rows=None,
+    differentiable=None,
 ):
     """Causal attention with relative positions, and its gradient.
 
@@ -52,6 +54,10 @@ def attend(
         block_size: int. Queries handled at once.
         rows: int that divides `heads`, the rows handled at once; `None` for
             all of them.
+        differentiable: where the backend cannot differentiate the gradient
+            itself, a function that makes it differentiable. It is given the
+            gradient, a function of the outputs' gradient, of two tensors it
+            keeps and of the inputs; and the plain function of the inputs.
 
     Returns:
         A tensor of the shape of `query`. A query that sees no key gets zeros.
@@ -59,10 +65,12 @@ def attend(
     shape = _Shape(query.shape, relative.shape[0], offset, block_size)
     columns = _columns(relative, query.shape[1], shape)
     query = query * query.shape[-1] ** -0.5
+    attention = _attention(shape, rows, differentiable)
     if padding_mask is None:
-        return _attention(shape, rows)(query, key, value, columns)
-    visible = ops.cast(padding_mask, "float32")
-    return _attention(shape, rows)(query, key, value, columns, visible)
+        return attention(query, key, value, columns)
+    return attention(
+        query, key, value, columns, ops.cast(padding_mask, "float32")
+    )
 
 
 def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
@@ -82,9 +90,7 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
     Returns:
         A tensor of the shape of `query`.
     """
-    shape = ops.shape(query)
-    time, keys = shape[2], ops.shape(key)[2]
-    rows = relative.shape[0]
+    keys, rows = ops.shape(key)[2], relative.shape[0]
     missing = keys - rows
     # Padding by a tensor is for TensorFlow's graphs alone.
     missing = max(missing, 0) if isinstance(keys, int) else (
@@ -94,6 +100,13 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
         ops.pad(relative, ((missing, 1), (0, 0), (0, 0))), (1, 2, 0)
     )[:, :, -1 - keys :]  # (heads or 1, key_dim, keys + 1)
     query = query * query.shape[-1] ** -0.5
+    return _whole(query, key, value, columns, rows, offset, padding_mask)
+
+
+def _whole(query, key, value, columns, max_distance, offset, padding_mask):
+    """Of scaled queries, and a column for each distance, from keys - 1 on."""
+    shape = ops.shape(query)
+    time, keys = shape[2], ops.shape(key)[2]
     products = ops.matmul(query, columns)
     products = ops.reshape(products, (shape[0], shape[1], time * (keys + 1)))
     products = products[:, :, time - 1 : time - 1 + time * keys]
@@ -104,7 +117,7 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
         + offset
         - ops.arange(keys, dtype="int32")
     )
-    seen = (distance >= 0) & (distance < rows)
+    seen = (distance >= 0) & (distance < max_distance)
     if padding_mask is not None:
         seen = ops.logical_and(
             seen, ops.cast(padding_mask, "bool")[:, None, None]
@@ -112,7 +125,7 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
     logits = ops.where(seen, ops.cast(logits, "float32"), HIDDEN)
     most = ops.maximum(ops.max(logits, axis=-1, keepdims=True), LEAST)
     weights = ops.exp(logits - ops.stop_gradient(most))
-    total = ops.maximum(ops.sum(weights, axis=-1, keepdims=True), TINY)
+    total = ops.maximum(ops.sum(weights, axis=-1, keepdims=True), LEAST_TOTAL)
     return ops.matmul(ops.cast(weights / total, value.dtype), value)
 
 
@@ -176,39 +189,58 @@ def _columns(relative, heads, shape):
     return ops.pad(columns, ((0, 0), (0, 0), (before, after)))
 
 
-def _attention(shape, rows):
+def _attention(shape, rows, differentiable):
     """The function of scaled queries, keys, values and columns."""
 
+    def gradients(upstream, outputs, sums, *inputs):
+        groups = _Groups(ops.shape(upstream)[0], shape.heads, rows)
+        found = groups.map(
+            lambda x: _backward(shape, *x),
+            [outputs, sums, groups.split(upstream), *groups.split_all(*inputs)],
+        )
+        query, key, value, columns = map(groups.join, found)
+        found = query, key, value, ops.sum(columns, axis=0)
+        found = [
+            ops.cast(x, like.dtype)
+            for x, like in zip(found, inputs, strict=False)
+        ]
+        return *found, *(ops.zeros_like(visible) for visible in inputs[4:])
+
+    if differentiable is not None:
+        gradients = differentiable(
+            gradients, lambda *inputs: _plain(shape, *inputs)
+        )
+
     @ops.custom_gradient
-    def attention(query, key, value, columns, visible=None):
-        batch = ops.shape(query)[0]
-        groups = _Groups(batch, shape.heads, rows)
-        inputs = [groups.split(x) for x in (query, key, value)]
-        inputs.append(groups.split(columns[None]))
-        if visible is not None:
-            inputs.append(groups.split(visible[:, None]))
-        outputs, sums = groups.map(lambda x: _forward(shape, *x), inputs)
+    def attention(*inputs):
+        groups = _Groups(ops.shape(inputs[0])[0], shape.heads, rows)
+        outputs, sums = groups.map(
+            lambda x: _forward(shape, *x), groups.split_all(*inputs)
+        )
+        kept = outputs, sums
+        if differentiable is not None:  # By the inputs alone.
+            kept = tuple(map(ops.stop_gradient, kept))
 
         def gradient(*args, upstream=None):
             if upstream is None:  # All backends but PyTorch.
                 (upstream,) = args
-            found = groups.map(
-                lambda x: _backward(shape, *x),
-                [outputs, sums, groups.split(upstream), *inputs],
-            )
-            found = [groups.join(x) for x in found]
-            found[3] = ops.sum(found[3], axis=0)
-            found = [
-                ops.cast(x, like.dtype)
-                for x, like in zip(found, (query, key, value, columns))
-            ]
-            if visible is not None:
-                found.append(ops.zeros_like(visible))
-            return tuple(found)
+            return gradients(upstream, *kept, *inputs)
 
         return groups.join(outputs), gradient
 
     return attention
+
+
+def _plain(shape, query, key, value, columns, visible=None):
+    """What `_attention` computes, in plain operations."""
+    keys = key.shape[2]
+    beyond = columns.shape[2] - shape.most_behind  # Distance -1 is the last.
+    missing = max(0, keys + 1 - beyond)
+    columns = ops.pad(columns, ((0, 0), (0, 0), (missing, 0)))
+    columns = columns[:, :, missing + beyond - keys - 1 : missing + beyond]
+    return _whole(
+        query, key, value, columns, shape.max_distance, shape.offset, visible
+    )
 
 
 class _Groups:
@@ -224,6 +256,12 @@ class _Groups:
         return ops.reshape(x, (-1, *rest) if self.rows is None else (
             self.batch * (self.heads // self.rows), self.rows, *rest
         ))  # fmt: skip
+
+    def split_all(self, query, key, value, columns, visible=None):
+        inputs = [query, key, value, columns[None]]
+        if visible is not None:
+            inputs.append(visible[:, None])
+        return [self.split(x) for x in inputs]
 
     def join(self, x):
         rest = x.shape[1:] if self.rows is None else x.shape[2:]
@@ -249,7 +287,9 @@ def _forward(shape, query, key, value, columns, visible=None):
             logits = _logits(shape, asked, key, columns, at, first, shown)
             most = ops.maximum(ops.max(logits, -1, keepdims=True), LEAST)
             weights = ops.exp(logits - most)
-            total = ops.maximum(ops.sum(weights, -1, keepdims=True), TINY)
+            total = ops.maximum(
+                ops.sum(weights, -1, keepdims=True), LEAST_TOTAL
+            )
             mixed = ops.matmul(ops.cast(weights, value.dtype), value)
             mixed = ops.cast(ops.cast(mixed, total.dtype) / total, value.dtype)
             return mixed, most + ops.log(total)
