@@ -5,31 +5,28 @@ this run, each by its fastest round: the one that other programs disturbed
 least. Times in seconds.
 """
 
-import contextlib
 import os
 import pathlib
-import resource
-import subprocess
-import sys
 import time
-import warnings
 
 import keras
 import miditoolkit
 import numpy as np
 import pytest
+from bench_lengths import ATTENTIONS
+from bench_lengths import attention
+from bench_lengths import peak_memory
+from bench_lengths import training_step
 from keras import ops
 from rich.console import Console
 from rich.table import Table
 
-from keras_pianogen import kernels
 from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.maestro import Maestro
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import write_midi
-from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import grammar
 from keras_pianogen.training import Recipe
@@ -40,6 +37,7 @@ MAESTRO_FILE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
 CONTEXT = 1024  # events
 SAMPLED = 64  # events of one call
 STEPS = 10  # training steps of a round
+BATCH = 4  # of training steps with other attentions
 
 
 # Measuring.
@@ -228,73 +226,7 @@ def test_training(measure, corpus):
     )
 
 
-# Attention: the whole model, with another attention in its place.
-
-SHAPE = {
-    "num_layers": 6,
-    "num_heads": 8,
-    "hidden_dim": 256,
-    "intermediate_dim": 1024,
-    "dropout": 0.0,
-}
-BATCH = 4
-
-
-@contextlib.contextmanager
-def attention(function):
-    """Models attend by another function, in place of `kernels.attend`."""
-    ours = kernels.attend
-    kernels.attend = function or ours
-    try:
-        yield
-    finally:
-        kernels.attend = ours
-
-
-def textbook(query, key, value, relative, padding_mask=None, **_):
-    """Section 3.4.1 of Huang et al. on the whole (time, time) matrix."""
-    time, key_dim = query.shape[2:]
-    columns = ops.transpose(relative[-time:], (1, 2, 0))
-    skewed = ops.matmul(query, columns)
-    skewed = ops.pad(skewed, ((0, 0), (0, 0), (0, 0), (1, 0)))
-    skewed = ops.reshape(skewed, (-1, query.shape[1], time + 1, time))
-    logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-    logits = (logits + skewed[:, :, 1:]) * key_dim**-0.5
-    logits = ops.where(np.tri(time, dtype="bool"), logits, -1e9)
-    return ops.matmul(ops.softmax(logits), value)
-
-
-def plain(query, key, value, relative, padding_mask=None, **_):
-    """Without relative positions, by the backend's own attention."""
-    query, key, value = (
-        ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
-    )
-    outputs = ops.dot_product_attention(query, key, value, is_causal=True)
-    return ops.transpose(outputs, (0, 2, 1, 3))
-
-
-ATTENTIONS = {"ours": None, "textbook": textbook, "plain": plain}
-
-
-def training_step(name, length=CONTEXT, batch=BATCH, **shape):
-    """A function that trains a model with that attention for one step."""
-    function = ATTENTIONS[name]
-    keras.utils.set_random_seed(0)
-    backbone = MusicTransformerBackbone(
-        vocabulary_size=391, max_sequence_length=length, **(SHAPE | shape)
-    )
-    model = MusicTransformerCausalLM(backbone)
-    ids = np.random.default_rng(0).integers(3, 391, (batch, length), "int32")
-    x = {"token_ids": ids, "padding_mask": np.ones(ids.shape, "bool")}
-    y, weight = np.roll(ids, -1, 1), np.ones(ids.shape, "float32")
-
-    def step():
-        with attention(function), warnings.catch_warnings():
-            # Without relative positions their embeddings have no gradient.
-            warnings.filterwarnings("ignore", ".*[Gg]radients.*")
-            return model.train_on_batch(x, y, weight)
-
-    return step
+# Attention.
 
 
 @pytest.mark.parametrize(
@@ -305,7 +237,9 @@ def training_step(name, length=CONTEXT, batch=BATCH, **shape):
     ],
 )
 def test_training_step(measure, name, against):
-    ours, other = training_step("ours"), training_step(name)
+    ours, other = (
+        training_step(each, CONTEXT, BATCH) for each in ("ours", name)
+    )
     if name == "textbook":
         np.testing.assert_allclose(ours()[0], other()[0], rtol=1e-4)
     measure(
@@ -324,40 +258,17 @@ def test_local_attention(measure):
         "training, local attention, blocks of 128 and the one before",
         "events/s",
         BATCH * CONTEXT,
-        training_step("ours", local_block_size=128, attend_previous_block=True),
+        training_step(
+            "ours",
+            CONTEXT,
+            BATCH,
+            local_block_size=128,
+            attend_previous_block=True,
+        ),
         "global attention",
-        training_step("ours"),
+        training_step("ours", CONTEXT, BATCH),
         n=4,
     )
-
-
-def peak_memory(name, length):
-    """MiB that one training step takes over what there was before it.
-
-    In a process of its own, whose high-water mark is the step's.
-    """
-    code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "import conftest, bench_speed\n"
-        f"print(bench_speed.memory_of_a_step({name!r}, {length}))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=pathlib.Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-    )
-    if output.returncode:  # Killed, most likely: there was no more memory.
-        return float("nan")
-    return float(output.stdout.split()[-1])
-
-
-def memory_of_a_step(name, length):
-    training_step(name, 64, 1)()  # Loads and compiles what is not the step's.
-    step = training_step(name, length, 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def test_memory(summary):
@@ -398,17 +309,13 @@ def sampling(model, batch=1, position=CONTEXT, rules=True):
     }
     inputs["token_ids"][:, 0] = inputs["padding_mask"][:, 0] = 1
     if rules:
-        never = np.full(batch, grammar.NEVER, "int32")
-        inputs["state"] = grammar.initial_state(vocabulary, [ids[0]] * batch)
-        inputs["limits"] = {
-            "max_notes": np.int32(64),
-            "max_ticks": np.int32(3000),
-            "repeat_penalty": np.float32(0),
-            "remaining": np.int32(grammar.NEVER),
-            "until": never,
-            "end_from": never,
-            "end_by": never,
-        }
+        prompts = [ids[0]] * batch
+        inputs["state"] = grammar.initial_state(vocabulary, prompts)
+        inputs["limits"] = (
+            model._rules(True, 0.0)
+            | model._bounds(prompts, None, False, ())
+            | {"remaining": np.int32(grammar.NEVER)}
+        )
     return lambda: ops.convert_to_numpy(
         generate(inputs, stop_token_ids=())["token_ids"]
     )

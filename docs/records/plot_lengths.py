@@ -1,0 +1,63 @@
+"""Draws time and memory of a training step, as docs/performance.md shows.
+
+python docs/records/plot_lengths.py docs/records/lengths.csv docs/images
+
+The records are printed by tests/bench_lengths.py.
+"""
+
+import csv
+import pathlib
+import sys
+
+from matplotlib.figure import Figure
+
+BACKENDS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
+STYLES = {
+    "ours": {"color": "#cc5533", "marker": "o", "label": "this package"},
+    "textbook": {
+        "color": "#8888cc",
+        "marker": "s",
+        "linestyle": "--",
+        "label": "textbook skewing",
+    },
+}
+LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+
+
+def main(source, folder):
+    with open(source, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for column, what in (
+        ("best_seconds", "seconds a step"),
+        ("peak_mib", "MiB of a step at its peak"),
+    ):
+        picture = pathlib.Path(folder) / f"lengths_{column.split('_')[1]}.svg"
+        draw(rows, column, what).savefig(picture, metadata={"Date": None})
+
+
+def draw(rows, column, what):
+    """A panel for each backend, both axes logarithmic."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(BACKENDS), sharey=True)
+    for axes, (backend, title) in zip(panels, BACKENDS.items(), strict=True):
+        for name, style in STYLES.items():
+            points = [
+                (int(row["events"]), float(row[column]))
+                for row in rows
+                if (row["backend"], row["attention"]) == (backend, name)
+                and row[column]
+            ]
+            axes.plot(*zip(*points, strict=True), markersize=4, **style)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(LENGTHS, [f"{n:,}" for n in LENGTHS], fontsize=8)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("events")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(what)
+    panels[0].legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
