@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_pianogen.layers.layer_normalization import LayerNormalization
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
 from keras_pianogen.layers.relative_attention import RelativeLocalAttention
 from keras_pianogen.layers.relative_attention import apply
@@ -164,7 +165,7 @@ class DecoderBlock(keras.layers.Layer):
         )
 
     def _layer_norm(self, name):
-        return keras.layers.LayerNormalization(
+        return LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 

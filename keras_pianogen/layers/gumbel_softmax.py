@@ -112,7 +112,7 @@ class GumbelSoftmax(keras.layers.Layer):
             )
         if noise is None:
             noise = self.draw_noise(ops.shape(logits))
-        noisy = logits + noise
+        noisy = logits + ops.convert_to_tensor(noise)
         soft = ops.softmax(noisy / self.temperature_at(step), axis=-1)
         if self.mode == "soft":
             return soft

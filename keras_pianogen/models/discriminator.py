@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import EventEmbedding
+from keras_pianogen.layers.layer_normalization import LayerNormalization
 from keras_pianogen.layers.relative_attention import check_sizes
 
 
@@ -108,7 +109,7 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
             )
             for i in range(num_layers)
         ]
-        self.layer_norm = keras.layers.LayerNormalization(
+        self.layer_norm = LayerNormalization(
             epsilon=1e-5, dtype=dtype, name="layer_norm"
         )
         self.pooling = keras.layers.GlobalAveragePooling1D(
@@ -156,10 +157,11 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
         self.token_embedding.trainable = frozen_layers == 0
         for layer in self.transformer_layers[:frozen_layers]:
             layer.trainable = False
-        if spectral_normalization:
-            for layer in self._flatten_layers():
-                if isinstance(layer, keras.layers.Dense):
-                    layer.kernel.constraint = SpectralNorm()
+        for layer in self._flatten_layers():
+            if isinstance(layer, LayerNormalization):
+                layer.differentiable_twice = True
+            if spectral_normalization and isinstance(layer, keras.layers.Dense):
+                layer.kernel.constraint = SpectralNorm()
 
     def call(self, inputs, training=None, mask=None):
         return super().call(self._distributions(inputs), training=training)

@@ -225,13 +225,11 @@ class TransformerGAN(keras_hub.models.Backbone):
         super().compile(optimizer=optimizer, loss=None, **kwargs)
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         return self.settings | {
-            "generator_optimizer": keras.saving.serialize_keras_object(
-                self.generator_optimizer
-            ),
-            "discriminator_optimizer": keras.saving.serialize_keras_object(
-                self.discriminator_optimizer
-            ),
+            name: _serialize_optimizer(getattr(self, name))
+            for name in ("generator_optimizer", "discriminator_optimizer")
         }
 
     def compile_from_config(self, config):
@@ -411,6 +409,7 @@ class TransformerGAN(keras_hub.models.Backbone):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         batch = dict(x) if isinstance(x, dict) else {"token_ids": x}
         batch.pop("padding_mask", None)
+        batch = {name: ops.convert_to_tensor(x) for name, x in batch.items()}
         batch["token_ids"] = ids = ops.cast(batch["token_ids"], "int32")
         if not self.continues:
             expected = self.generator.sequence_length
@@ -552,6 +551,15 @@ def _optimizer(optimizer, learning_rate):
     if optimizer == "auto":
         return keras.optimizers.Adam(learning_rate, beta_1=0.5)
     return keras.optimizers.get(optimizer)
+
+
+def _serialize_optimizer(optimizer):
+    config = keras.saving.serialize_keras_object(optimizer)
+    if config["module"].startswith("keras.src.backend"):
+        # On PyTorch Keras writes the name of a class that is PyTorch's alone.
+        config["module"] = "keras.optimizers"
+        config["registered_name"] = None
+    return config
 
 
 def _serialize(part):
