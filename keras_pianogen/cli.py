@@ -416,6 +416,112 @@ def train(
         _out.print(str(out / name), markup=False)
 
 
+@_command("--resume goes on from the last checkpoint, if there is one.")
+def train_gan(
+    corpus: Annotated[
+        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
+    ],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the run.")],
+    setup: Annotated[
+        str | None,
+        typer.Option(help="paper, straight-through or fine-tune."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Length of the run in rounds.",
+            show_default="ten passes over the corpus",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in OUT.")
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Language model to fine-tune, name or folder."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences of a step.")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="non_saturating, hinge, wasserstein or relativistic."
+        ),
+    ] = None,
+    generator_learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's.")
+    ] = None,
+    discriminator_learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything.", show_default="0")
+    ] = None,
+):
+    """Train a Transformer-GAN, and see whether it learns or collapses."""
+    given = dict(locals())
+    names = (
+        "preset",
+        "batch_size",
+        "loss",
+        "generator_learning_rate",
+        "discriminator_learning_rate",
+        "seed",
+    )
+    chosen = {n: given[n] for n in names if given[n] is not None}
+    if resume and (setup or chosen):
+        others = [*(["setup"] if setup else []), *chosen]
+        raise ValueError(
+            "A run goes on with the settings it began with: --resume takes "
+            f"no others. Received: {', '.join(others)}"
+        )
+    if not resume and setup is None:
+        raise ValueError(
+            "`--setup` must be paper, straight-through or fine-tune. "
+            "Received: none"
+        )
+    if preset and setup != "fine-tune":
+        raise ValueError(
+            "`--preset` is for --setup fine-tune. "
+            f"Received: --setup {setup} and --preset {preset}"
+        )
+    with _loading():
+        import keras
+
+        from keras_pianogen import gan_training
+
+        keras.ops.zeros(())
+        recipe = None
+        if not resume:
+            recipe = gan_training.GanRecipe.named(setup, **chosen)
+    with _gan_progress() as bar:
+        row = gan_training.train_gan(
+            corpus,
+            out,
+            recipe,
+            steps=steps,
+            resume=resume,
+            progress=bar.report,
+        )
+    _out.print(
+        f"{row['step']:,} rounds in {row['seconds'] / 60:.1f} minutes; "
+        f"gradient norm at the generator {row['generator_gradient_norm']:.3g}, "
+        f"distance from real music {row['event_divergence']:.3f} (events) and "
+        f"{row['pitch_divergence']:.3f} (pitches)"
+    )
+    if bar.done is None:
+        _out.print("It is that long already; --steps gives more")
+        return
+    _out.print(bar.sentence, markup=False)
+    if bar.done < 1:
+        _out.print(f"Stopped at round {row['step']:,}; go on with --resume")
+    for name in ("history.csv", "curves.png", "samples", "gan", "preset"):
+        if (out / name).exists():
+            _out.print(str(out / name), markup=False)
+
+
 @_command("No half file is left.")
 def generate(
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
@@ -767,6 +873,50 @@ class _training_progress:
             loss=row["loss"],
             validation=f"{best:.3f}" if best < float("inf") else "-",
             speed=row["events_per_second"],
+        )
+
+    def __exit__(self, *_):
+        self.bar.stop()
+
+
+class _gan_progress:
+    """The bar of a GAN's run: the two figures that matter, and a sentence."""
+
+    done = None  # Share of the run, 0 to 1; none if it had ended before.
+    sentence = ""
+
+    def __enter__(self):
+        from rich import progress
+
+        self.bar = _start_bar(
+            progress.TextColumn("round {task.fields[step]:,}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn(
+                "gradient {task.fields[norm]:.2g}  distance "
+                "{task.fields[distance]:.3f}  {task.fields[sentence]}"
+            ),
+            progress.TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self.task = self.bar.add_task(
+            "",
+            total=1.0,
+            step=0,
+            norm=float("nan"),
+            distance=float("nan"),
+            sentence="",
+        )
+        return self
+
+    def report(self, row, done, sentence):
+        self.done, self.sentence = done, sentence
+        self.bar.update(
+            self.task,
+            completed=done,
+            step=row["step"],
+            norm=row["generator_gradient_norm"],
+            distance=row["event_divergence"],
+            sentence=sentence,
         )
 
     def __exit__(self, *_):
