@@ -52,8 +52,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-DTYPES = ("bfloat16", "float16", "float32")
-MAX_KEY_DIM = 128
+from keras_pianogen.kernels.fused_inputs import check_inputs
+
 MIN_TILE = 16  # The least size of a dot product in Triton, on every axis.
 ENOUGH_PROGRAMS = 256  # To fill a GPU: about two for each multiprocessor.
 LOWEST = -1e30  # Less than any logit, and finite: no inf - inf.
@@ -155,7 +155,7 @@ def relative_attention(
         ... ).shape
         (1, 2, 5, 16)
     """
-    _check_arrays(query, key, value, relative, padding_mask)
+    check_inputs(query, key, value, relative, padding_mask)
     batch, _, time, key_dim = query.shape
     if query.size == 0:
         return query
@@ -178,46 +178,6 @@ def relative_attention(
         plan,
     )
     return outputs[:, :, :time, :key_dim]
-
-
-def _check_arrays(query, key, value, relative, padding_mask):
-    if len(query.shape) != 4 or query.shape[3] > MAX_KEY_DIM:
-        raise ValueError(
-            "`query` must have the shape (batch, heads, time, key_dim), with "
-            f"`key_dim` at most {MAX_KEY_DIM}. "
-            f"Received: query.shape={query.shape}"
-        )
-    if str(query.dtype) not in DTYPES:
-        raise ValueError(
-            f"`query` must be of one of the dtypes {DTYPES}. "
-            f"Received: query.dtype={query.dtype}"
-        )
-    for name, x in (("key", key), ("value", value)):
-        if x.shape != query.shape or x.dtype != query.dtype:
-            raise ValueError(
-                f"`{name}` must have the shape and dtype of `query`, "
-                f"{query.shape} and {query.dtype}. "
-                f"Received: {name}.shape={x.shape}, {name}.dtype={x.dtype}"
-            )
-    batch, heads, time, key_dim = query.shape
-    shape = relative.shape
-    if (
-        len(shape) != 3
-        or shape[0] < 1
-        or shape[1] not in (1, heads)
-        or shape[2] != key_dim
-    ):
-        raise ValueError(
-            "`relative` must have the shape (max_distance, heads or 1, "
-            f"key_dim), here (any, {heads} or 1, {key_dim}). "
-            f"Received: relative.shape={shape}"
-        )
-    if padding_mask is not None and padding_mask.shape != (batch, time):
-        raise ValueError(
-            "`padding_mask` must have the shape (batch, time), here "
-            f"{(batch, time)}. "
-            f"Received: padding_mask.shape={padding_mask.shape}"
-        )
 
 
 def _choose_block(block_size, time, dtype):

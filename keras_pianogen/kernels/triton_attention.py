@@ -29,8 +29,9 @@ import torch
 import triton
 import triton.language as tl
 
+from keras_pianogen.kernels.fused_inputs import check_inputs
+
 LOG2_E = tl.constexpr(1.4426950408889634)
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Enough programs to fill a large GPU several times over. It does not depend
 # on the GPU at hand, so that sums are taken in the same order on all.
 NUM_PROGRAMS = 512
@@ -82,7 +83,13 @@ def relative_attention(
         - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
         - [Dao, FlashAttention-2, 2023](https://arxiv.org/abs/2307.08691)
     """
-    _check(query, key, value, relative, padding_mask)
+    check_inputs(query, key, value, relative, padding_mask)
+    if padding_mask is not None and padding_mask.dtype != torch.bool:
+        raise ValueError(
+            "`padding_mask` must be bool. "
+            f"Received: padding_mask.dtype={padding_mask.dtype}"
+        )
+    _check_devices(query, key, value, relative, padding_mask)
     key_dim = query.shape[-1]
     scale = key_dim**-0.5 if scale is None else float(scale)
     tile = _default_tile(query) if tile is None else tile
@@ -101,54 +108,6 @@ def _default_tile(query):
     """The largest at which the compiled gradients need few spills, or none."""
     wide = query.dtype == torch.float32 and query.shape[-1] > 64
     return 16 if wide else 32
-
-
-def _check(query, key, value, relative, padding_mask):
-    if query.ndim != 4 or not 1 <= query.shape[-1] <= 128:
-        raise ValueError(
-            "`query` must have the shape (batch, heads, time, key_dim), "
-            "key_dim being 128 at most. "
-            f"Received: query.shape={tuple(query.shape)}"
-        )
-    if query.dtype not in DTYPES:
-        raise ValueError(
-            "`query` must be of float32, bfloat16 or float16. "
-            f"Received: query.dtype={query.dtype}"
-        )
-    for name, x in (("key", key), ("value", value)):
-        if x.shape != query.shape or x.dtype != query.dtype:
-            raise ValueError(
-                f"`{name}` must have the shape and the dtype of `query`, "
-                f"{tuple(query.shape)} and {query.dtype}. "
-                f"Received: {tuple(x.shape)} and {x.dtype}"
-            )
-    _, heads, _, key_dim = query.shape
-    if (
-        relative.ndim != 3
-        or relative.shape[0] < 1
-        or relative.shape[1] not in (1, heads)
-        or relative.shape[2] != key_dim
-    ):
-        raise ValueError(
-            "`relative` must have the shape (max_distance, heads or 1, "
-            f"key_dim), heads={heads} and key_dim={key_dim}. "
-            f"Received: relative.shape={tuple(relative.shape)}"
-        )
-    _check_mask(query, padding_mask)
-    _check_devices(query, key, value, relative, padding_mask)
-
-
-def _check_mask(query, padding_mask):
-    expected = (query.shape[0], query.shape[2])
-    if padding_mask is not None and (
-        tuple(padding_mask.shape) != expected
-        or padding_mask.dtype != torch.bool
-    ):
-        raise ValueError(
-            f"`padding_mask` must be bool and of shape {expected}, (batch, "
-            f"time). Received: {padding_mask.dtype} and "
-            f"{tuple(padding_mask.shape)}"
-        )
 
 
 def _check_devices(*tensors):
@@ -203,18 +162,17 @@ class _RelativeAttention(torch.autograd.Function):
         )
         d_relative = None
         deltas = torch.empty_like(log_sums)
-        inputs = (query, key, value, rows, padding_mask, d_outputs, log_sums)
+        inputs = (query, key, value, rows, padding_mask)
+        inputs = (*inputs, d_outputs, log_sums, deltas)
         with torch.cuda.device_of(query):
             # First, for it also makes the deltas.
-            _query_gradient_kernel[grid](
-                *inputs, deltas, outputs, d_query, **ctx.sizes
-            )
+            _query_gradient_kernel[grid](*inputs, outputs, d_query, **ctx.sizes)
             if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
                 _key_value_gradient_kernel[grid](
-                    *inputs, deltas, d_key, d_value, **ctx.sizes
+                    *inputs, d_key, d_value, **ctx.sizes
                 )
             if ctx.needs_input_grad[3]:
-                d_relative = _relative_gradient(inputs, deltas, ctx.sizes)
+                d_relative = _relative_gradient(inputs, ctx.sizes)
                 d_relative = d_relative.to(ctx.relative_dtype)
         return d_query, d_key, d_value, d_relative, None, None, None
 
@@ -255,7 +213,7 @@ def _sizes(query, rows, scale, tile):
     }
 
 
-def _relative_gradient(inputs, deltas, sizes):
+def _relative_gradient(inputs, sizes):
     """The gradient of `relative`, float32.
 
     Each block diagonal adds to two distance tiles. The sums are kept apart,
@@ -265,9 +223,11 @@ def _relative_gradient(inputs, deltas, sizes):
     num_diagonals = sizes["num_diagonals"]
     splits = min(batch, -(-NUM_PROGRAMS // (num_diagonals * heads)))
     num_rows = num_diagonals * sizes["TILE"]
-    parts = deltas.new_zeros((splits, 2, num_rows, heads, key_dim))
+    parts = torch.zeros(
+        (splits, 2, num_rows, heads, key_dim), device=inputs[0].device
+    )
     _relative_gradient_kernel[(num_diagonals, heads, splits)](
-        *inputs, deltas, parts, batch, **sizes
+        *inputs, parts, batch, **sizes
     )
     rows = parts.sum((0, 1))  # (rows, heads, key_dim), distance 0 the last
     if sizes["relative_heads"] == 1:
