@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import MidiError
 from keras_pianogen.midi import read_notes
@@ -411,6 +412,14 @@ def test_a_tokenizer_must_fit_its_backbone():
     preprocessor = MusicTransformerCausalLMPreprocessor(PerformanceTokenizer())
     with pytest.raises(ValueError, match="416.*vocabulary_size=391"):
         MusicTransformerCausalLM(model.backbone, preprocessor)
+
+
+@pytest.mark.parametrize("build", [build_model, DecoderBlock])
+def test_the_previous_block_needs_blocks(build):
+    sizes = {"intermediate_dim": 8, "num_heads": 2}
+    settings = sizes if build is DecoderBlock else {}
+    with pytest.raises(ValueError, match="needs `local_block_size`.*True"):
+        build(attend_previous_block=True, **settings)
 
 
 def test_nothing_to_train_on_is_an_error(model):

@@ -21,18 +21,20 @@ from keras_pianogen.models import grammar
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.grammar import NEVER
 from keras_pianogen.models.grammar import EventGrammar
-from keras_pianogen.models.host_grammar import HostGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.presets import bundled_presets
+from keras_pianogen.models.sampling import EVENTS_A_CALL
+from keras_pianogen.models.sampling import calls
+from keras_pianogen.models.sampling import sample_by_step
+from keras_pianogen.models.sampling import sample_whole
+from keras_pianogen.models.sampling import samples_by_step
+from keras_pianogen.models.sampling import stack
 from keras_pianogen.models.tokenizer import is_batch
 from keras_pianogen.samplers import get_sampler
 
-# Events sampled by one call of the compiled loop. Longer calls save little;
-# shorter ones report progress and stop more often.
-EVENTS_A_CALL = 64
-
+# A stream's events come sooner, for a little more work.
 EVENTS_OF_A_STREAM = 16
 
 # Where a piece may end of its own, as shares of the wanted length.
@@ -310,9 +312,9 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             cache = self.build_cache(ops.shape(token_ids)[0])
             _, hidden_states, cache = self.call_with_cache(token_ids, cache, 0)
             return {"cache": cache, "hidden_states": hidden_states}
-        if _samples_by_step(self.sampler):
-            return self._sample_by_step(inputs, stop_token_ids)
-        return self._sample_whole(inputs, stop_token_ids)
+        if samples_by_step(self.sampler):
+            return sample_by_step(self, inputs, stop_token_ids)
+        return sample_whole(self, inputs, stop_token_ids)
 
     def make_generate_function(self):
         """The compiled function behind `generate`.
@@ -321,78 +323,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         one event costs there is mostly the calls of small operations.
         """
         as_trained = self.jit_compile
-        if _samples_by_step(self.sampler):
+        if samples_by_step(self.sampler):
             self.jit_compile = True
         try:
             return super().make_generate_function()
         finally:
             self.jit_compile = as_trained
-
-    def _sample_by_step(self, inputs, stop_token_ids):
-        """Sample until the room in `token_ids` is used up or all have ended."""
-        token_ids = ops.cast(inputs["token_ids"], "int32")
-        given = ops.cast(inputs["padding_mask"], "bool")
-        position, fixed_bias = inputs["position"], inputs["logit_bias"]
-        done = ops.cast(inputs["done"], "bool")
-        state, limits = inputs.get("state", {}), inputs.get("limits", {})
-        size, host = self.backbone.vocabulary_size, None
-        if state and keras.config.backend() == "torch":
-            # PyTorch's loop runs in Python, and so does its grammar.
-            host = HostGrammar(self._vocabulary, state, limits, size)
-            state = {}
-        state, limits = keras.tree.map_structure(
-            ops.convert_to_tensor, (state, limits)
-        )
-        room = token_ids.shape[1] - 1
-        step, cache, finish = self._cached_step(inputs["cache"], position, room)
-
-        def cond(token_ids, cache, index, done, state):
-            return ops.logical_not(ops.all(done))
-
-        def body(token_ids, cache, index, done, state):
-            last = _column(token_ids, index - 1)
-            logits, cache = step(last, cache, index - 1)
-            logits = ops.cast(logits, "float32") + fixed_bias
-            if host is not None:
-                bias = host.bias(int(index) - 1)
-                logits = logits + ops.convert_to_tensor(bias)
-            elif state:
-                left = limits["remaining"] - (index - 1)
-                bias = grammar.bias(
-                    self._vocabulary, state, limits | {"remaining": left}, size
-                )
-                logits = logits + ops.cast(bias, "float32")
-            probabilities = self.sampler.compute_probabilities(logits)
-            new = ops.cast(self.sampler.get_next_token(probabilities), "int32")
-            is_given = _column(given, index)[:, 0]
-            new = ops.where(is_given, _column(token_ids, index)[:, 0], new)
-            for stop in stop_token_ids or ():
-                ends = ops.logical_and(new == stop, ops.logical_not(is_given))
-                done = ops.logical_or(done, ends)
-            if host is not None:
-                host.advance(ops.convert_to_numpy(new).tolist())
-                done = ops.logical_or(done, host.over())
-            elif state:
-                state = grammar.advance(self._vocabulary, state, new)
-                done = ops.logical_or(done, state["clock"] > limits["until"])
-            token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
-            return token_ids, cache, index + 1, done, state
-
-        index = ops.cast(1, "int32")
-        token_ids, cache, index, done, state = self.sampler.run_loop(
-            cond,
-            body,
-            model=self,
-            loop_vars=(token_ids, cache, index, done, state),
-            maximum_iterations=room,
-        )
-        return {
-            "token_ids": token_ids,
-            "cache": finish(cache, index - 1),
-            "done": done,
-            "length": index,
-            "state": state if host is None else host.state(),
-        }
 
     @property
     def _vocabulary(self):
@@ -420,7 +356,8 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             pairs = tuple(
                 ring + new for ring, new in zip(cache, recent, strict=True)
             )
-            logits, _, pairs = self.call_with_cache(last, pairs, (base, count))
+            places = base, ops.convert_to_tensor(count)  # As layers want them.
+            logits, _, pairs = self.call_with_cache(last, pairs, places)
             return logits[:, -1], tuple(pair[2:] for pair in pairs)
 
         def finish(recent, count):
@@ -442,29 +379,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             )
             for pair in cache
         )
-
-    def _sample_whole(self, inputs, stop_token_ids):
-        """Samplers that compare whole sequences run their own loop."""
-
-        def next(prompt, cache, index):
-            last = _column(prompt, index - 1)
-            logits, hidden_states, cache = self.call_with_cache(
-                last, cache, index - 1
-            )
-            logits = ops.cast(logits[:, -1], "float32") + inputs["logit_bias"]
-            return logits, hidden_states[:, -1], cache
-
-        token_ids = self.sampler(
-            next=next,
-            prompt=ops.cast(inputs["token_ids"], "int32"),
-            cache=inputs["cache"],
-            index=inputs["position"],
-            mask=inputs["padding_mask"],
-            stop_token_ids=stop_token_ids,
-            hidden_states=inputs["hidden_states"],
-            model=self,
-        )
-        return {"token_ids": token_ids}
 
     def generate(
         self,
@@ -630,7 +544,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
 
     def _stream(self, prompts, sampler, rules, seed):
         with self._sampling_with(sampler, seed):
-            if not _samples_by_step(self.sampler):
+            if not samples_by_step(self.sampler):
                 raise ValueError(
                     "`stream` needs a sampler that draws event by event. "
                     f"Received: {type(self.sampler).__name__}"
@@ -645,12 +559,12 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         """New events of one piece; before its end, of what still sounds too."""
         vocabulary, end = self._vocabulary, self._vocabulary.end_id
         limits = rules and rules | self._bounds(prompts, None, False, (end,))
-        calls = self._calls(prompts, None, (end,), limits, EVENTS_OF_A_STREAM)
+        made = calls(self, prompts, None, (end,), limits, EVENTS_OF_A_STREAM)
         sounding = prompts[0]
         while True:
             # Between the events another piece may be sampled.
             with self._sampling_with(sampler, None):
-                start, events = next(calls, (0, None))
+                start, events = next(made, (0, None))
             if events is None:
                 return
             # The first of them was there before.
@@ -783,7 +697,7 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     def _max_length(self, prompts, max_length, seconds):
         longest = max(map(len, prompts))
         limit = self.backbone.max_sequence_length
-        if _samples_by_step(self.sampler):
+        if samples_by_step(self.sampler):
             limit = float("inf")
         if max_length is None and seconds is None:
             max_length = longest + self.preprocessor.sequence_length
@@ -818,18 +732,18 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
     ):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
         vocabulary = self._vocabulary
-        pieces = _stack(prompts, max_length)[0]
+        pieces = stack(prompts, max_length)[0]
         starts = [len(prompt) for prompt in prompts]
         stops = [max_length] * len(prompts)
         limits = None
-        if rules is not None and _samples_by_step(self.sampler):
+        if rules is not None and samples_by_step(self.sampler):
             limits = rules | self._bounds(
                 prompts, seconds, ending, stop_token_ids
             )
-        calls = self._calls(
-            prompts, max_length, stop_token_ids, limits, EVENTS_A_CALL
+        made = calls(
+            self, prompts, max_length, stop_token_ids, limits, EVENTS_A_CALL
         )
-        for at, events in calls:
+        for at, events in made:
             reached = at + events.shape[1]
             pieces[:, at:reached] = events
             stops = [
@@ -853,99 +767,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
             return pieces
         return [grammar.close(vocabulary, piece) for piece in pieces]
 
-    def _calls(
-        self, prompts, max_length, stop_token_ids, limits, events_a_call
-    ):
-        """Call the compiled function again and again.
-
-        Yields, for each call, where its events begin in the pieces, and the
-        events, an array of shape (batch, events). Without a `max_length` it
-        goes on for ever.
-        """
-        generate_function = self.make_generate_function()
-        bias = self._logit_bias(stop_token_ids)
-        if not _samples_by_step(self.sampler):
-            pieces, given = _stack(prompts, max_length)
-            length = min(map(len, prompts))
-            self._generate_whole(
-                generate_function, pieces, given, length, bias, stop_token_ids
-            )
-            yield 0, pieces
-            return
-        first, position, cache = self._fill_cache(generate_function, prompts)
-        inputs = {"logit_bias": bias, "done": np.zeros(len(prompts), "bool")}
-        if limits is not None:
-            inputs["state"] = grammar.initial_state(
-                self._vocabulary, [prompt[: position + 1] for prompt in prompts]
-            )
-        room, last = events_a_call + 1, None
-        while max_length is None or position + 1 < max_length:
-            rest = [prompt[position : position + room] for prompt in prompts]
-            token_ids, mask = _stack(rest, room)
-            if limits is not None:
-                left = NEVER if max_length is None else (
-                    max_length - position - 1
-                )  # fmt: skip
-                inputs["limits"] = limits | {"remaining": np.int32(left)}
-            if not mask[:, 0].all():  # Past the prompts: what was sampled last.
-                token_ids[:, 0] = np.where(mask[:, 0], token_ids[:, 0], last)
-                mask[:, 0] = True
-            outputs = generate_function(
-                inputs
-                | {
-                    "token_ids": token_ids,
-                    "padding_mask": mask,
-                    "cache": cache,
-                    "position": np.int32(position - first),
-                },
-                stop_token_ids=stop_token_ids,
-            )
-            cache, inputs["done"] = outputs["cache"], outputs["done"]
-            if limits is not None:
-                inputs["state"] = outputs["state"]
-            new = ops.convert_to_numpy(outputs["token_ids"])
-            count = int(ops.convert_to_numpy(outputs["length"]))
-            if max_length is not None:
-                count = min(count, max_length - position)
-            yield position, new[:, :count]
-            if count < room:
-                return
-            last, position = new[:, -1], position + count - 1
-
-    def _fill_cache(self, generate_function, prompts):
-        """A cache that has seen most of the shortest prompt.
-
-        It is filled with a multiple of 64 or 512 events, so that few lengths
-        are ever compiled; the prompts' rest goes event by event. What lies
-        further back than all blocks together reach is left out.
-
-        Returns:
-            The first event that the cache has seen, the first one that it
-            hasn't, and the cache.
-        """
-        length = min(map(len, prompts))
-        reach = self.backbone.num_layers * self.backbone.max_sequence_length
-        first = max(0, length - reach)
-        if self.backbone.local_block_size:  # Blocks begin where they did.
-            first -= first % self.backbone.local_block_size
-        grain = EVENTS_A_CALL if length - first <= 1024 else 8 * EVENTS_A_CALL
-        filled = (length - first - 1) // grain * grain
-        if not filled:
-            return first, first, self.build_cache(len(prompts))
-        seen = np.stack([p[first : first + filled] for p in prompts])
-        cache = generate_function({"prompt": seen})["cache"]
-        return first, first + filled, cache
-
-    def _logit_bias(self, stop_token_ids):
-        """Bars the special ids, but for those that end a piece."""
-        tokenizer = self.preprocessor.tokenizer
-        bias = np.zeros(self.backbone.vocabulary_size, "float32")
-        bias[len(tokenizer.vocabulary) :] = -1e9
-        bias[
-            [i for i in tokenizer.special_token_ids if i not in stop_token_ids]
-        ] = -1e9
-        return bias
-
     def _bounds(self, prompts, seconds, ending, stop_token_ids):
         """When each piece may and must end, in ticks from its beginning."""
         vocabulary = self._vocabulary
@@ -963,23 +784,6 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
         if not ending and vocabulary.end_id in stop_token_ids:
             end_from = np.zeros(len(prompts), "int32")
         return {"until": until, "end_from": end_from, "end_by": end_by}
-
-    def _generate_whole(
-        self, generate_function, pieces, given, length, bias, stop_token_ids
-    ):
-        outputs = generate_function({"prompt": pieces})
-        outputs = generate_function(
-            {
-                "token_ids": pieces,
-                "padding_mask": given,
-                "cache": outputs["cache"],
-                "hidden_states": outputs["hidden_states"],
-                "position": np.int32(length),
-                "logit_bias": bias,
-            },
-            stop_token_ids=stop_token_ids or None,
-        )
-        pieces[:] = ops.convert_to_numpy(outputs["token_ids"])
 
     def _as_output(self, piece, prompt, strip_prompt, output):
         tokenizer = self.preprocessor.tokenizer
@@ -1008,26 +812,6 @@ def _check_prompt_seconds(inputs, seconds):
             "`prompt_seconds` must be 0 or above. "
             f"Received: prompt_seconds={seconds}"
         )
-
-
-def _samples_by_step(sampler):
-    """Whether each event depends on the last probabilities alone."""
-    return type(sampler).__call__ is keras_hub.samplers.Sampler.__call__
-
-
-def _stack(rows, length):
-    """Rows of ids as one array, padded with 0, and where they are given."""
-    ids = np.zeros((len(rows), length), "int32")
-    given = np.zeros(ids.shape, "bool")
-    for i, row in enumerate(rows):
-        row = row[:length]
-        ids[i, : len(row)], given[i, : len(row)] = row, True
-    return ids, given
-
-
-def _column(x, index):
-    """Column `index` of a (batch, time) tensor, as (batch, 1)."""
-    return ops.slice(x, (0, index), (ops.shape(x)[0], 1))
 
 
 def _find_stop(piece, start, vocabulary, stop_token_ids, seconds):
