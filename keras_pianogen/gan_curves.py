@@ -51,7 +51,6 @@ PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
 )
 # Rounds that a faint, jagged curve is averaged over for the bold one.
 SMOOTHED = 25
-ZERO = 1e-9  # Where a logarithmic axis shows exact zeros.
 COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed")
 
 
@@ -78,7 +77,7 @@ def plot_gan_curves(
             axis = axes[row, column]
             _draw(axis, history, names, real)
             axis.set_title(title, fontsize=9, loc="left")
-            if logarithmic:
+            if logarithmic and any(history[key].any() for key in names):
                 axis.set_yscale("log")
         axes[0, column].set_title(f"{name}\n\nlosses", fontsize=9, loc="left")
         axes[-1, column].set_xlabel("round")
@@ -95,9 +94,8 @@ def _draw(
         values = history[name]
         if name == "generator_gradient_norm" and not values.any():
             axis.text(
-                0.5, 0.5, "exactly 0", transform=axis.transAxes, ha="center"
+                0.5, 0.6, "exactly 0", transform=axis.transAxes, ha="center"
             )
-            values = np.full_like(values, ZERO)
         if len(values) > 4 * SMOOTHED and name not in real:
             axis.plot(history["step"], values, color=colour, alpha=0.2, lw=0.7)
             values = _smooth(values)

@@ -1,0 +1,276 @@
+"""Runs of the Transformer-GAN, and the figures that show collapse."""
+
+import csv
+import json
+import math
+import signal
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen import read_notes
+from keras_pianogen.collapse import CollapseFigures
+from keras_pianogen.collapse import distinct
+from keras_pianogen.collapse import jensen_shannon
+from keras_pianogen.collapse import self_similarity
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.gan_training import COLUMNS
+from keras_pianogen.gan_training import LOGS
+from keras_pianogen.gan_training import SETUPS
+from keras_pianogen.gan_training import GanRecipe
+from keras_pianogen.gan_training import train_gan
+from keras_pianogen.models import MusicTransformerBackbone
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.models import TransformerGAN
+from keras_pianogen.runs import TrainingError
+
+VOCABULARY = EventVocabulary.named("pno-ai")
+TINY = {
+    "num_layers": 1,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 8,
+    "sequence_length": 16,
+    "batch_size": 2,
+    "noise_dim": 4,
+}
+
+
+def to_numpy(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.variables]
+
+
+def rows(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# === Figures ===
+
+
+def test_distinct_counts_different_groups():
+    assert distinct([[1, 2, 1, 2, 1]], 2) == 2 / 4
+    assert distinct([[1, 2], [1, 2], [3, 4]], 2) == 2 / 3
+    assert distinct([[1]], 4) == 0
+
+
+def test_samples_that_are_alike_have_a_similarity_of_one():
+    assert self_similarity([[1, 2, 3], [1, 2, 3]]) == 1
+    assert self_similarity([[1, 2, 3], [4, 5, 6]]) == 0
+    assert self_similarity([[1, 2, 3], [1, 2, 4]]) == pytest.approx(1 / 3)
+
+
+def test_the_divergence_is_scipys():
+    distance = pytest.importorskip("scipy.spatial.distance")
+    p, q = np.random.default_rng(0).dirichlet([0.3] * 30, 2)
+    expected = distance.jensenshannon(p, q) ** 2
+    assert jensen_shannon(p, q) == pytest.approx(expected)
+    assert jensen_shannon(p, p) == 0
+    apart = jensen_shannon(np.array([1.0, 0]), np.array([0, 1.0]))
+    assert apart == pytest.approx(math.log(2))
+    assert jensen_shannon(np.zeros(2), np.array([0, 1.0])) == math.log(2)
+
+
+def real_sequences(count=40):
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet([1.0] * 60)
+    return 40 + rng.choice(60, (count, 32), p=shares)
+
+
+def test_samples_are_compared_with_real_music():
+    real = real_sequences()
+    figures = CollapseFigures(VOCABULARY, real, samples=40)
+    assert figures.of(real)["event_divergence"] == 0
+    assert figures.of(real)["largest_excess"] == pytest.approx(1)
+    same = figures.of(np.full((8, 32), 45))
+    assert same["commonest_share"] == 1
+    assert same["entropy"] == 0
+    assert same["self_similarity"] == 1
+    assert same["largest_excess"] == pytest.approx(1 / np.mean(real == 45))
+    # No note-on among real ones' pitches but these: ids 40 to 99.
+    assert same["pitch_divergence"] > 0.3
+
+
+def test_a_sentence_says_what_is_seen():
+    real = real_sequences()
+    figures = CollapseFigures(VOCABULARY, real, samples=40)
+    logs = {"generator_gradient_norm": 1.0}
+    one = np.full((8, 32), 45)
+    name = VOCABULARY.describe(45)
+    assert figures.describe(one, {"generator_gradient_norm": 0.0}) == (
+        "The generator receives no gradient."
+    )
+    assert figures.describe(one, logs) == (
+        f"One event, {name}, makes up 100% of what it writes."
+    )
+    alike = np.tile(real[:1], (8, 1))
+    assert "resemble" in figures.describe(alike, logs) or "repeats" in (
+        figures.describe(alike, logs)
+    )
+    assert figures.describe(real, logs) == "No collapse."
+    sure = logs | {"real_accuracy": 1.0, "fake_accuracy": 0.97}
+    assert "97% or more" in figures.describe(real, sure)
+
+
+# === Runs ===
+
+
+def test_a_run_leaves_a_record(small_corpus, tmp_path):
+    seen = []
+    recipe = GanRecipe.named("straight-through", **TINY)
+    row = train_gan(
+        small_corpus,
+        tmp_path,
+        recipe,
+        steps=5,
+        progress=lambda row, done, sentence: seen.append((done, sentence)),
+    )
+    found = rows(tmp_path)
+    assert tuple(found[0]) == COLUMNS
+    assert [int(r["step"]) for r in found] == [1, 2, 3, 4, 5]
+    for name in ("distinct_4", "event_divergence", "entropy"):
+        assert all(math.isfinite(float(r[name])) for r in found)
+    for name in LOGS[:-1]:
+        assert all(math.isfinite(float(r[name])) for r in found)
+    assert all(float(r["generator_gradient_norm"]) > 0 for r in found)
+    assert found[-1]["figures_step"] == "5" and row["step"] == 5
+    assert seen[-1][0] == 1 and seen[-1][1]
+    assert json.loads((tmp_path / "real.json").read_text())["entropy"] > 0
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    for step in (0, 5):
+        read_notes(tmp_path / "samples" / f"step-{step:06}-1.mid")
+    gan = TransformerGAN.from_preset(str(tmp_path / "gan"))
+    assert gan.generate(2).shape == (2, 16)
+
+
+def test_the_papers_generator_stays_as_it_was(small_corpus, tmp_path):
+    recipe = GanRecipe.named("paper", **TINY, seed=3)
+    before = to_numpy(recipe.build(3).generator)
+    train_gan(small_corpus, tmp_path, recipe, steps=3)
+    found = rows(tmp_path)
+    assert [float(r["generator_gradient_norm"]) for r in found] == [0, 0, 0]
+    assert len({r["event_divergence"] for r in found}) == 1
+    gan = TransformerGAN.from_preset(str(tmp_path / "gan"))
+    trained = [keras.ops.convert_to_numpy(v) for v in gan.generator.weights]
+    for a, b in zip(
+        [x for x in before if x.dtype.kind == "f"], trained, strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(small_corpus, tmp_path):
+    recipe = GanRecipe.named(
+        "straight-through", **TINY, dropout=0.3, annealed=True
+    )
+    train_gan(small_corpus, tmp_path / "whole", recipe, steps=6)
+
+    def interrupt(row, done, sentence):
+        if row["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    train_gan(
+        small_corpus, tmp_path / "part", recipe, steps=6, progress=interrupt
+    )
+    assert 3 <= len(rows(tmp_path / "part")) < 6
+    train_gan(small_corpus, tmp_path / "part", None, resume=True)
+    for ours, theirs in zip(
+        rows(tmp_path / "whole"), rows(tmp_path / "part"), strict=True
+    ):
+        for name in ("step", *LOGS, "temperature"):
+            assert ours[name] == theirs[name], name
+    checkpoints = [
+        np.load(
+            sorted((tmp_path / name / "checkpoints").glob("*"))[-1]
+            / "variables.npz"
+        )
+        for name in ("whole", "part")
+    ]
+    for key in checkpoints[0]:
+        np.testing.assert_array_equal(checkpoints[0][key], checkpoints[1][key])
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("preset") / "tiny"
+    backbone = MusicTransformerBackbone(
+        len(VOCABULARY), 2, 2, 8, 8, max_sequence_length=32
+    )
+    preprocessor = MusicTransformerCausalLMPreprocessor(
+        PerformanceTokenizer.from_vocabulary(VOCABULARY), sequence_length=32
+    )
+    MusicTransformerCausalLM(backbone, preprocessor).save_to_preset(str(folder))
+    return str(folder)
+
+
+def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
+    recipe = GanRecipe.named(
+        "fine-tune",
+        preset=language_model,
+        sequence_length=24,
+        context_length=8,
+        batch_size=2,
+        num_layers=2,
+        frozen_layers=1,
+        likelihood_steps=1,
+    )
+    row = train_gan(
+        small_corpus, tmp_path, recipe, steps=3, validation_events=500
+    )
+    first, last = rows(tmp_path)[0], rows(tmp_path)[-1]
+    assert float(first["generator_gradient_norm"]) > 0
+    assert float(last["val_nats_per_event"]) == pytest.approx(
+        row["val_nats_per_event"], abs=1e-4
+    )
+    assert float(last["temperature"]) < float(first["temperature"])
+    model = MusicTransformerCausalLM.from_preset(str(tmp_path / "preset"))
+    assert model.backbone.num_layers == 2
+
+
+def test_all_setups_are_recipes():
+    assert set(SETUPS) == {"paper", "straight-through", "fine-tune"}
+    paper = GanRecipe.named("paper")
+    assert (paper.mode, paper.noise_dim, paper.num_heads) == ("argmax", 50, 8)
+    with pytest.raises(ValueError, match="`setup` must be one of"):
+        GanRecipe.named("cyclegan")
+
+
+def test_a_folder_with_a_run_is_left_alone(small_corpus, tmp_path):
+    recipe = GanRecipe.named("paper", **TINY)
+    train_gan(small_corpus, tmp_path, recipe, steps=2)
+    with pytest.raises(TrainingError, match="holds a run already"):
+        train_gan(small_corpus, tmp_path, recipe, steps=2)
+
+
+def test_pieces_that_are_too_short_are_refused(small_corpus, tmp_path):
+    recipe = GanRecipe.named("paper", **TINY | {"sequence_length": 4000})
+    with pytest.raises(TrainingError, match="too short"):
+        train_gan(small_corpus, tmp_path, recipe, steps=2)
+
+
+# === Command line ===
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--setup", "wrong"], "`setup` must be one of"),
+        ([], "`--setup` must be"),
+        (["--resume", "--setup", "paper"], "takes no others"),
+        (["--setup", "paper", "--preset", "x"], "--setup fine-tune"),
+        (["--resume"], "holds no run to go on with"),
+    ],
+)
+def test_the_command_refuses(small_corpus, tmp_path, options, message):
+    result = CliRunner().invoke(
+        cli.app,
+        ["train-gan", str(small_corpus.folder), "--out", str(tmp_path / "run")]
+        + options,
+    )
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
