@@ -13,6 +13,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from keras_pianogen import evaluation
+    from keras_pianogen import gan_training
     from keras_pianogen import layers
     from keras_pianogen import models
     from keras_pianogen import samplers
@@ -52,6 +53,7 @@ __all__ = [
     "Maestro",
     "MidiError",
     "evaluation",
+    "gan_training",
     "layers",
     "models",
     "plot_piano_roll",

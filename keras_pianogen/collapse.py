@@ -5,10 +5,17 @@ Sets of samples are int arrays of event ids, (samples, time). Shares are 0 to
 """
 
 import math
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from keras_pianogen.events import PITCHES
+from keras_pianogen.events import EventVocabulary
 
 # An event that is rarer than this among samples is not looked at for excess:
 # a few hundred samples can't tell its share.
@@ -61,7 +68,12 @@ class CollapseFigures:
         1.0
     """
 
-    def __init__(self, vocabulary, real, samples):
+    def __init__(
+        self,
+        vocabulary: EventVocabulary,
+        real: NDArray[np.integer[Any]],
+        samples: int,
+    ) -> None:
         self.vocabulary = vocabulary
         self.event_shares = self._event_shares(real)
         # What was never seen may be as frequent as half of one event.
@@ -71,26 +83,26 @@ class CollapseFigures:
         places = np.linspace(0, len(real) - 1, min(samples, len(real)))
         self.of_real = self.of(real[places.astype(int)])
 
-    def of(self, samples):
+    def of(self, samples: ArrayLike) -> dict[str, float]:
         """The figures of a set of samples, a dict of floats."""
-        samples = np.asarray(samples)
-        pitches = [self._pitches(sample) for sample in samples]
-        shares = self._event_shares(samples)
+        rows = np.asarray(samples)
+        pitches = [self._pitches(row) for row in rows]
+        shares = self._event_shares(rows)
         positive = shares[shares > 0]
         return {
-            **{f"distinct_{n}": distinct(samples, n) for n in (1, 2, 4)},
+            **{f"distinct_{n}": distinct(rows, n) for n in (1, 2, 4)},
             **{f"pitch_distinct_{n}": distinct(pitches, n) for n in (1, 2, 4)},
-            "self_similarity": self_similarity(samples),
+            "self_similarity": self_similarity(rows),
             "commonest_share": float(shares.max()),
             "entropy": float(-np.sum(positive * np.log(positive))),
             "event_divergence": jensen_shannon(shares, self.event_shares),
             "pitch_divergence": jensen_shannon(
-                self._pitch_shares(samples), self.pitch_shares
+                self._pitch_shares(rows), self.pitch_shares
             ),
             "largest_excess": float(self._excesses(shares).max()),
         }
 
-    def describe(self, samples, logs):
+    def describe(self, samples: ArrayLike, logs: Mapping[str, float]) -> str:
         """What the figures say, a sentence.
 
         Args:
@@ -131,28 +143,29 @@ class CollapseFigures:
             )
         return "No collapse."
 
-    def _excesses(self, shares):
+    def _excesses(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(shares >= RARE, shares / self.least_shares, 0.0)
 
-    def _event_shares(self, ids):
+    def _event_shares(self, ids: ArrayLike) -> NDArray[np.float64]:
         counts = np.bincount(
             np.ravel(ids), minlength=len(self.vocabulary)
         ).astype(float)
         return counts / counts.sum()
 
-    def _pitches(self, ids):
+    def _pitches(self, ids: ArrayLike) -> NDArray[np.int64]:
         first = self.vocabulary.note_on_id
-        ids = np.ravel(ids)
-        return ids[(ids >= first) & (ids < first + PITCHES)] - first
+        line = np.ravel(ids).astype(np.int64)
+        return line[(line >= first) & (line < first + PITCHES)] - first
 
-    def _pitch_shares(self, ids):
+    def _pitch_shares(self, ids: ArrayLike) -> NDArray[np.float64]:
         counts = np.bincount(self._pitches(ids), minlength=PITCHES)
         return counts / max(1, counts.sum())
 
 
-def distinct(sequences, n):
+def distinct(sequences: Iterable[Iterable[int]], n: int) -> float:
     """Different n-grams over all n-grams of some sequences; 0 of none."""
-    seen, total = set(), 0
+    seen: set[tuple[int, ...]] = set()
+    total = 0
     for sequence in sequences:
         grams = _grams(sequence, n)
         seen.update(grams)
@@ -160,7 +173,7 @@ def distinct(sequences, n):
     return len(seen) / total if total else 0.0
 
 
-def self_similarity(samples):
+def self_similarity(samples: Iterable[Iterable[int]]) -> float:
     """Mean of Jaccard's index of the event pairs of two samples."""
     pairs = [set(_grams(sample, 2)) for sample in samples]
     found = [
@@ -172,7 +185,7 @@ def self_similarity(samples):
     return float(np.mean(found)) if found else 0.0
 
 
-def jensen_shannon(p, q):
+def jensen_shannon(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     """Jensen-Shannon divergence of two distributions, 0 to ln 2 in nats.
 
     Of a distribution over nothing, all zeros, it is ln 2.
@@ -181,13 +194,13 @@ def jensen_shannon(p, q):
         return math.log(2)
     middle = (p + q) / 2
 
-    def divergence(a):
+    def divergence(a: NDArray[np.float64]) -> float:
         held = a > 0
-        return np.sum(a[held] * np.log(a[held] / middle[held]))
+        return float(np.sum(a[held] * np.log(a[held] / middle[held])))
 
-    return float((divergence(p) + divergence(q)) / 2)
+    return (divergence(p) + divergence(q)) / 2
 
 
-def _grams(sequence, n):
-    sequence = [int(x) for x in sequence]
-    return list(zip(*(sequence[i:] for i in range(n)), strict=False))
+def _grams(sequence: Iterable[int], n: int) -> list[tuple[int, ...]]:
+    line: Sequence[int] = [int(x) for x in sequence]
+    return list(zip(*(line[i:] for i in range(n)), strict=False))

@@ -520,3 +520,37 @@ def test_iteration_ends_with_the_epoch(corpus, make):
     for index in (-1, len(windows)):
         with pytest.raises(IndexError, match="`index` must be 0 to"):
             windows[index]
+
+
+def test_whole_windows_hold_no_special_ids(small_corpus):
+    vocabulary = EventVocabulary.named("magenta")
+    settings = {"vocabulary": vocabulary, "sequence_length": 200}
+    plain = EventWindows(small_corpus, batch_size=16, seed=1, **settings)
+    whole = EventWindows(
+        small_corpus, batch_size=16, seed=1, whole=True, **settings
+    )
+    mended = 0
+    for step in range(3):
+        x, y, weight = whole.batch(step)
+        assert min(x["token_ids"].min(), y.min()) >= vocabulary.note_on_id
+        assert x["padding_mask"].all() and weight.all()
+        again = whole.batch(step)[0]["token_ids"]
+        np.testing.assert_array_equal(again, x["token_ids"])
+        ids = plain.batch(step)[0]["token_ids"]
+        kept = (ids == x["token_ids"]).all(axis=1)
+        bad = (ids < vocabulary.note_on_id).any(axis=1)
+        assert not (kept & bad).any()
+        mended += bad.sum()
+    assert mended > 0
+
+
+def test_whole_windows_longer_than_any_piece_are_refused(small_corpus):
+    windows = EventWindows(
+        small_corpus,
+        vocabulary=EventVocabulary.named("magenta"),
+        sequence_length=5000,
+        batch_size=2,
+        whole=True,
+    )
+    with pytest.raises(ValueError, match="are too short"):
+        windows.batch(0)
