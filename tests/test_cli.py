@@ -404,6 +404,13 @@ def test_variations_are_pieces_of_one_seed_in_files_of_their_own(run, tmp_path):
         assert printed[2 + 2 * i] == str(folder / names[2 * i + 1])
 
 
+def test_variations_say_how_fast_they_came(run, tmp_path):
+    options = ["--preset", run / "preset", "--seconds", "60", "--seed", "1"]
+    options += ["--variations", "2", "--out", tmp_path / "a.mid"]
+    line = succeed("generate", *options).splitlines()[0]
+    assert re.fullmatch(r"2 pieces, [\d,]+ events a second, seed 1", line)
+
+
 def test_one_variation_is_the_piece_of_the_seed(generate, run, tmp_path):
     generate("--seed", "1", out="a.mid")
     options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
