@@ -9,7 +9,10 @@ import csv
 import pathlib
 import sys
 
+import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from matplotlib.ticker import NullFormatter
 
 BACKENDS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 STYLES = {
@@ -22,6 +25,8 @@ STYLES = {
     },
 }
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+# The same picture of the same numbers, its text as text.
+matplotlib.rcParams |= {"svg.hashsalt": "lengths", "svg.fonttype": "none"}
 
 
 def main(source, folder):
@@ -39,6 +44,7 @@ def draw(rows, column, what):
     """A panel for each backend, both axes logarithmic."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, len(BACKENDS), sharey=True)
+    first = [int(row["events"]) for row in rows if row[column]]
     for axes, (backend, title) in zip(panels, BACKENDS.items(), strict=True):
         for name, style in STYLES.items():
             points = [
@@ -50,12 +56,16 @@ def draw(rows, column, what):
             axes.plot(*zip(*points, strict=True), markersize=4, **style)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(LENGTHS, [f"{n:,}" for n in LENGTHS], fontsize=8)
+        axes.set_xlim(min(first) / 1.2, LENGTHS[-1] * 1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("events")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(what)
-    panels[0].legend(frameon=False)
+    panels[0].legend(frameon=False, loc="lower right", fontsize=9)
     return figure
 
 
