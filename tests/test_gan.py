@@ -577,8 +577,8 @@ def test_the_gradient_is_that_of_the_whole_rollout():
     expected = gradients(step_by_step)
     found = [gradients(lambda f=f: at_once(f)) for f in (0, 1, 4)]
     gaps = [np.abs(f - expected).max() for f in found]
-    assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < 1e-4 < np.abs(expected).max()
+    # Followed over all later draws it is exact, over some of them it isn't.
+    assert gaps[2] < 1e-4 < 1e-3 < min(gaps[0], gaps[1])
 
 
 def test_a_language_model_is_fine_tuned():

@@ -298,7 +298,7 @@ class RelativeGlobalAttention(_RelativeAttention):
     gradient computes each block's logits anew: memory grows linearly with
     time, and keys in the future of a block cost nothing. (Lengths that are
     only known when a TensorFlow graph runs, and second derivatives on
-    PyTorch, are done with the whole (time, time) matrix.)
+    PyTorch and TensorFlow, are done with the whole (time, time) matrix.)
 
     Departures from the paper: the window above; `share_heads=True` keeps one
     row per distance for all heads, as Shaw et al. (2018) do.
