@@ -20,7 +20,8 @@ import keras
 import numpy as np
 
 from keras_pianogen.collapse import FIGURES
-from keras_pianogen.collapse import CollapseFigures
+from keras_pianogen.collapse_monitor import LOGS
+from keras_pianogen.collapse_monitor import CollapseMonitor
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.evaluation import evaluate
 from keras_pianogen.events import EventVocabulary
@@ -38,14 +39,6 @@ from keras_pianogen.runs import stop_on_interrupt
 from keras_pianogen.windows import EvaluationWindows
 from keras_pianogen.windows import EventWindows
 
-LOGS = (
-    "generator_loss",
-    "discriminator_loss",
-    "generator_gradient_norm",
-    "real_accuracy",
-    "fake_accuracy",
-    "nats_per_event",
-)
 COLUMNS = (
     "step",
     "seconds",
@@ -309,20 +302,20 @@ def train_gan(
     gan = recipe.build(run.config["steps"] if resume else steps)
     state = run.restore(gan) if resume else {"step": 0, "seconds": 0.0}
     run.write_config(corpus, recipe=dataclasses.asdict(recipe), steps=steps)
-    monitor = _Monitor(
+    recorder = _Recorder(
         run, corpus, recipe, gan, state, steps, validation_events, progress
     )
-    if not monitor.finished:
-        monitor.look()
-        with stop_on_interrupt(monitor):
+    if not recorder.finished:
+        recorder.look()
+        with stop_on_interrupt(recorder):
             gan.fit(
-                monitor.windows,
+                recorder.windows,
                 epochs=10**9,
                 verbose=0,
-                callbacks=[monitor],
+                callbacks=[recorder],
                 shuffle=False,
             )
-    return monitor.row
+    return recorder.row
 
 
 def _ten_epochs(corpus, recipe):
@@ -336,7 +329,7 @@ def _ten_epochs(corpus, recipe):
     return 10 * windows.steps
 
 
-class _Monitor(keras.callbacks.Callback):
+class _Recorder(keras.callbacks.Callback):
     """Looks at samples as training goes on, and keeps the record."""
 
     def __init__(
@@ -378,25 +371,15 @@ class _Monitor(keras.callbacks.Callback):
             augment=recipe.augment,
             whole=True,
         )
-        self._choose_what_to_look_at()
-
-    def _choose_what_to_look_at(self):
-        """The same noise, or the same contexts, at each look."""
-        real = _real_sequences(
-            self.corpus, self.vocabulary, self.recipe.sequence_length
+        self.monitor = CollapseMonitor(
+            self.vocabulary,
+            _real_sequences(corpus, self.vocabulary, recipe.sequence_length),
+            samples=SAMPLES,
+            seed=recipe.seed,
         )
-        self.skipped = self.recipe.context_length if self.gan.continues else 0
-        self.judge = CollapseFigures(
-            self.vocabulary, real[:, self.skipped :], SAMPLES
-        )
-        rng = np.random.default_rng(self.recipe.seed)
-        if self.gan.continues:
-            self.inputs = real[rng.permutation(len(real))[:SAMPLES]]
-        else:
-            shape = (SAMPLES, *self.gan.generator.input.shape[1:])
-            self.inputs = rng.normal(size=shape).astype("float32")
+        self.monitor.set_model(gan)
         path = self.run.folder / "real.json"
-        path.write_text(json.dumps(self.judge.of_real, indent=2))
+        path.write_text(json.dumps(self.monitor.judge.of_real, indent=2))
 
     @property
     def done(self):
@@ -450,13 +433,13 @@ class _Monitor(keras.callbacks.Callback):
 
     def look(self):
         """Draw samples and measure them."""
-        samples = self.gan.generate(self.inputs)[:, self.skipped :]
-        self.figures = {"figures_step": self.step, **self.judge.of(samples)}
+        self.monitor.round = self.step
+        self.figures = dict(self.monitor.look(self.row))
         if self.gan.continues and (self.step == 0 or self.finished):
             self.figures["val_nats_per_event"] = self._validate()
-        self.sentence = self.judge.describe(samples, self.row)
+        self.sentence = self.monitor.sentence
         if self.step == 0 or self.finished or self.interrupted:
-            self._save_samples(samples)
+            self._save_samples(self.monitor.samples)
 
     def _validate(self):
         return evaluate(

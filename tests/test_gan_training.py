@@ -16,9 +16,10 @@ from keras_pianogen.collapse import CollapseFigures
 from keras_pianogen.collapse import distinct
 from keras_pianogen.collapse import jensen_shannon
 from keras_pianogen.collapse import self_similarity
+from keras_pianogen.collapse_monitor import LOGS
+from keras_pianogen.collapse_monitor import CollapseMonitor
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.gan_training import COLUMNS
-from keras_pianogen.gan_training import LOGS
 from keras_pianogen.gan_training import SETUPS
 from keras_pianogen.gan_training import GanRecipe
 from keras_pianogen.gan_training import train_gan
@@ -115,6 +116,32 @@ def test_a_sentence_says_what_is_seen():
     assert figures.describe(real, logs) == "No collapse."
     sure = logs | {"real_accuracy": 1.0, "fake_accuracy": 0.97}
     assert "97% or more" in figures.describe(real, sure)
+
+
+def test_fit_is_watched_by_a_callback(tmp_path):
+    gan = GanRecipe.named("straight-through", **TINY).build(10)
+    real = real_sequences()[:, :16].astype("int32")
+    monitor = CollapseMonitor(
+        VOCABULARY, real, folder=tmp_path, samples=8, every=2
+    )
+    with pytest.raises(ValueError, match="of shape"):
+        CollapseMonitor(VOCABULARY, real[0])
+    history = gan.fit(
+        real[:24], batch_size=4, epochs=1, verbose=0, callbacks=[monitor]
+    )
+    found = rows(tmp_path)
+    assert [int(r["step"]) for r in found] == [1, 2, 3, 4, 5, 6]
+    assert [int(r["figures_step"]) for r in found] == [0, 2, 2, 4, 4, 6]
+    assert (
+        history.history["event_divergence"][0]
+        == (monitor.figures["event_divergence"])
+    )
+    # The last look saw the weights as they are now.
+    drawn = gan.generate(monitor.inputs)
+    assert drawn.shape == monitor.samples.shape == (8, 16)
+    assert float(found[0]["entropy"]) != float(found[-1]["entropy"])
+    assert monitor.sentence.startswith("No collapse")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 # === Runs ===
