@@ -139,7 +139,7 @@ class CollapseFigures:
         if told >= 0.95:
             return (
                 "No collapse; the discriminator tells nearly all samples from "
-                f"real music ({told:.0%} or more)."
+                f"real music, {told:.0%}."
             )
         return "No collapse."
 

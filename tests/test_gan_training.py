@@ -115,7 +115,7 @@ def test_a_sentence_says_what_is_seen():
     )
     assert figures.describe(real, logs) == "No collapse."
     sure = logs | {"real_accuracy": 1.0, "fake_accuracy": 0.97}
-    assert "97% or more" in figures.describe(real, sure)
+    assert "from real music, 97%." in figures.describe(real, sure)
 
 
 def test_fit_is_watched_by_a_callback(tmp_path):
