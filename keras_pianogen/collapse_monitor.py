@@ -98,7 +98,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         Returns:
             The figures, a dict.
         """
-        drawn = self.model.generate(self.inputs)
+        drawn = self.model.generate(self.inputs, seed=self.seed)
         self.samples = drawn[:, self.skipped :]
         self.figures = {
             "figures_step": self.round,

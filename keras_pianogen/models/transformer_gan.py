@@ -1,5 +1,7 @@
 """A generator and a discriminator of events, trained against each other."""
 
+import contextlib
+
 import keras
 import keras_hub
 import numpy as np
@@ -476,7 +478,7 @@ class TransformerGAN(keras_hub.models.Backbone):
 
     # === Results ===
 
-    def generate(self, inputs, averaged=None):
+    def generate(self, inputs, averaged=None, seed=None):
         """Event ids, as they are seen by the discriminator.
 
         Args:
@@ -487,10 +489,17 @@ class TransformerGAN(keras_hub.models.Backbone):
                 `MusicTransformerCausalLM.generate`.
             averaged: bool. Whether to use the averaged weights. Defaults to
                 whether there are some.
+            seed: int. The same seed and inputs give the same events, and the
+                model's own random numbers stay as they are. Defaults to
+                `None`, its own.
 
         Returns:
             An int array of shape (batch, time).
         """
+        with _drawing_from(seed, self.sampling, self):
+            return self._generate(inputs, averaged)
+
+    def _generate(self, inputs, averaged):
         own = self.generator
         if self.averaged_generator is not None and averaged is not False:
             self.generator = self.averaged_generator
@@ -528,6 +537,24 @@ class TransformerGAN(keras_hub.models.Backbone):
                     config[name]
                 )
         return cls(**config)
+
+
+@contextlib.contextmanager
+def _drawing_from(seed, *owners):
+    """Random numbers from a seed for a while; then from where they were."""
+    if seed is None:
+        yield
+        return
+    states = [owner.seed_generator.state for owner in owners]
+    before = [ops.convert_to_numpy(state).copy() for state in states]
+    drawn = np.random.SeedSequence(seed).generate_state(len(states))
+    for state, first in zip(states, drawn, strict=True):
+        state.assign(np.array([first, 0], "uint32"))
+    try:
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)
 
 
 def _check_pair(generator, discriminator, sampling, continues):
