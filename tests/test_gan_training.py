@@ -221,15 +221,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_corpus, tmp_path):
     ):
         for name in ("step", *LOGS, "temperature"):
             assert ours[name] == theirs[name], name
-    checkpoints = [
-        np.load(
-            sorted((tmp_path / name / "checkpoints").glob("*"))[-1]
-            / "variables.npz"
-        )
-        for name in ("whole", "part")
-    ]
-    for key in checkpoints[0]:
-        np.testing.assert_array_equal(checkpoints[0][key], checkpoints[1][key])
+    path = "checkpoints/step-000000006/variables.npz"
+    with (
+        np.load(tmp_path / "whole" / path) as ours,
+        np.load(tmp_path / "part" / path) as theirs,
+    ):
+        assert len(ours.files) > 20
+        for key in ours.files:
+            np.testing.assert_array_equal(ours[key], theirs[key])
 
 
 @pytest.fixture(scope="module")
