@@ -96,32 +96,24 @@ def run_train_step(model, step, arguments):
     Returns:
         The logs; on JAX a pair of logs and the new state.
     """
-    if keras.config.backend() != "jax":
-        return step(*arguments)
-    state, data = arguments
-    groups = (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
-    return _run_stateless(step, data, groups, state)
+    return _run_step(step, arguments, model, model.optimizer.variables)
 
 
 def run_test_step(model, step, arguments):
     """Like `run_train_step`, for `test_step`, which changes no weights."""
+    return _run_step(step, arguments, model)
+
+
+def _run_step(step, arguments, model, *optimizer_variables):
     if keras.config.backend() != "jax":
         return step(*arguments)
     state, data = arguments
     groups = (
         model.trainable_variables,
         model.non_trainable_variables,
+        *optimizer_variables,
         model.metrics_variables,
     )
-    return _run_stateless(step, data, groups, state)
-
-
-def _run_stateless(step, data, groups, state):
     mapping = [
         pair
         for variables, values in zip(groups, state, strict=True)

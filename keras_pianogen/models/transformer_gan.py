@@ -279,10 +279,14 @@ class TransformerGAN(keras_hub.models.Backbone):
         real = self._one_hot(batch["token_ids"])
         real_logits = self.discriminator(real, training=False)
         fake_logits = self.discriminator(fake, training=False)
-        return self._discriminator_logs(real_logits, fake_logits) | {
+        loss = self.settings["loss"]
+        return self._accuracies(real_logits, fake_logits) | {
+            "discriminator_loss": adversarial_losses.discriminator_loss(
+                loss, real_logits, fake_logits, self.settings["label_smoothing"]
+            ),
             "generator_loss": adversarial_losses.generator_loss(
-                self.settings["loss"], real_logits, fake_logits
-            )
+                loss, real_logits, fake_logits
+            ),
         }
 
     def _likelihood_step(self, ids):
@@ -322,28 +326,25 @@ class TransformerGAN(keras_hub.models.Backbone):
 
         value, logits, gradients = self._value_and_grad(loss, judge)
         self._apply(self.discriminator_optimizer, gradients, judge)
-        return self._discriminator_logs(*logits) | {"discriminator_loss": value}
+        return self._accuracies(*logits) | {"discriminator_loss": value}
 
-    def _discriminator_logs(self, real, fake):
-        settings = self.settings
-        right = adversarial_losses.accuracies(settings["loss"], real, fake)
-        return {
-            "discriminator_loss": adversarial_losses.discriminator_loss(
-                settings["loss"], real, fake, settings["label_smoothing"]
-            ),
-            "real_accuracy": right[0],
-            "fake_accuracy": right[1],
-        }
+    def _accuracies(self, real, fake):
+        right = adversarial_losses.accuracies(self.settings["loss"], real, fake)
+        return {"real_accuracy": right[0], "fake_accuracy": right[1]}
 
     def _generator_step(self, batch, fakes):
         """Make the discriminator take what was drawn for real."""
         settings, judge = self.settings, self.discriminator
-        real = self._one_hot(batch["token_ids"])
+        real = None  # Most losses look at generated sequences alone.
+        if settings["loss"] == "relativistic" or settings["feature_matching"]:
+            real = self._one_hot(batch["token_ids"])
 
         def loss():
             events = self._events(fakes, training=True)
             fake_logits, fake = judge.with_features(events, training=True)
-            real_logits, features = judge.with_features(real, training=True)
+            real_logits = features = None
+            if real is not None:
+                real_logits, features = judge.with_features(real, training=True)
             value = adversarial_losses.generator_loss(
                 settings["loss"], real_logits, fake_logits
             )
