@@ -1,8 +1,6 @@
 """A callback that looks at a generator's samples while it is trained."""
 
-import csv
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -10,6 +8,7 @@ import numpy as np
 from keras_pianogen.collapse import FIGURES
 from keras_pianogen.collapse import CollapseFigures
 from keras_pianogen.gan_curves import plot_gan_curves
+from keras_pianogen.runs import Run
 
 # What a round of `TransformerGAN` gives; the last of a language model alone.
 LOGS = (
@@ -20,6 +19,7 @@ LOGS = (
     "fake_accuracy",
     "nats_per_event",
 )
+COLUMNS = ("step", *LOGS, "figures_step", *FIGURES)
 # The figures that the progress bar shows.
 SHOWN = ("event_divergence", "commonest_share")
 
@@ -67,7 +67,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             )
         self.vocabulary = vocabulary
         self.real = real
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.run = None if folder is None else Run(folder, COLUMNS)
         self.count = samples
         self.every = every
         self.seed = seed
@@ -109,16 +109,15 @@ class CollapseMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.look()
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "real.json"
-            path.write_text(json.dumps(self.judge.of_real, indent=2))
-            with open(self.folder / "history.csv", "w", newline="") as file:
-                csv.writer(file).writerow(self.columns)
+        if self.run is not None:
+            self.run.folder.mkdir(parents=True, exist_ok=True)
+            self.run.history.unlink(missing_ok=True)
+            self.write_real(self.run.folder)
 
-    @property
-    def columns(self):
-        return ("step", *LOGS, "figures_step", *FIGURES)
+    def write_real(self, folder):
+        """Write `real.json`, the figures of real music."""
+        path = folder / "real.json"
+        path.write_text(json.dumps(self.judge.of_real, indent=2))
 
     def on_train_batch_end(self, batch, logs=None):
         self.round += 1
@@ -126,23 +125,16 @@ class CollapseMonitor(keras.callbacks.Callback):
             if keras.config.backend() == "jax":
                 self.model.jax_state_sync()
             self.look(logs)
-        if self.folder is not None:
-            row = {"step": self.round} | logs | self.figures
-            with open(self.folder / "history.csv", "a", newline="") as file:
-                csv.writer(file).writerow(
-                    [_short(row.get(name, "")) for name in self.columns]
-                )
+        if self.run is not None:
+            given = {name: float(logs[name]) for name in LOGS if name in logs}
+            row = {"step": self.round} | given | self.figures
+            self.run.append({name: row.get(name, "") for name in COLUMNS})
         logs |= {name: self.figures[name] for name in SHOWN}
 
     def on_epoch_end(self, epoch, logs=None):
         logs |= {name: self.figures[name] for name in SHOWN}
 
     def on_train_end(self, logs=None):
-        if self.folder is not None and self.round:
-            plot_gan_curves(
-                {self.model.name: self.folder}, self.folder / "curves.png"
-            )
-
-
-def _short(value):
-    return value if isinstance(value, str | int) else f"{float(value):.6g}"
+        if self.run is not None and self.round:
+            folder = self.run.folder
+            plot_gan_curves({self.model.name: folder}, folder / "curves.png")

@@ -12,7 +12,6 @@ A run is a folder, see `runs`, with
 """
 
 import dataclasses
-import json
 import math
 import time
 
@@ -378,8 +377,7 @@ class _Recorder(keras.callbacks.Callback):
             seed=recipe.seed,
         )
         self.monitor.set_model(gan)
-        path = self.run.folder / "real.json"
-        path.write_text(json.dumps(self.monitor.judge.of_real, indent=2))
+        self.monitor.write_real(self.run.folder)
 
     @property
     def done(self):
