@@ -505,6 +505,10 @@ def train_gan(
             resume=resume,
             progress=bar.report,
         )
+    if not row["step"]:
+        _out.print(bar.sentence, markup=False)
+        _out.print("Stopped before the first round; go on with --resume")
+        return
     _out.print(
         f"{row['step']:,} rounds in {row['seconds'] / 60:.1f} minutes; "
         f"gradient norm at the generator {row['generator_gradient_norm']:.3g}, "
@@ -914,7 +918,7 @@ class _gan_progress:
             self.task,
             completed=done,
             step=row["step"],
-            norm=row["generator_gradient_norm"],
+            norm=row.get("generator_gradient_norm", 0.0),
             distance=row["event_divergence"],
             sentence=sentence,
         )

@@ -69,7 +69,7 @@ class GanRecipe:
         preset: name or folder of the language model that is fine-tuned;
             `None` for a generator from noise.
         num_layers: Blocks of the generator from noise, and of the
-            discriminator: of a preset's so many are taken.
+            discriminator: of a preset's at most so many are taken.
         num_heads: Attention heads; a preset brings its own, as of the next
             two.
         hidden_dim: Width of the blocks.
@@ -93,6 +93,9 @@ class GanRecipe:
         feature_matching: see there.
         gradient_clipping: see there.
         averaging: see there.
+        warm_up: Rounds before the first one in which the discriminator alone
+            learns, so that a pretrained generator isn't led by one that knows
+            nothing; never more than the run has.
         bidirectional: see `MusicTransformerDiscriminator`, as the next three.
         spectral_normalization: see there.
         minibatch_statistics: see there.
@@ -127,6 +130,7 @@ class GanRecipe:
     feature_matching: float = 0.0
     gradient_clipping: float | None = None
     averaging: float | None = None
+    warm_up: int = 0
     bidirectional: bool = False
     spectral_normalization: bool = False
     minibatch_statistics: bool = False
@@ -170,19 +174,27 @@ class GanRecipe:
             barred_ids=self._barred_ids(),
             seed=self.seed,
         )
-        gan.compile(
-            _adam(self.generator_learning_rate),
-            _adam(self.discriminator_learning_rate),
-            loss=self.loss,
-            discriminator_steps=self.discriminator_steps,
-            generator_steps=self.generator_steps,
-            likelihood_steps=self.likelihood_steps,
-            label_smoothing=self.label_smoothing,
-            feature_matching=self.feature_matching,
-            gradient_clipping=self.gradient_clipping,
-            averaging=self.averaging,
-        )
+        gan.generator_optimizer = _adam(self.generator_learning_rate)
+        gan.discriminator_optimizer = _adam(self.discriminator_learning_rate)
+        self.compile(gan)
         return gan
+
+    def compile(self, gan, **changes):
+        """Compile a model that was built, with the optimizers it has."""
+        settings = (
+            "loss",
+            "discriminator_steps",
+            "generator_steps",
+            "likelihood_steps",
+            "label_smoothing",
+            "feature_matching",
+            "gradient_clipping",
+            "averaging",
+        )
+        settings = {name: getattr(self, name) for name in settings} | changes
+        gan.compile(
+            gan.generator_optimizer, gan.discriminator_optimizer, **settings
+        )
 
     def _barred_ids(self):
         if self.preset is not None:
@@ -211,8 +223,10 @@ class GanRecipe:
         }
         if self.preset is None:
             return MusicTransformerDiscriminator(**self._shape(), **settings)
+        num_layers = min(self.num_layers, generator.backbone.num_layers)
+        settings["frozen_layers"] = min(self.frozen_layers, num_layers)
         return MusicTransformerDiscriminator.from_music_transformer(
-            generator.backbone, num_layers=self.num_layers, **settings
+            generator.backbone, num_layers=num_layers, **settings
         )
 
     def _shape(self):
@@ -238,13 +252,16 @@ SETUPS = {
     },
     "fine-tune": {
         "preset": "music_transformer_maestro",
-        "num_layers": 3,
+        "num_layers": 6,
         "frozen_layers": 2,
-        "annealed": True,
+        "discriminator_dropout": 0.0,
         "batch_size": 8,
         "generator_learning_rate": 3e-5,
+        "discriminator_learning_rate": 2e-4,
         "likelihood_steps": 5,
         "gradient_clipping": 1.0,
+        "averaging": 0.99,
+        "warm_up": 1000,
     },
 }
 
@@ -307,14 +324,30 @@ def train_gan(
     if not recorder.finished:
         recorder.look()
         with stop_on_interrupt(recorder):
-            gan.fit(
-                recorder.windows,
-                epochs=10**9,
-                verbose=0,
-                callbacks=[recorder],
-                shuffle=False,
-            )
+            _warm_up(recorder)
+            if not recorder.interrupted:
+                _fit(gan, recorder.windows(), recorder)
     return recorder.row
+
+
+def _warm_up(recorder):
+    """Let the discriminator learn alone for a while."""
+    recipe, gan = recorder.recipe, recorder.gan
+    if recorder.step or recorder.warmed >= recorder.warm_up:
+        return
+    recipe.compile(gan, generator_steps=0, likelihood_steps=0)
+    _fit(gan, recorder.windows(warm_up=True), _WarmUp(recorder))
+    recipe.compile(gan)
+
+
+def _fit(gan, windows, callback):
+    gan.fit(
+        windows,
+        epochs=10**9,
+        verbose=0,
+        callbacks=[callback],
+        shuffle=False,
+    )
 
 
 def _ten_epochs(corpus, recipe):
@@ -348,28 +381,15 @@ class _Recorder(keras.callbacks.Callback):
         self.validation_events = validation_events
         self.step = state["step"]
         self.seconds_before = state["seconds"]
-        self.row = state.get("row", {})
+        self.row = state.get("row") or {"step": 0}
+        self.warmed = state.get("warm_up", 0)
+        self.warm_up = min(recipe.warm_up, steps)
         self.rows, self.sentence, self.figures = [], "", {}
         self.interrupted = False
         self.began = self.saved = time.monotonic()
         self.vocabulary = EventVocabulary.named(recipe.vocabulary)
         if gan.continues:
             self.vocabulary = gan.generator.preprocessor.tokenizer.vocabulary
-        # Never 1, see `training.train`.
-        look = min(ROUNDS_A_LOOK, max(2, steps // 20))
-        self.windows = EventWindows(
-            corpus,
-            "train",
-            vocabulary=self.vocabulary,
-            sequence_length=recipe.sequence_length,
-            batch_size=recipe.batch_size
-            * (recipe.discriminator_steps + recipe.likelihood_steps),
-            steps=look,
-            seed=recipe.seed,
-            first_step=self.step,
-            augment=recipe.augment,
-            whole=True,
-        )
         self.monitor = CollapseMonitor(
             self.vocabulary,
             _real_sequences(corpus, self.vocabulary, recipe.sequence_length),
@@ -378,6 +398,24 @@ class _Recorder(keras.callbacks.Callback):
         )
         self.monitor.set_model(gan)
         self.monitor.write_real(self.run.folder)
+
+    def windows(self, warm_up=False):
+        """What the model is trained on: real music, as an epoch each look."""
+        recipe, parts = self.recipe, self.recipe.discriminator_steps
+        return EventWindows(
+            self.corpus,
+            "train",
+            vocabulary=self.vocabulary,
+            sequence_length=recipe.sequence_length,
+            batch_size=recipe.batch_size
+            * (parts if warm_up else parts + recipe.likelihood_steps),
+            # Never 1, see `training.train`.
+            steps=min(ROUNDS_A_LOOK, max(2, self.steps // 20)),
+            seed=recipe.seed,
+            first_step=self.warmed + self.step,
+            augment=recipe.augment,
+            whole=True,
+        )
 
     @property
     def done(self):
@@ -390,9 +428,6 @@ class _Recorder(keras.callbacks.Callback):
     @property
     def seconds(self):
         return self.seconds_before + time.monotonic() - self.began
-
-    def on_train_begin(self, logs=None):
-        self.began = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
         seed_step(self.recipe.seed, self.step)
@@ -423,7 +458,9 @@ class _Recorder(keras.callbacks.Callback):
         self.rows = []
         stopping = self.finished or self.interrupted
         if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
-            self._save(stopping)
+            self.save()
+        if stopping:
+            self._save_results()
         if self.progress is not None:
             self.progress(self.row, self.done, self.sentence)
         if stopping:
@@ -441,7 +478,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def _validate(self):
         return evaluate(
-            self.gan.generator,
+            self.gan.trained_generator(),
             self.corpus,
             "validation",
             max_events=self.validation_events,
@@ -454,21 +491,69 @@ class _Recorder(keras.callbacks.Callback):
             notes = self.vocabulary.decode(sample)
             write_midi(notes, folder / f"step-{self.step:06}-{i + 1}.mid")
 
-    def _save(self, stopping):
+    def save(self):
+        """A checkpoint."""
         self.run.save(
             self.gan,
-            {"step": self.step, "seconds": self.seconds, "row": self.row},
+            {
+                "step": self.step,
+                "warm_up": self.warmed,
+                "seconds": self.seconds,
+                "row": self.row,
+            },
         )
         self.saved = time.monotonic()
-        if not stopping:
-            return
+
+    def _save_results(self):
         self.run.save_preset(self.gan, "gan")
         if self.gan.continues:
-            self.run.save_preset(self.gan.generator)
+            self.run.save_preset(self.gan.trained_generator())
         plot_gan_curves(
             {self.recipe.setup: self.run.folder},
             self.run.folder / "curves.png",
         )
+
+
+class _WarmUp(keras.callbacks.Callback):
+    """Counts the rounds before the first one, and keeps what they made."""
+
+    def __init__(self, recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def on_train_batch_begin(self, batch, logs=None):
+        recorder = self.recorder
+        left = recorder.warm_up - recorder.warmed
+        seed_step(recorder.recipe.seed, -left)
+
+    def on_train_batch_end(self, batch, logs=None):
+        recorder = self.recorder
+        recorder.warmed += 1
+        loss = float(logs["discriminator_loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(recorder.run.not_finite(0))
+        ended = recorder.warmed >= recorder.warm_up
+        recorder.row = recorder.figures | {
+            "step": 0,
+            "seconds": recorder.seconds,
+        }
+        if recorder.progress is not None:
+            recorder.progress(
+                recorder.row,
+                0.0,
+                "The discriminator learns alone: round "
+                f"{recorder.warmed:,} of {recorder.warm_up:,}, "
+                f"its loss {loss:.3f}.",
+            )
+        if ended or recorder.interrupted:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        recorder = self.recorder
+        ended = recorder.warmed >= recorder.warm_up
+        late = time.monotonic() - recorder.saved > SECONDS_A_CHECKPOINT
+        if ended or recorder.interrupted or late:
+            recorder.save()
 
 
 def _real_sequences(corpus, vocabulary, length):

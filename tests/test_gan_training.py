@@ -245,16 +245,19 @@ def language_model(tmp_path_factory):
     return str(folder)
 
 
+SMALL = {
+    "sequence_length": 24,
+    "context_length": 8,
+    "batch_size": 2,
+    "num_layers": 2,
+    "frozen_layers": 1,
+    "likelihood_steps": 1,
+}
+
+
 def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
     recipe = GanRecipe.named(
-        "fine-tune",
-        preset=language_model,
-        sequence_length=24,
-        context_length=8,
-        batch_size=2,
-        num_layers=2,
-        frozen_layers=1,
-        likelihood_steps=1,
+        "fine-tune", preset=language_model, **SMALL, annealed=True
     )
     row = train_gan(
         small_corpus, tmp_path, recipe, steps=3, validation_events=500
@@ -267,6 +270,46 @@ def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
     assert float(last["temperature"]) < float(first["temperature"])
     model = MusicTransformerCausalLM.from_preset(str(tmp_path / "preset"))
     assert model.backbone.num_layers == 2
+    assert model.backbone.trainable
+    # What is saved is what was validated: the averaged weights.
+    gan = TransformerGAN.from_preset(str(tmp_path / "gan"))
+    for ours, theirs in zip(
+        model.get_weights(), gan.averaged_generator.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_discriminator_warms_up_alone(
+    small_corpus, tmp_path, language_model
+):
+    recipe = GanRecipe.named("fine-tune", preset=language_model, **SMALL)
+    settings = {"steps": 4, "validation_events": 500}
+    before = recipe.build(4)
+    heard = []
+
+    def stop(row, done, sentence):
+        heard.append(sentence)
+        if len(heard) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    train_gan(small_corpus, tmp_path / "a", recipe, progress=stop, **settings)
+    assert "round 3 of 4" in heard[2]
+    assert not (tmp_path / "a" / "history.csv").exists()
+    path = "a/checkpoints/step-000000000/variables.npz"
+    with np.load(tmp_path / path) as saved:
+        learning = {id(v) for v in before.discriminator.trainable_variables}
+        for i, variable in enumerate(before.variables):
+            if variable.path.endswith("kernel"):
+                value = keras.ops.convert_to_numpy(variable)
+                changed = (saved[f"arr_{i}"] != value).any()
+                assert changed == (id(variable) in learning), variable.path
+    train_gan(small_corpus, tmp_path / "a", None, resume=True, **settings)
+    train_gan(small_corpus, tmp_path / "b", recipe, **settings)
+    for ours, theirs in zip(
+        rows(tmp_path / "a"), rows(tmp_path / "b"), strict=True
+    ):
+        for name in LOGS:
+            assert ours[name] == theirs[name], name
 
 
 def test_all_setups_are_recipes():

@@ -63,6 +63,9 @@ class TransformerGAN(keras_hub.models.Backbone):
         barred_ids: ids that the generator may not draw, such as padding.
             Defaults to the special ids of a language model's tokenizer, to
             none for a generator from noise.
+        averaged_generator: a generator of the same shape, whose weights are
+            the average that `compile(averaging=...)` keeps. Defaults to
+            `None`, none yet.
         seed: int, or `None`. Of noise.
         **kwargs: `name` and `trainable`.
 
@@ -102,6 +105,7 @@ class TransformerGAN(keras_hub.models.Backbone):
         context_length=32,
         feedback=1,
         barred_ids=None,
+        averaged_generator=None,
         seed=None,
         **kwargs,
     ):
@@ -132,7 +136,9 @@ class TransformerGAN(keras_hub.models.Backbone):
         self.rounds = keras.Variable(
             0, dtype="int32", trainable=False, name="rounds"
         )
-        self.averaged_generator = None
+        self.averaged_generator = averaged_generator
+        if averaged_generator is not None:
+            averaged_generator.trainable = False  # Nobody trains it.
 
     def compile(
         self,
@@ -160,7 +166,9 @@ class TransformerGAN(keras_hub.models.Backbone):
             loss: `"non_saturating"`, `"hinge"`, `"wasserstein"` or
                 `"relativistic"`, see `adversarial_losses`.
             discriminator_steps: int. Steps of a round, as the next two.
-            generator_steps: int.
+            generator_steps: int. With `0`, and no likelihood steps, the
+                discriminator learns alone; the same optimizers go on if the
+                model is compiled anew afterwards.
             likelihood_steps: int. Defaults to `5` for a language model; `0`
                 and nothing else for a generator from noise.
             gradient_penalty: float. Weight of the penalty on gradients whose
@@ -182,10 +190,9 @@ class TransformerGAN(keras_hub.models.Backbone):
         adversarial_losses.check_loss(loss)
         if likelihood_steps is None:
             likelihood_steps = 5 if self.continues else 0
-        check_sizes(
-            discriminator_steps=discriminator_steps,
-            generator_steps=generator_steps,
-        )
+        check_sizes(discriminator_steps=discriminator_steps)
+        if generator_steps:
+            check_sizes(generator_steps=generator_steps)
         if likelihood_steps and not self.continues:
             raise ValueError(
                 "A generator from noise has no likelihood. "
@@ -215,6 +222,7 @@ class TransformerGAN(keras_hub.models.Backbone):
         judges = {id(v) for v in self.discriminator.trainable_variables}
         if averaging is not None and self.averaged_generator is None:
             self.averaged_generator = _copy(self.generator)
+            self.averaged_generator.trainable = False
         # JAX hands `fit` the variables of one optimizer only.
         optimizer = keras.optimizers.MultiOptimizer(
             lambda variable: (
@@ -259,6 +267,8 @@ class TransformerGAN(keras_hub.models.Backbone):
         for part in parts:
             fakes = self._draw(part)
             logs |= self._discriminator_step(part, fakes)
+        if not self.settings["generator_steps"]:
+            return logs
         logs |= self._generator_step(part, fakes)
         for _ in range(self.settings["generator_steps"] - 1):
             logs |= self._generator_step(part, self._draw(part))
@@ -479,6 +489,16 @@ class TransformerGAN(keras_hub.models.Backbone):
 
     # === Results ===
 
+    def trained_generator(self):
+        """A generator of its own, with the averaged weights if there are some.
+
+        It can be saved, and trained further.
+        """
+        source = self.averaged_generator or self.generator
+        copy = _copy(self.generator, source.get_weights())
+        copy.trainable = True
+        return copy
+
     def generate(self, inputs, averaged=None, seed=None):
         """Event ids, as they are seen by the discriminator.
 
@@ -526,14 +546,17 @@ class TransformerGAN(keras_hub.models.Backbone):
             "context_length": self.context_length,
             "feedback": self.feedback,
             "barred_ids": self.barred_ids,
+            "averaged_generator": self.averaged_generator
+            and _serialize(self.averaged_generator),
             "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for name in ("generator", "discriminator", "sampling"):
-            if isinstance(config[name], dict):
+        parts = "generator", "discriminator", "sampling", "averaged_generator"
+        for name in parts:
+            if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(
                     config[name]
                 )
@@ -597,11 +620,10 @@ def _serialize(part):
     return config
 
 
-def _copy(model):
-    """A model of its own with the same weights, which nobody trains."""
+def _copy(model, weights=None):
+    """A model of its own with the same weights, or others."""
     copy = model.__class__.from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    copy.trainable = False
+    copy.set_weights(model.get_weights() if weights is None else weights)
     return copy
 
 
