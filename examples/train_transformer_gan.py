@@ -51,7 +51,10 @@ def parse_arguments():
 
 
 def show(row, done, sentence):
-    if row["step"] % 50 == 0:
+    if not row["step"]:
+        if "00 of" in sentence:
+            print(sentence)
+    elif row["step"] % 50 == 0:
         print(
             f"round {row['step']}: gradient norm "
             f"{row['generator_gradient_norm']:.3g}, distance "

@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen import models
     from keras_pianogen import samplers
     from keras_pianogen import training
+    from keras_pianogen import two_sample
     from keras_pianogen.corpus import Corpus
     from keras_pianogen.corpus import prepare_corpus
     from keras_pianogen.events import EventVocabulary
@@ -61,6 +62,7 @@ __all__ = [
     "read_notes",
     "samplers",
     "training",
+    "two_sample",
     "write_midi",
 ]
 

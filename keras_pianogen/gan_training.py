@@ -16,7 +16,6 @@ import math
 import time
 
 import keras
-import numpy as np
 
 from keras_pianogen.collapse import FIGURES
 from keras_pianogen.collapse_monitor import LOGS
@@ -35,8 +34,8 @@ from keras_pianogen.runs import Run
 from keras_pianogen.runs import TrainingError
 from keras_pianogen.runs import seed_step
 from keras_pianogen.runs import stop_on_interrupt
-from keras_pianogen.windows import EvaluationWindows
 from keras_pianogen.windows import EventWindows
+from keras_pianogen.windows import whole_windows
 
 COLUMNS = (
     "step",
@@ -50,6 +49,8 @@ COLUMNS = (
 
 # Sequences that are looked at for collapse, and those written as MIDI.
 SAMPLES = 64
+# Those of real music that they are compared with.
+REAL_SEQUENCES = 6400
 SAVED_SAMPLES = 4
 # Rounds between two looks; in a short run a twentieth of it.
 ROUNDS_A_LOOK = 50
@@ -559,22 +560,13 @@ class _WarmUp(keras.callbacks.Callback):
 def _real_sequences(corpus, vocabulary, length):
     """Whole windows of validation, or of training where there is none."""
     split = "validation" if len(corpus.split("validation")) else "train"
-    windows = EvaluationWindows(
+    rows, _ = whole_windows(
         corpus,
         split,
         vocabulary=vocabulary,
         sequence_length=length,
-        stride=length,
-        batch_size=64,
+        count=REAL_SEQUENCES,
     )
-    count = min(len(windows), 100)
-    rows = np.concatenate(
-        [
-            windows[i * len(windows) // count][0]["token_ids"]
-            for i in range(count)
-        ]
-    )
-    rows = rows[(rows >= vocabulary.note_on_id).all(axis=1)]
     if not len(rows):
         raise TrainingError(
             f"The pieces of the split {split!r} are too short: no window of "

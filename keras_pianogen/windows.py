@@ -397,6 +397,45 @@ class EvaluationWindows(keras.utils.PyDataset):
         return x, y, sample_weight
 
 
+def whole_windows(
+    corpus: Corpus,
+    split: str,
+    *,
+    vocabulary: EventVocabulary,
+    sequence_length: int,
+    count: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Windows that lie whole within a piece, evenly from all of a split.
+
+    Args:
+        corpus: a `Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        vocabulary: an `EventVocabulary`.
+        sequence_length: events of each window; they don't overlap.
+        count: how many windows, if the split has so many.
+
+    Returns:
+        Ids, an array of shape (windows, sequence_length) without special
+        ones, and the index in `corpus.pieces` of each window's piece.
+    """
+    _check_least(1, sequence_length=sequence_length, count=count)
+    indices = _pieces_of(corpus, split)
+    places: list[tuple[int, int]] = []
+    encoded = {}
+    for index in indices:
+        encoded[index] = vocabulary.encode(corpus.notes(index))
+        whole = len(encoded[index]) // sequence_length
+        places += [(index, i * sequence_length) for i in range(whole)]
+    chosen = np.arange(min(count, len(places))) * len(places)
+    chosen //= max(min(count, len(places)), 1)
+    rows = np.empty((len(chosen), sequence_length), np.int32)
+    pieces = np.empty(len(chosen), np.int64)
+    for row, place in enumerate(chosen):
+        pieces[row], begin = places[place]
+        rows[row] = encoded[pieces[row]][begin : begin + sequence_length]
+    return rows, pieces
+
+
 class _Runs(NamedTuple):
     """The notes that windows are cut from, one run after the other.
 
