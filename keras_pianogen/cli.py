@@ -771,6 +771,10 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Read about so many events, not all."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Also by piece, or by composer.", metavar="PART"),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON.")
     ] = False,
@@ -783,13 +787,19 @@ def evaluate(
         raise ValueError(
             f"`--split` must be one of {', '.join(SPLITS)}. Received: {split!r}"
         )
+    if by not in (None, "piece", "composer"):
+        raise ValueError(f"`--by` must be piece or composer. Received: {by!r}")
+    if by and max_events:
+        raise ValueError(
+            "`--by` reads every event. Received: --by and --max-events"
+        )
     opened = Corpus(corpus)
     with _loading():
         from keras_pianogen import evaluation
         from keras_pianogen.models import MusicTransformerCausalLM
 
         model = MusicTransformerCausalLM.from_preset(preset)
-    with _progress("Reading", unit="batches") as bar:
+    with _progress("Reading", unit="pieces") as bar:
         figures = evaluation.evaluate(
             model,
             opened,
@@ -799,19 +809,62 @@ def evaluate(
             max_events=max_events,
             progress=bar,
         )
-    values = dataclasses.asdict(figures) | {"perplexity": figures.perplexity}
+    values = dataclasses.asdict(figures) | {
+        "perplexity": figures.perplexity,
+        "interval": figures.interval,
+    }
     if as_json:
         typer.echo(json.dumps({"preset": preset, "split": split} | values))
         return
+    _print_likelihood(values, f"{preset} on {split}")
+    if by == "piece":
+        _print_parts(
+            by,
+            {
+                piece.path: (piece.nats / piece.num_events, 1, piece.seconds)
+                for piece in sorted(
+                    figures.pieces, key=lambda p: p.nats / p.num_events
+                )
+            },
+        )
+    if by == "composer":
+        _print_parts(
+            by,
+            {
+                composer or "(not known)": (
+                    part.nats_per_event,
+                    part.num_pieces,
+                    sum(piece.seconds for piece in part.pieces),
+                )
+                for composer, part in figures.by_composer().items()
+            },
+        )
+
+
+def _print_likelihood(values, title):
     from rich.table import Table
 
-    table = Table("figure", "value", title=f"{preset} on {split}")
+    table = Table("figure", "value", title=title)
     for name, value in values.items():
+        if name in ("pieces", "interval"):
+            continue
         if isinstance(value, bool):
             shown = "yes" if value else "no"
         else:
             shown = f"{value:,.4f}" if value % 1 else f"{value:,}"
         table.add_row(name.replace("_", " "), shown)
+        if name == "nats_per_event" and values["interval"]:
+            low, high = values["interval"]
+            table.add_row("  95 % over pieces", f"{low:.4f} to {high:.4f}")
+    _out.print(table)
+
+
+def _print_parts(by, parts):
+    from rich.table import Table
+
+    table = Table(by, "nats per event", "pieces", "minutes")
+    for name, (nats, count, seconds) in parts.items():
+        table.add_row(name, f"{nats:.4f}", f"{count}", f"{seconds / 60:.1f}")
     _out.print(table)
 
 

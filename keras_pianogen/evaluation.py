@@ -7,8 +7,32 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 
 from keras_pianogen.windows import EvaluationWindows
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceLikelihood:
+    """How well a model predicts one piece.
+
+    Args:
+        path: the piece's MIDI file, relative to the source's folder.
+        composer: who wrote it, or `""`.
+        nats: Sum of -ln(probability) over events.
+        hits: Events that were the likeliest.
+        num_events: Events read, the end among them.
+        num_notes: Notes of the piece.
+        seconds: Its length.
+    """
+
+    path: str
+    composer: str
+    nats: float
+    hits: float
+    num_events: int
+    num_notes: int
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +49,8 @@ class Likelihood:
         context: Fewest events that each was predicted from, but for those
             at the beginning of a piece.
         full_coverage: Whether every event of the split was read.
+        pieces: a `PieceLikelihood` for each piece, where every event was
+            read; otherwise none.
     """
 
     nats_per_event: float
@@ -35,10 +61,54 @@ class Likelihood:
     num_pieces: int
     context: int
     full_coverage: bool
+    pieces: tuple[PieceLikelihood, ...] = ()
 
     @property
     def perplexity(self):
         return math.exp(self.nats_per_event)
+
+    @property
+    def interval(self):
+        """95 % interval of `nats_per_event` over pieces, a pair.
+
+        What it would be for other pieces of the same kind: the pieces are
+        drawn anew 2,000 times. `None` where pieces weren't read one by one.
+        """
+        if not self.pieces:
+            return None
+        return resampled_interval(
+            [piece.nats for piece in self.pieces],
+            [piece.num_events for piece in self.pieces],
+        )
+
+    def by_composer(self):
+        """A dict of composer to `Likelihood`, the likeliest music first."""
+        groups = {}
+        for piece in self.pieces:
+            groups.setdefault(piece.composer, []).append(piece)
+        found = {
+            composer: _pool(pieces, self.context)
+            for composer, pieces in groups.items()
+        }
+        return dict(sorted(found.items(), key=lambda x: x[1].nats_per_event))
+
+
+def resampled_interval(sums, counts):
+    """95 % interval of a ratio of sums over things that are drawn anew.
+
+    The percentile bootstrap (Efron, 1979), 2,000 draws by a fixed seed.
+
+    Args:
+        sums: array (things,), each one's part of the numerator.
+        counts: array (things,), of the denominator.
+
+    Returns:
+        A pair of floats.
+    """
+    sums, counts = np.asarray(sums, float), np.asarray(counts, float)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
+    ratios = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return tuple(float(x) for x in np.quantile(ratios, (0.025, 0.975)))
 
 
 class _Evenly(keras.utils.PyDataset):
@@ -83,7 +153,8 @@ def evaluate(
         stride: int. New events of each window. Defaults to half of it.
         max_events: int. Reads about that many events, taken evenly from the
             split, instead of all.
-        progress: a function called with (batches read, batches in all).
+        progress: a function called with (pieces read, pieces in all); with
+            `max_events`, with batches.
 
     Returns:
         A `Likelihood`.
@@ -99,37 +170,87 @@ def evaluate(
         )
     sequence_length = sequence_length or model.backbone.max_sequence_length
     stride = stride or max(1, sequence_length // 2)
-    windows = EvaluationWindows(
-        corpus,
-        split,
-        vocabulary=model.preprocessor.tokenizer.vocabulary,
-        sequence_length=sequence_length,
-        stride=stride,
-        batch_size=batch_size,
-    )
-    data = windows
+    settings = {
+        "vocabulary": model.preprocessor.tokenizer.vocabulary,
+        "sequence_length": sequence_length,
+        "stride": stride,
+        "batch_size": batch_size,
+    }
+    context = sequence_length - stride
+    windows = EvaluationWindows(corpus, split, **settings)
     if max_events is not None and max_events < windows.num_events:
         count = round(len(windows) * max_events / windows.num_events)
-        data = _Evenly(windows, max(1, count))
+        part = _Evenly(windows, max(1, count))
+        nats, hits = _read(model, part, progress)
+        return Likelihood(
+            nats_per_event=nats / part.num_events,
+            nats_per_note=nats
+            / part.num_events
+            * (windows.num_events / windows.num_notes),
+            nats_per_second=nats
+            / part.num_events
+            * (windows.num_events / windows.seconds),
+            accuracy=hits / part.num_events,
+            num_events=part.num_events,
+            num_pieces=len(corpus.split(split)),
+            context=context,
+            full_coverage=False,
+        )
+    pieces = []
+    indices = corpus.split(split)
+    for index in indices:
+        of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
+        nats, hits = _read(model, of_piece)
+        piece = corpus.pieces[index]
+        pieces.append(
+            PieceLikelihood(
+                path=piece.path,
+                composer=piece.composer,
+                nats=nats,
+                hits=hits,
+                num_events=of_piece.num_events,
+                num_notes=piece.num_notes,
+                seconds=piece.seconds,
+            )
+        )
+        if progress is not None:
+            progress(len(pieces), len(indices))
+    return _pool(pieces, context)
+
+
+def _pool(pieces, context):
+    """Pieces' likelihoods as one."""
+    nats, hits, num_events, num_notes, seconds = (
+        sum(getattr(piece, name) for piece in pieces)
+        for name in ("nats", "hits", "num_events", "num_notes", "seconds")
+    )
+    return Likelihood(
+        nats_per_event=nats / num_events,
+        nats_per_note=nats / num_notes,
+        nats_per_second=nats / seconds,
+        accuracy=hits / num_events,
+        num_events=num_events,
+        num_pieces=len(pieces),
+        context=context,
+        full_coverage=True,
+        pieces=tuple(pieces),
+    )
+
+
+def _read(model, windows, progress=None):
+    """Sum of nats, and number of likeliest events, over a data set."""
     report = keras.callbacks.LambdaCallback()
     if progress is not None:
         report.on_test_batch_end = lambda batch, logs: progress(
-            batch + 1, len(data)
+            batch + 1, len(windows)
         )
-    logs = model.evaluate(data, return_dict=True, verbose=0, callbacks=[report])
+    logs = model.evaluate(
+        windows, return_dict=True, verbose=0, callbacks=[report]
+    )
     if not {"nats_per_event", "accuracy"} <= set(logs):
         raise ValueError(
             "`model` must be compiled with `weighted_metrics='auto'`. "
             f"Received a model with the metrics {sorted(logs)}"
         )
-    nats = logs["nats_per_event"]
-    return Likelihood(
-        nats_per_event=nats,
-        nats_per_note=nats * windows.num_events / windows.num_notes,
-        nats_per_second=nats * windows.num_events / windows.seconds,
-        accuracy=logs["accuracy"],
-        num_events=data.num_events,
-        num_pieces=len(corpus.split(split)),
-        context=sequence_length - stride,
-        full_coverage=data is windows,
-    )
+    count = windows.num_events
+    return logs["nats_per_event"] * count, logs["accuracy"] * count

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pianogen.evaluation import resampled_interval
 from keras_pianogen.models import MusicTransformerDiscriminator
 from keras_pianogen.models.continuation import continue_events
 from keras_pianogen.windows import whole_windows
@@ -53,12 +54,9 @@ class TwoSample:
         if other is not None:
             values = values - other.right
         _, piece = np.unique(self.pieces, return_inverse=True)
-        sums, counts = np.bincount(piece, values), np.bincount(piece)
-        drawn = np.random.default_rng(0).integers(
-            len(sums), size=(2000, len(sums))
+        return resampled_interval(
+            np.bincount(piece, values), np.bincount(piece)
         )
-        means = sums[drawn].sum(1) / counts[drawn].sum(1)
-        return tuple(float(x) for x in np.quantile(means, (0.025, 0.975)))
 
 
 def judge_continuations(

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from keras_pianogen.corpus import PACKED_DTYPE
@@ -309,6 +310,8 @@ class EvaluationWindows(keras.utils.PyDataset):
             fewer leave more context. Defaults to half of `sequence_length`.
         batch_size: rows in a batch, 1 or more; the last batch is filled with
             rows that weigh 0.
+        pieces: indices in `corpus.pieces` of those to read. Defaults to all
+            of the split.
 
     Attributes:
         num_events: targets in the split: its events, and an end id a piece.
@@ -331,6 +334,7 @@ class EvaluationWindows(keras.utils.PyDataset):
         sequence_length: int = 1024,
         stride: int | None = None,
         batch_size: int = 16,
+        pieces: ArrayLike | None = None,
     ):
         super().__init__(workers=1)
         _check_least(1, sequence_length=sequence_length, batch_size=batch_size)
@@ -348,9 +352,11 @@ class EvaluationWindows(keras.utils.PyDataset):
         self.stride = stride
         self.batch_size = batch_size
         self._indices = _pieces_of(corpus, split)
-        pieces = [corpus.pieces[i] for i in self._indices]
-        self.num_notes = sum(piece.num_notes for piece in pieces)
-        self.seconds = sum(piece.seconds for piece in pieces)
+        if pieces is not None:
+            self._indices = self._indices[np.isin(self._indices, pieces)]
+        chosen = [corpus.pieces[i] for i in self._indices]
+        self.num_notes = sum(piece.num_notes for piece in chosen)
+        self.seconds = sum(piece.seconds for piece in chosen)
 
     @cached_property
     def _pieces(self) -> list[NDArray[np.unsignedinteger[Any]]]:

@@ -561,6 +561,13 @@ def test_evaluate_prints_one_line_of_json(run, small_corpus):
         "num_events",
         "context",
     } <= figures.keys()
+    assert len(figures["pieces"]) == figures["num_pieces"]
+    low, high = figures["interval"]
+    assert low <= figures["nats_per_event"] <= high
+    printed = succeed(*evaluate, "--split", "test", "--by", "piece")
+    for piece in figures["pieces"]:
+        assert piece["path"] in printed
+    assert "95 % over pieces" in printed
     printed = succeed(*evaluate, "--split", "test")
     assert f"{figures['nats_per_event']:.4f}" in printed
 

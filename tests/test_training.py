@@ -13,7 +13,10 @@ import pytest
 
 from keras_pianogen import runs
 from keras_pianogen.corpus import prepare_corpus
+from keras_pianogen.evaluation import Likelihood
+from keras_pianogen.evaluation import PieceLikelihood
 from keras_pianogen.evaluation import evaluate
+from keras_pianogen.evaluation import resampled_interval
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -228,6 +231,61 @@ def test_a_split_s_likelihood_equals_a_sum_over_its_pieces(small_corpus):
     np.testing.assert_allclose(
         figures.perplexity, np.exp(total / events), rtol=1e-4
     )
+
+
+def test_pieces_and_composers_make_up_the_split(small_corpus):
+    model = RECIPE.build_model()
+    whole = evaluate(model, small_corpus, "train")
+    indices = small_corpus.split("train")
+    assert [piece.path for piece in whole.pieces] == [
+        small_corpus.pieces[i].path for i in indices
+    ]
+    for name in ("num_events", "num_notes"):
+        total = sum(getattr(piece, name) for piece in whole.pieces)
+        assert total == {"num_notes": 120 * len(indices)}.get(
+            name, whole.num_events
+        )
+    total = sum(piece.nats for piece in whole.pieces)
+    np.testing.assert_allclose(
+        whole.nats_per_event, total / whole.num_events, rtol=1e-6
+    )
+    alone = evaluate(model, small_corpus, "test", batch_size=3)
+    again = evaluate(model, small_corpus, "test", batch_size=1)
+    np.testing.assert_allclose(
+        alone.pieces[0].nats, again.pieces[0].nats, rtol=1e-5
+    )
+    low, high = whole.interval
+    assert low < whole.nats_per_event < high
+    composers = whole.by_composer()
+    assert list(composers) == [""]  # This corpus says nothing of them.
+    assert composers[""].nats_per_event == whole.nats_per_event
+
+
+def test_composers_are_told_apart():
+    pieces = tuple(
+        PieceLikelihood(
+            f"{i}.mid", composer, nats, 0.0, 100, 20, 10.0 * (i + 1)
+        )
+        for i, (composer, nats) in enumerate(
+            [("Liszt", 300.0), ("Bach", 100.0), ("Liszt", 200.0)]
+        )
+    )
+    split = Likelihood(2.0, 10.0, 10.0, 0.0, 300, 3, 512, True, pieces)
+    composers = split.by_composer()
+    assert list(composers) == ["Bach", "Liszt"]
+    liszt = composers["Liszt"]
+    assert (liszt.nats_per_event, liszt.num_pieces) == (2.5, 2)
+    assert (liszt.nats_per_note, liszt.nats_per_second) == (12.5, 12.5)
+    assert split.interval == (1.0, 3.0)
+
+
+def test_intervals_are_as_wide_as_theory_says():
+    rng = np.random.default_rng(1)
+    values = rng.normal(2.0, 0.5, size=400)
+    low, high = resampled_interval(values, np.ones(400))
+    width = 2 * 1.96 * values.std() / 20
+    assert high - low == pytest.approx(width, rel=0.1)
+    assert low < values.mean() < high
 
 
 def test_part_of_a_split_is_near_all_of_it(small_corpus):
