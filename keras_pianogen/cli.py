@@ -868,6 +868,34 @@ def _print_parts(by, parts):
     _out.print(table)
 
 
+@_command("Nothing was changed.")
+def presets(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON.")
+    ] = False,
+):
+    """List the presets that come with the package, each file verified."""
+    with _loading():
+        from keras_pianogen.models import presets as bundled
+
+    rows = {}
+    for name, entry in bundled.PRESETS.items():
+        folder = pathlib.Path(bundled.locate(name))
+        size = sum((folder / file).stat().st_size for file in entry["sha256"])
+        rows[name] = entry["metadata"] | {
+            "bytes": size,
+            "folder": str(folder),
+            "card": str(folder / "README.md"),
+        }
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for name, row in rows.items():
+        _out.print(f"[bold]{name}[/]  {row['bytes'] / 1e6:.1f} MB, verified")
+        _out.print(row["description"], markup=False)
+        _out.print(f"Card: {row['card']}", markup=False)
+
+
 @_command("Nothing was measured.")
 def tell_apart(
     corpus: Annotated[

@@ -572,6 +572,15 @@ def test_evaluate_prints_one_line_of_json(run, small_corpus):
     assert f"{figures['nats_per_event']:.4f}" in printed
 
 
+def test_presets_are_listed_with_their_cards():
+    printed = json.loads(succeed("presets", "--json"))
+    row = printed["music_transformer_maestro"]
+    assert 1_000_000 < row["bytes"] < 10_000_000
+    assert "MAESTRO" in pathlib.Path(row["card"]).read_text()
+    printed = succeed("presets")
+    assert "music_transformer_maestro" in printed and "verified" in printed
+
+
 def test_evaluate_names_the_splits_there_are(small_corpus):
     error, _ = fail("evaluate", small_corpus.folder, "--split", "holdout")
     assert "train, validation, test" in error

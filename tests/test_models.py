@@ -4,6 +4,8 @@ import hashlib
 import http.server
 import io
 import os
+import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.models import presets
 from keras_pianogen.samplers import MinPSampler
 from keras_pianogen.samplers import build_sampler
 
@@ -493,6 +496,72 @@ def test_a_half_precision_preset_loads_in_the_current_one(tmp_path):
 def test_an_unknown_preset_is_named(source):
     with pytest.raises(ValueError, match=source):
         MusicTransformerCausalLM.from_preset(source)
+
+
+@pytest.fixture
+def copied_preset(tmp_path, monkeypatch):
+    """A copy of the bundled preset, which the package takes for its own."""
+    name = "music_transformer_maestro"
+    shutil.copytree(presets.FOLDER / name, tmp_path / name)
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    return tmp_path / name
+
+
+def flip(path, rng):
+    """Flip a random bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def test_a_hundred_flipped_bits_are_a_hundred_refusals(copied_preset, tmp_path):
+    build_model().save_to_preset(str(tmp_path / "own"))
+    rng = random.Random(0)
+    for folder, name in (
+        (copied_preset, copied_preset.name),
+        (tmp_path / "own", tmp_path / "own"),
+    ):
+        files = [p for p in folder.iterdir() if p.suffix in (".json", ".h5")]
+        assert len(files) >= 6
+        for i in range(50):
+            path = files[i % len(files)]
+            content = path.read_bytes()
+            flip(path, rng)
+            with pytest.raises(ValueError, match=f"damaged: .*{path.name}"):
+                MusicTransformerCausalLM.from_preset(name)
+            path.write_bytes(content)
+        presets.locate(name)
+
+
+def test_truncated_and_missing_files_are_named(copied_preset, tmp_path):
+    build_model().save_to_preset(str(tmp_path / "own"))
+    for folder, name in (
+        (copied_preset, copied_preset.name),
+        (tmp_path / "own", tmp_path / "own"),
+    ):
+        weights = folder / "model.weights.h5"
+        weights.write_bytes(weights.read_bytes()[:-1])
+        with pytest.raises(ValueError, match="damaged: .*model.weights.h5"):
+            MusicTransformerBackbone.from_preset(name)
+        weights.unlink()
+        with pytest.raises(ValueError, match="incomplete: .*model.weights.h5"):
+            MusicTransformerCausalLM.from_preset(name)
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum")
+def test_sums_are_those_of_sha256sum(tmp_path):
+    build_model().save_to_preset(str(tmp_path))
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", presets.SUMS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "model.weights.h5: OK" in checked.stdout
+    (tmp_path / presets.SUMS).write_text("nonsense\n")
+    with pytest.raises(ValueError, match="lines of a sha256"):
+        MusicTransformerCausalLM.from_preset(tmp_path)
 
 
 def test_lora_trains_few_weights_and_changes_the_model():

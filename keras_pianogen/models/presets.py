@@ -41,10 +41,19 @@ PRESETS = {
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
+# What a saved preset's other files must hash to, as `sha256sum` writes it.
+SUMS = "SHA256SUMS"
+
 
 def bundled_presets(cls):
-    """Class decorator: `from_preset` takes the package's own presets too."""
+    """Class decorator: `from_preset` takes the package's own presets too.
+
+    A preset is loaded only if each of its files is what was saved: a bundled
+    one's hashes are written down in `PRESETS`, those of a folder in its file
+    `SHA256SUMS`, where it has one.
+    """
     inherited = cls.from_preset.__func__
+    inherited_save = cls.save_to_preset
 
     @classmethod
     def from_preset(cls, preset, *args, **kwargs):
@@ -61,22 +70,46 @@ def bundled_presets(cls):
             An object of this class.
 
         Raises:
-            ValueError: if there is no such preset, or a bundled file is not
-                what was published.
+            ValueError: if there is no such preset, or a file isn't what was
+                saved.
         """
         return inherited(cls, locate(preset), *args, **kwargs)
 
+    def save_to_preset(self, preset_dir, *args, **kwargs):
+        """Save as a preset, a folder that `from_preset` takes.
+
+        Args:
+            preset_dir: the folder; it is made.
+            *args: passed on to KerasHub's `save_to_preset`.
+            **kwargs: passed on to KerasHub's `save_to_preset`, such as
+                `max_shard_size`.
+        """
+        inherited_save(self, preset_dir, *args, **kwargs)
+        write_sums(preset_dir)
+
     cls.from_preset = from_preset
+    cls.save_to_preset = save_to_preset
     cls.presets = PRESETS
     return cls
 
 
 def locate(preset):
-    """The folder or handle, a string, that a preset's name stands for."""
+    """The folder or handle, a string, that a preset's name stands for.
+
+    Raises:
+        ValueError: if there is no such preset, or a file of it isn't what was
+            saved.
+    """
     name = os.fspath(preset)
     if name in PRESETS:
-        return str(_verified(name))
-    if "://" in name or os.path.isdir(name):
+        folder, sums = FOLDER / name, PRESETS[name]["sha256"]
+        _verify(f"{name!r}", folder, sums, "Install keras_pianogen again.")
+        return str(folder)
+    if os.path.isdir(name):
+        sums = _read_sums(pathlib.Path(name))
+        _verify(f"in {name}", pathlib.Path(name), sums, "Copy it again.")
+        return name
+    if "://" in name:
         return name
     raise ValueError(
         "`preset` must be the name of a bundled preset "
@@ -85,21 +118,53 @@ def locate(preset):
     )
 
 
-def _verified(name):
-    folder = FOLDER / name
-    for file, expected in PRESETS[name]["sha256"].items():
+def write_sums(folder):
+    """Write down what each file of a preset that is read hashes to."""
+    folder = pathlib.Path(folder)
+    lines = [
+        f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".json", ".h5")
+    ]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _read_sums(folder):
+    """What `write_sums` wrote, a dict; empty where it didn't."""
+    try:
+        text = (folder / SUMS).read_text()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The preset in {folder} is damaged: {SUMS} can't be read: {error}"
+        ) from error
+    sums = {}
+    for line in text.splitlines():
+        expected, _, file = line.partition("  ")
+        if len(expected) != 64 or not file:
+            raise ValueError(
+                f"The preset in {folder} is damaged: {SUMS} must have lines "
+                f"of a sha256 and a file's name. Received: {line!r}"
+            )
+        sums[file] = expected
+    return sums
+
+
+def _verify(name, folder, sums, remedy):
+    for file, expected in sums.items():
         try:
-            content = (folder / file).read_bytes()
+            received = _sha256(folder / file)
         except OSError as error:
             raise ValueError(
-                f"The preset {name!r} is incomplete: {error}. "
-                "Install keras_pianogen again."
+                f"The preset {name} is incomplete: {error}. {remedy}"
             ) from error
-        received = hashlib.sha256(content).hexdigest()
         if received != expected:
             raise ValueError(
-                f"The preset {name!r} is damaged: {folder / file} must have "
-                f"the sha256 {expected}. Received: {received}. "
-                "Install keras_pianogen again."
+                f"The preset {name} is damaged: {folder / file} must have "
+                f"the sha256 {expected}. Received: {received}. {remedy}"
             )
-    return folder
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
