@@ -771,6 +771,15 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Read about so many events, not all."),
     ] = None,
+    n_gram: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=6,
+            help="Evaluate n-grams of the train split, so long; no preset's "
+            "weights, but its vocabulary.",
+        ),
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(help="Also by piece, or by composer.", metavar="PART"),
@@ -789,9 +798,10 @@ def evaluate(
         )
     if by not in (None, "piece", "composer"):
         raise ValueError(f"`--by` must be piece or composer. Received: {by!r}")
-    if by and max_events:
+    if max_events and (by or n_gram):
         raise ValueError(
-            "`--by` reads every event. Received: --by and --max-events"
+            "`--by` and `--n-gram` read every event. Received: --max-events "
+            "with one of them"
         )
     opened = Corpus(corpus)
     with _loading():
@@ -800,15 +810,25 @@ def evaluate(
 
         model = MusicTransformerCausalLM.from_preset(preset)
     with _progress("Reading", unit="pieces") as bar:
-        figures = evaluation.evaluate(
-            model,
-            opened,
-            split,
-            batch_size=batch_size,
-            stride=stride,
-            max_events=max_events,
-            progress=bar,
-        )
+        if n_gram:
+            preset = f"{n_gram}-grams"
+            figures = evaluation.evaluate_ngram(
+                opened,
+                split,
+                order=n_gram,
+                vocabulary=model.preprocessor.tokenizer.vocabulary,
+                progress=bar,
+            )
+        else:
+            figures = evaluation.evaluate(
+                model,
+                opened,
+                split,
+                batch_size=batch_size,
+                stride=stride,
+                max_events=max_events,
+                progress=bar,
+            )
     values = dataclasses.asdict(figures) | {
         "perplexity": figures.perplexity,
         "interval": figures.interval,
@@ -848,7 +868,9 @@ def _print_likelihood(values, title):
     for name, value in values.items():
         if name in ("pieces", "interval"):
             continue
-        if isinstance(value, bool):
+        if value is None:
+            shown = "-"
+        elif isinstance(value, bool):
             shown = "yes" if value else "no"
         else:
             shown = f"{value:,.4f}" if value % 1 else f"{value:,}"

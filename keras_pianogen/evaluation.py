@@ -9,6 +9,7 @@ import math
 import keras
 import numpy as np
 
+from keras_pianogen.ngram import NGram
 from keras_pianogen.windows import EvaluationWindows
 
 
@@ -20,7 +21,7 @@ class PieceLikelihood:
         path: the piece's MIDI file, relative to the source's folder.
         composer: who wrote it, or `""`.
         nats: Sum of -ln(probability) over events.
-        hits: Events that were the likeliest.
+        hits: Events that were the likeliest, or `None` if not looked for.
         num_events: Events read, the end among them.
         num_notes: Notes of the piece.
         seconds: Its length.
@@ -29,7 +30,7 @@ class PieceLikelihood:
     path: str
     composer: str
     nats: float
-    hits: float
+    hits: float | None
     num_events: int
     num_notes: int
     seconds: float
@@ -43,7 +44,8 @@ class Likelihood:
         nats_per_event: Mean of -ln(probability) over events.
         nats_per_note: Their sum over the number of notes.
         nats_per_second: Their sum over the seconds of music.
-        accuracy: Share of events that were the likeliest, 0 to 1.
+        accuracy: Share of events that were the likeliest, 0 to 1, or `None`
+            if not looked for.
         num_events: Events read, the ends of pieces among them.
         num_pieces: Pieces they came from.
         context: Fewest events that each was predicted from, but for those
@@ -56,7 +58,7 @@ class Likelihood:
     nats_per_event: float
     nats_per_note: float
     nats_per_second: float
-    accuracy: float
+    accuracy: float | None
     num_events: int
     num_pieces: int
     context: int
@@ -201,34 +203,73 @@ def evaluate(
     for index in indices:
         of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
         nats, hits = _read(model, of_piece)
-        piece = corpus.pieces[index]
         pieces.append(
-            PieceLikelihood(
-                path=piece.path,
-                composer=piece.composer,
-                nats=nats,
-                hits=hits,
-                num_events=of_piece.num_events,
-                num_notes=piece.num_notes,
-                seconds=piece.seconds,
-            )
+            _of_piece(corpus.pieces[index], nats, hits, of_piece.num_events)
         )
         if progress is not None:
             progress(len(pieces), len(indices))
     return _pool(pieces, context)
 
 
+def evaluate_ngram(
+    corpus, split="validation", *, order, vocabulary, progress=None
+):
+    """The likelihood of a split under n-grams of the training split.
+
+    The same events are read as by `evaluate`: ends of pieces too.
+
+    Args:
+        corpus: a `keras_pianogen.Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        order: int, 1 to 6. Events of an n-gram.
+        vocabulary: an `EventVocabulary`.
+        progress: a function called with (pieces read, pieces in all).
+
+    Returns:
+        A `Likelihood`, without `accuracy`.
+    """
+
+    def ids(index):
+        events = vocabulary.encode(corpus.notes(index))
+        return np.r_[vocabulary.start_id, events, vocabulary.end_id]
+
+    model = NGram(order, len(vocabulary))
+    model.fit(ids(index) for index in corpus.split("train"))
+    pieces, indices = [], corpus.split(split)
+    for index in indices:
+        nats = model.nats(ids(index))
+        pieces.append(
+            _of_piece(corpus.pieces[index], nats.sum(), None, len(nats))
+        )
+        if progress is not None:
+            progress(len(pieces), len(indices))
+    return _pool(pieces, order - 1)
+
+
+def _of_piece(piece, nats, hits, num_events):
+    return PieceLikelihood(
+        path=piece.path,
+        composer=piece.composer,
+        nats=float(nats),
+        hits=hits,
+        num_events=num_events,
+        num_notes=piece.num_notes,
+        seconds=piece.seconds,
+    )
+
+
 def _pool(pieces, context):
     """Pieces' likelihoods as one."""
-    nats, hits, num_events, num_notes, seconds = (
+    nats, num_events, num_notes, seconds = (
         sum(getattr(piece, name) for piece in pieces)
-        for name in ("nats", "hits", "num_events", "num_notes", "seconds")
+        for name in ("nats", "num_events", "num_notes", "seconds")
     )
+    hits = [piece.hits for piece in pieces]
     return Likelihood(
         nats_per_event=nats / num_events,
         nats_per_note=nats / num_notes,
         nats_per_second=nats / seconds,
-        accuracy=hits / num_events,
+        accuracy=None if None in hits else sum(hits) / num_events,
         num_events=num_events,
         num_pieces=len(pieces),
         context=context,

@@ -572,6 +572,19 @@ def test_evaluate_prints_one_line_of_json(run, small_corpus):
     assert f"{figures['nats_per_event']:.4f}" in printed
 
 
+def test_evaluate_counts_ngrams(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    printed = succeed(*evaluate, "--split", "test", "--n-gram", "2", "--json")
+    figures = json.loads(printed)
+    assert figures["preset"] == "2-grams" and figures["accuracy"] is None
+    assert 0 < figures["nats_per_event"] < 6
+    assert "2-grams on test" in succeed(
+        *evaluate, "--split", "test", "--n-gram", "2", "--by", "composer"
+    )
+    error, _ = fail(*evaluate, "--n-gram", "2", "--max-events", "100")
+    assert "--max-events" in error
+
+
 def test_presets_are_listed_with_their_cards():
     printed = json.loads(succeed("presets", "--json"))
     row = printed["music_transformer_maestro"]

@@ -16,6 +16,7 @@ from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.evaluation import Likelihood
 from keras_pianogen.evaluation import PieceLikelihood
 from keras_pianogen.evaluation import evaluate
+from keras_pianogen.evaluation import evaluate_ngram
 from keras_pianogen.evaluation import resampled_interval
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import write_midi
@@ -259,6 +260,23 @@ def test_pieces_and_composers_make_up_the_split(small_corpus):
     composers = whole.by_composer()
     assert list(composers) == [""]  # This corpus says nothing of them.
     assert composers[""].nats_per_event == whole.nats_per_event
+
+
+def test_ngrams_read_the_events_that_models_read(small_corpus):
+    model = RECIPE.build_model()
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    ours = evaluate(model, small_corpus, "test")
+    settings = {"vocabulary": vocabulary}
+    orders = [
+        evaluate_ngram(small_corpus, "test", order=n, **settings)
+        for n in (1, 2, 3)
+    ]
+    for found in orders:
+        assert found.num_events == ours.num_events
+        assert [p.path for p in found.pieces] == [p.path for p in ours.pieces]
+    # Scales: the longer the history, the surer.
+    nats = [found.nats_per_event for found in orders]
+    assert nats == sorted(nats, reverse=True) and nats[-1] < nats[0] - 1
 
 
 def test_composers_are_told_apart():
