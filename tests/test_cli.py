@@ -585,6 +585,19 @@ def test_evaluate_counts_ngrams(run, small_corpus):
     assert "--max-events" in error
 
 
+def test_evaluate_looks_for_copies(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    evaluate += ["--novelty", "2", "--seconds", "3"]
+    figures = json.loads(succeed(*evaluate, "--json"))
+    assert [row["piece"] for row in figures["pieces"]] == [1, 2]
+    assert len(figures["real"]) == 500
+    for row in figures["pieces"]:
+        assert row["suspect"] == (row["shared_notes"] > figures["usual"])
+    assert "99 % of excerpts" in succeed(*evaluate)
+    error, _ = fail(*evaluate, "--by", "piece")
+    assert "--novelty" in error
+
+
 def test_presets_are_listed_with_their_cards():
     printed = json.loads(succeed("presets", "--json"))
     row = printed["music_transformer_maestro"]
