@@ -159,19 +159,24 @@ def test_contexts_that_leave_nothing_are_refused(small_corpus, context_length):
 
 
 def test_the_command_prints_a_row_each(small_corpus, tmp_path):
-    for seed in (0, 1):
-        language_model(seed=seed).save_to_preset(str(tmp_path / f"p{seed}"))
-    options = [f"--preset={tmp_path}/p{seed}" for seed in (0, 1)]
-    options += [
+    for name, seed in (("a", 0), ("b", 1)):
+        language_model(seed=seed).save_to_preset(str(tmp_path / name))
+    options = [
         f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()
     ]
-    command = ["tell-apart", str(small_corpus.folder), *options]
-    result = CliRunner().invoke(cli.app, [*command, "--json"])
-    assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout.splitlines()[-1])
-    assert list(rows) == [REAL, f"{tmp_path}/p0", f"{tmp_path}/p1"]
+
+    def printed(*presets):
+        presets = [f"--preset={tmp_path / name}" for name in presets]
+        command = ["tell-apart", str(small_corpus.folder), *presets, *options]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    options += ["--no-pretrained"]
+    table = printed("a", "b")
+    assert "real music" in table and f"less {tmp_path}" in table
+    options += ["--json"]
+    rows = json.loads(printed("b"))
+    assert list(rows) == [REAL, f"{tmp_path}/b"]
     for row in rows.values():
         assert 0 <= row["accuracy"] <= 1 and row["windows"] == 40
-    result = CliRunner().invoke(cli.app, [*command, "--no-pretrained"])
-    assert result.exit_code == 0, result.output
-    assert "real music" in result.stdout
