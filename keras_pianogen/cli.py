@@ -1079,7 +1079,7 @@ def tell_apart(
         "against real music",
         "told rightly",
         "95 %",
-        f"less {presets[0]}",
+        "less the first",
         "95 %",
         title=f"{len(first.right):,} windows of pieces not met",
     )
