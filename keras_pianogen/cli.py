@@ -1075,14 +1075,10 @@ def tell_apart(
         return
     from rich.table import Table
 
-    table = Table(
-        "against real music",
-        "told rightly",
-        "95 %",
-        "less the first",
-        "95 %",
-        title=f"{len(first.right):,} windows of pieces not met",
-    )
+    table = Table(title=f"{len(first.right):,} windows of pieces not met")
+    table.add_column("against real music", overflow="fold", min_width=10)
+    for column in ("told rightly", "95 %", "less the first", "95 %"):
+        table.add_column(column, no_wrap=True)
     for name, row in rows.items():
         low, high = row["interval"]
         cells = [name, f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
