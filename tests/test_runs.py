@@ -53,14 +53,18 @@ rng = random.Random(0)
 run = Run(sys.argv[1], ("step",))
 run.checkpoints.mkdir(parents=True)
 steps, partial = [0], 0
-for _ in range(50):
+for i in range(50):
     read, write = os.pipe()
     child = os.fork()
     if not child:
         save_for_ever(run, steps[-1] + 1, write)
     for _ in range(rng.randrange(1, 4)):
         os.read(read, 1)  # A save begins.
-    time.sleep(rng.uniform(0, 0.02))
+    # Half of the kills anywhere, half while the files are written.
+    deadline = time.monotonic() + 5
+    while i % 2 and not (run.checkpoints / ".partial").exists():
+        assert time.monotonic() < deadline
+    time.sleep(rng.uniform(0, 0.002 if i % 2 else 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(read), os.close(write)
