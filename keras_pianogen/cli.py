@@ -901,13 +901,14 @@ def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
             pieces, train, unrelated, seed=seed, progress=bar
         )
     names = [corpus.pieces[i].path for i in corpus.split("train")]
+    suspects = found.suspects
     rows = [
         {
             "piece": i + 1,
             "notes": len(notes),
             "shared_notes": match.notes,
             "shared_with": names[match.corpus_piece] if match.notes else None,
-            "suspect": i in found.suspects,
+            "suspect": i in suspects,
         }
         for i, (notes, match) in enumerate(
             zip(pieces, found.matches, strict=True)
@@ -935,7 +936,7 @@ def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
         )
     _out.print(table)
     _out.print(
-        f"{len(found.suspects)} of {count} pieces share more than "
+        f"{len(suspects)} of {count} pieces share more than "
         f"{found.usual:.0f} notes, which 99 % of excerpts of unrelated real "
         "music don't."
     )

@@ -184,14 +184,11 @@ def evaluate(
         count = round(len(windows) * max_events / windows.num_events)
         part = _Evenly(windows, max(1, count))
         nats, hits = _read(model, part, progress)
+        mean = nats / part.num_events
         return Likelihood(
-            nats_per_event=nats / part.num_events,
-            nats_per_note=nats
-            / part.num_events
-            * (windows.num_events / windows.num_notes),
-            nats_per_second=nats
-            / part.num_events
-            * (windows.num_events / windows.seconds),
+            nats_per_event=mean,
+            nats_per_note=mean * windows.num_events / windows.num_notes,
+            nats_per_second=mean * windows.num_events / windows.seconds,
             accuracy=hits / part.num_events,
             num_events=part.num_events,
             num_pieces=len(corpus.split(split)),

@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_pianogen.evaluation import resampled_interval
 from keras_pianogen.models import MusicTransformerDiscriminator
+from keras_pianogen.models.continuation import bars
 from keras_pianogen.models.continuation import continue_events
 from keras_pianogen.windows import whole_windows
 
@@ -23,7 +24,6 @@ REAL = "real music"
 # Windows continued at once, and windows of a step of the classifier.
 CONTINUED = 64
 BATCH = 32
-BARRED = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +179,7 @@ def continue_windows(
     """
     special = model.preprocessor.tokenizer.special_token_ids
     size = model.backbone.vocabulary_size
-    bars = np.zeros(size, "float32")
-    bars[special] = BARRED
+    barred = bars(size, special)
     continued = np.array(windows, "int32")
     length = windows.shape[1] - context_length
     for begin in range(0, len(windows), batch_size):
@@ -190,7 +189,7 @@ def continue_windows(
         new = continue_events(
             model,
             ops.convert_to_tensor(context),
-            ops.convert_to_tensor(noise.astype("float32") + bars),
+            ops.convert_to_tensor(noise.astype("float32") + barred),
         )
         continued[begin : begin + batch_size, context_length:] = (
             ops.convert_to_numpy(new)

@@ -7,11 +7,25 @@ Gumbel-softmax. Sequences are (batch, time), N is the size of the vocabulary.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_pianogen import kernels
 from keras_pianogen.layers.event_embedding import embed_distributions
 from keras_pianogen.layers.gumbel_softmax import straight_through
+
+BARRED = -1e9
+
+
+def bars(vocabulary_size, ids):
+    """What is added to logits, or to noise, so that ids are never drawn.
+
+    Returns:
+        A float32 array of shape (vocabulary_size,).
+    """
+    values = np.zeros(vocabulary_size, "float32")
+    values[list(ids)] = BARRED
+    return values
 
 
 def continue_events(model, context, noise):
@@ -20,9 +34,9 @@ def continue_events(model, context, noise):
     Args:
         model: a `MusicTransformerCausalLM`.
         context: int tensor of shape (batch, context_length).
-        noise: Gumbel noise (batch, length, N), with -1e9 at ids that may not
-            come. The largest of logits plus noise is a draw from softmax of
-            the logits.
+        noise: Gumbel noise (batch, length, N), with `bars` added for ids that
+            may not come. The largest of logits plus noise is a draw from
+            softmax of the logits.
 
     Returns:
         Ids, an int32 tensor of shape (batch, length).

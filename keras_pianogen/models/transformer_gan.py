@@ -15,11 +15,10 @@ from keras_pianogen.layers import GumbelSoftmax
 from keras_pianogen.layers.relative_attention import check_sizes
 from keras_pianogen.models import adversarial_losses
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.continuation import bars
 from keras_pianogen.models.continuation import continue_events
 from keras_pianogen.models.continuation import event_logits
 from keras_pianogen.models.continuation import relax
-
-BARRED = -1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
@@ -410,9 +409,8 @@ class TransformerGAN(keras_hub.models.Backbone):
     @property
     def _bars(self):
         """What is added to logits, so that barred ids are never drawn."""
-        bars = np.zeros(self.discriminator.vocabulary_size, "float32")
-        bars[self.barred_ids] = BARRED
-        return ops.convert_to_tensor(bars)
+        size = self.discriminator.vocabulary_size
+        return ops.convert_to_tensor(bars(size, self.barred_ids))
 
     def _one_hot(self, ids):
         return ops.one_hot(ids, self.discriminator.vocabulary_size)
