@@ -119,6 +119,8 @@ def _explain(error):
     """An error's message, and a hint. Errors of other kinds are bugs."""
     if isinstance(error, ModuleNotFoundError):
         backend = (error.name or "").split(".")[0].replace("jaxlib", "jax")
+        if backend == "wandb":
+            return "wandb is not installed.", "`pip install wandb`"
         if backend not in BACKENDS:
             raise error
         others = " or ".join(f"KERAS_BACKEND={b}" for b in BACKENDS)
@@ -281,6 +283,9 @@ def prepare(
     _out.print(f"{out} ({time.monotonic() - began:.1f} s)", markup=False)
 
 
+_by_size = typer.Option(show_default="by size")
+
+
 @_command("--resume goes on from the last checkpoint, if there is one.")
 def train(
     corpus: Annotated[
@@ -307,15 +312,31 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed of everything.", show_default="0")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, small, base or large: shape, windows, batch and "
+            "learning rate follow, but for those that are given.",
+            show_default="small",
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="music_transformer; or, to compare with, transformer "
+            "(without relative attention) or lstm.",
+            show_default="music_transformer",
+        ),
+    ] = None,
     vocabulary: Annotated[
         str | None,
         typer.Option(help="magenta or pno-ai.", show_default="magenta"),
     ] = None,
-    num_layers: Annotated[int | None, typer.Option(show_default="4")] = None,
-    num_heads: Annotated[int | None, typer.Option(show_default="4")] = None,
-    hidden_dim: Annotated[int | None, typer.Option(show_default="128")] = None,
+    num_layers: Annotated[int | None, _by_size] = None,
+    num_heads: Annotated[int | None, _by_size] = None,
+    hidden_dim: Annotated[int | None, _by_size] = None,
     intermediate_dim: Annotated[
-        int | None, typer.Option(show_default="512")
+        int | None, typer.Option(show_default="4 hidden_dim")
     ] = None,
     dropout: Annotated[float | None, typer.Option(show_default="0.1")] = None,
     share_heads: Annotated[
@@ -326,7 +347,7 @@ def train(
     ] = None,
     sequence_length: Annotated[
         int | None,
-        typer.Option(help="Events of a window.", show_default="256"),
+        typer.Option(help="Events of a window.", show_default="by size"),
     ] = None,
     local_block_size: Annotated[
         int | None,
@@ -342,13 +363,39 @@ def train(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Windows of a step.", show_default="4")
+        int | None,
+        typer.Option(help="Windows of a step.", show_default="by size"),
+    ] = None,
+    gradient_accumulation_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps whose gradients are averaged before weights change.",
+            show_default="1",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="muon or adamw.", show_default="muon")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Its peak.", show_default="0.003")
+        float | None, typer.Option(help="Its peak.", show_default="by size")
     ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(show_default="0.01")
+    ] = None,
+    global_clipnorm: Annotated[
+        float | None,
+        typer.Option(help="Longest gradient.", show_default="1.0"),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="0 to 1.", show_default="0")
+    ] = None,
+    ema_momentum: Annotated[
+        float | None,
+        typer.Option(
+            help="Validate and save a moving average of the weights, such as "
+            "of 0.999.",
+            show_default="the weights themselves",
+        ),
     ] = None,
     dtype: Annotated[
         str | None,
@@ -360,6 +407,24 @@ def train(
     validation_events: Annotated[
         int, typer.Option(help="Validation events read each time.")
     ] = 50_000,
+    validations: Annotated[
+        int, typer.Option(min=1, help="Times that validation is read.")
+    ] = 20,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Pieces written as training goes on.")
+    ] = 4,
+    data_parallel: Annotated[
+        bool,
+        typer.Option(
+            "--data-parallel", help="Spread batches over all devices (JAX)."
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
+    ] = False,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Log to Weights & Biases.")
+    ] = False,
 ):
     """Train a Music Transformer; Ctrl-C stops it so that it can go on."""
     given = dict(locals())
@@ -367,11 +432,16 @@ def train(
         import keras
 
         from keras_pianogen import training
+        from keras_pianogen.data_parallel import join_processes
+        from keras_pianogen.recipes import SHAPE
+        from keras_pianogen.recipes import Recipe
 
+        if data_parallel and keras.config.backend() == "jax":
+            join_processes()
         # TensorFlow looks for devices, and logs it, at its first operation.
         keras.ops.zeros(())
 
-    names = [field.name for field in dataclasses.fields(training.Recipe)]
+    names = ["size", *(field.name for field in dataclasses.fields(Recipe))]
     chosen = {n: given[n] for n in names if given.get(n) is not None}
     others = [*chosen, "preset"] if preset else list(chosen)
     if resume and others:
@@ -379,7 +449,7 @@ def train(
             "A run goes on with the settings it began with: --resume takes "
             f"no others. Received: {', '.join(others)}"
         )
-    shape = [name for name in training.SHAPE if name in chosen]
+    shape = [name for name in ("size", *SHAPE) if name in chosen]
     if preset and shape:
         raise ValueError(
             "--preset brings the model's shape with it. "
@@ -391,12 +461,16 @@ def train(
         row = training.train(
             corpus,
             out,
-            None if resume else training.Recipe(**chosen),
+            None if resume else Recipe.sized(**chosen),
             steps=steps,
             minutes=minutes,
             resume=resume,
             preset=preset,
             validation_events=validation_events,
+            validations=validations,
+            samples=samples,
+            data_parallel=data_parallel,
+            callbacks=_loggers(out, tensorboard, wandb),
             workers=workers,
             progress=bar.report,
         )
@@ -414,8 +488,25 @@ def train(
         _out.print("It is that long already; --steps or --minutes gives more")
     elif bar.done < 1:
         _out.print(f"Stopped at step {row['step']:,}; go on with --resume")
-    for name in ("history.csv", "preset"):
-        _out.print(str(out / name), markup=False)
+    for name in ("history.csv", "curves.png", "samples", "preset"):
+        if (out / name).exists():
+            _out.print(str(out / name), markup=False)
+
+
+def _loggers(out, tensorboard, wandb):
+    """Keras's callbacks of programs that plot training."""
+    import keras
+
+    loggers = []
+    if tensorboard:
+        loggers.append(keras.callbacks.TensorBoard(out / "tensorboard"))
+    if wandb:
+        import wandb
+        from wandb.integration.keras import WandbMetricsLogger
+
+        wandb.init(project="keras_pianogen", name=out.name, dir=out)
+        loggers.append(WandbMetricsLogger())
+    return loggers
 
 
 @_command("--resume goes on from the last checkpoint, if there is one.")
@@ -792,6 +883,14 @@ def evaluate(
         float, typer.Option(help="Length of these pieces, in seconds.")
     ] = 30.0,
     seed: Annotated[int, typer.Option(help="Of these pieces.")] = 0,
+    transpose: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=12,
+            help="Average over the piece in so many keys up and as many down.",
+        ),
+    ] = 0,
     by: Annotated[
         str | None,
         typer.Option(help="Also by piece, or by composer.", metavar="PART"),
@@ -810,22 +909,22 @@ def evaluate(
         )
     if by not in (None, "piece", "composer"):
         raise ValueError(f"`--by` must be piece or composer. Received: {by!r}")
-    if max_events and (by or n_gram):
+    if max_events and (by or n_gram or transpose):
         raise ValueError(
-            "`--by` and `--n-gram` read every event. Received: --max-events "
-            "with one of them"
+            "`--by`, `--n-gram` and `--transpose` read every event. Received: "
+            "--max-events with one of them"
         )
-    if novelty and (n_gram or by or max_events):
+    if novelty and (n_gram or by or max_events or transpose):
         raise ValueError(
             "`--novelty` reads no split. Received: --novelty with --n-gram, "
-            "--by or --max-events"
+            "--by, --max-events or --transpose"
         )
     opened = Corpus(corpus)
     with _loading():
         from keras_pianogen import evaluation
-        from keras_pianogen.models import MusicTransformerCausalLM
+        from keras_pianogen.models import load_language_model
 
-        model = MusicTransformerCausalLM.from_preset(preset)
+        model = load_language_model(preset)
     if novelty:
         _measure_novelty(model, opened, preset, novelty, seconds, seed, as_json)
         return
@@ -847,6 +946,11 @@ def evaluate(
                 batch_size=batch_size,
                 stride=stride,
                 max_events=max_events,
+                transpositions=(
+                    0,
+                    *range(-transpose, 0),
+                    *range(1, transpose + 1),
+                ),
                 progress=bar,
             )
     values = dataclasses.asdict(figures) | {
@@ -1163,11 +1267,18 @@ class _training_progress:
             progress.TextColumn(
                 "loss {task.fields[loss]:.3f}  validation "
                 "{task.fields[validation]}  {task.fields[speed]:,.0f} events/s"
+                "  {task.fields[memory]:.1f} GB"
             ),
             progress.TimeRemainingColumn(elapsed_when_finished=True),
         )
         self.task = self.bar.add_task(
-            "", total=1.0, step=0, loss=float("nan"), validation="-", speed=0.0
+            "",
+            total=1.0,
+            step=0,
+            loss=float("nan"),
+            validation="-",
+            speed=0.0,
+            memory=0.0,
         )
         return self
 
@@ -1181,6 +1292,7 @@ class _training_progress:
             loss=row["loss"],
             validation=f"{best:.3f}" if best < float("inf") else "-",
             speed=row["events_per_second"],
+            memory=row["memory_bytes"] / 1e9,
         )
 
     def __exit__(self, *_):

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from keras_pianogen.ngram import NGram
+from keras_pianogen.windows import HIGHEST_PITCH
+from keras_pianogen.windows import LOWEST_PITCH
 from keras_pianogen.windows import EvaluationWindows
 
 
@@ -138,6 +140,7 @@ def evaluate(
     sequence_length=None,
     stride=None,
     max_events=None,
+    transpositions=(0,),
     progress=None,
 ):
     """The likelihood of a split under a model.
@@ -146,7 +149,7 @@ def evaluate(
     `sequence_length - stride` events before it.
 
     Args:
-        model: a `MusicTransformerCausalLM`.
+        model: a `MusicTransformerCausalLM` or a baseline.
         corpus: a `keras_pianogen.Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
         batch_size: int. Windows read at once.
@@ -155,6 +158,9 @@ def evaluate(
         stride: int. New events of each window. Defaults to half of it.
         max_events: int. Reads about that many events, taken evenly from the
             split, instead of all.
+        transpositions: semitones. An event's probability is the mean of
+            those that it has in the piece transposed by each of them, but
+            for those that would leave the piano: augmentation at test time.
         progress: a function called with (pieces read, pieces in all); with
             `max_events`, with batches.
 
@@ -162,13 +168,21 @@ def evaluate(
         A `Likelihood`.
 
     Raises:
-        ValueError: if the split has no pieces, or the model has no
-            preprocessor or other metrics than its own.
+        ValueError: if the split has no pieces, the model has no preprocessor
+            or other metrics than its own, or with both `max_events` and
+            `transpositions`.
     """
     if model.preprocessor is None:
         raise ValueError(
             "`model` must have a `preprocessor`, whose vocabulary the split "
             "is read in. Received: preprocessor=None"
+        )
+    transposed = tuple(transpositions) != (0,)
+    if transposed and (max_events is not None or 0 not in transpositions):
+        raise ValueError(
+            "`transpositions` must hold 0, and goes without `max_events`. "
+            f"Received: transpositions={tuple(transpositions)}, "
+            f"max_events={max_events}"
         )
     sequence_length = sequence_length or model.backbone.max_sequence_length
     stride = stride or max(1, sequence_length // 2)
@@ -199,7 +213,12 @@ def evaluate(
     indices = corpus.split(split)
     for index in indices:
         of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
-        nats, hits = _read(model, of_piece)
+        if transposed:
+            notes = corpus.notes(index)
+            within = [t for t in transpositions if _is_on_piano(notes, t)]
+            nats, hits = _read_transposed(model, of_piece, within), None
+        else:
+            nats, hits = _read(model, of_piece)
         pieces.append(
             _of_piece(corpus.pieces[index], nats, hits, of_piece.num_events)
         )
@@ -292,3 +311,31 @@ def _read(model, windows, progress=None):
         )
     count = windows.num_events
     return logs["nats_per_event"] * count, logs["accuracy"] * count
+
+
+def _is_on_piano(notes, semitones):
+    pitches = notes["pitch"].astype(int) + semitones
+    return not semitones or (
+        pitches.min() >= LOWEST_PITCH and pitches.max() <= HIGHEST_PITCH
+    )
+
+
+def _read_transposed(model, windows, transpositions):
+    """Sum of nats of the mean of an event's probabilities, one for each key."""
+    vocabulary, nats = windows.vocabulary, 0.0
+    for i in range(len(windows)):
+        x, y, weights = windows[i]
+        logs = []
+        for semitones in transpositions:
+            ids = vocabulary.transpose(x["token_ids"], semitones)
+            targets = vocabulary.transpose(y, semitones)
+            logits = keras.ops.convert_to_numpy(
+                model.predict_on_batch(x | {"token_ids": ids})
+            )  # (batch, time, vocabulary_size)
+            chosen = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+            most = logits.max(-1)
+            total = np.exp(logits - most[..., None]).sum(-1)
+            logs.append(chosen - most - np.log(total))
+        mean = np.logaddexp.reduce(logs) - np.log(len(logs))  # (batch, time)
+        nats -= float((mean * weights).sum(dtype="float64"))
+    return nats

@@ -412,6 +412,31 @@ class EventVocabulary:
 
     # For people.
 
+    def transpose(self, ids: ArrayLike, semitones: int) -> NDArray[np.int32]:
+        """Ids of the same music in another key.
+
+        Args:
+            ids: any shape, of a whole performance or a part.
+            semitones: up, or down if below 0.
+
+        Returns:
+            An int32 array of the shape of `ids`.
+
+        Raises:
+            ValueError: if a pitch would leave 0 to 127.
+        """
+        ids = np.array(ids, dtype=np.int32)
+        places = (ids >= self.note_on_id) & (ids < self.shift_id)
+        pitches = (ids[places] - self.note_on_id) % PITCHES + semitones
+        if pitches.size and not 0 <= pitches.min() <= pitches.max() < PITCHES:
+            raise ValueError(
+                f"`semitones` must leave pitches within 0 to {PITCHES - 1}. "
+                f"Received: semitones={semitones}, pitches of "
+                f"{pitches.min()} to {pitches.max()}"
+            )
+        ids[places] += semitones
+        return ids
+
     def describe(self, event_id: int) -> str:
         """One id in words: `"note on C4 (60)"`, `"shift 80 ms"`.
 

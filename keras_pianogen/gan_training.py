@@ -444,8 +444,12 @@ class _Recorder(keras.callbacks.Callback):
             **self.figures,
         }
         self.rows.append(self.row)
-        if not all(math.isfinite(self.row.get(name, 0)) for name in LOGS):
-            raise TrainingError(self.run.not_finite(self.step))
+        for name in LOGS:
+            value = self.row.get(name, 0.0)
+            if not math.isfinite(value):
+                raise TrainingError(
+                    self.run.not_finite(self.step, f"{name} is {value}")
+                )
         if self.progress is not None:
             self.progress(self.row, self.done, self.sentence)
         if self.interrupted or self.finished:
@@ -454,8 +458,12 @@ class _Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.look()
         self.row |= self.figures
-        for row in self.rows:
-            self.run.append({name: row.get(name, "") for name in COLUMNS})
+        self.run.append(
+            *(
+                {name: row.get(name, "") for name in COLUMNS}
+                for row in self.rows
+            )
+        )
         self.rows = []
         stopping = self.finished or self.interrupted
         if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
@@ -532,7 +540,9 @@ class _WarmUp(keras.callbacks.Callback):
         recorder.warmed += 1
         loss = float(logs["discriminator_loss"])
         if not math.isfinite(loss):
-            raise TrainingError(recorder.run.not_finite(0))
+            raise TrainingError(
+                recorder.run.not_finite(0, f"discriminator_loss is {loss}")
+            )
         ended = recorder.warmed >= recorder.warm_up
         recorder.row = recorder.figures | {
             "step": 0,

@@ -1,20 +1,25 @@
 """The folder of a training run: crash-safe checkpoints and the record.
 
-    config.json     what was asked for: corpus, settings, command, versions
-    history.csv     the record, a row every step or every few steps
+    config.json     what was asked for and with what: corpus, settings,
+                    command, commit, versions
+    history.csv     the record, a row every step
     checkpoints/    the last two, each enough to go on exactly
 
 What is written is on disk whole under its name, or not at all.
 """
 
+import contextlib
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
 import pathlib
+import platform
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 
@@ -32,18 +37,22 @@ class Run:
     Args:
         folder: the run's folder.
         columns: names of the history's columns, `step` the first.
+        writes: Whether anything is written. Of several processes one does.
     """
 
-    def __init__(self, folder, columns):
+    def __init__(self, folder, columns, writes=True):
         self.folder = pathlib.Path(folder)
         self.columns = tuple(columns)
         self.checkpoints = self.folder / "checkpoints"
         self.history = self.folder / "history.csv"
         self.config_file = self.folder / "config.json"
         self.config = {}
+        self.writes = writes
 
     def check_unused(self):
         """Refuse a folder with a checkpoint in it, which is another run's."""
+        if not self.writes:
+            return
         if self.last_step() is not None:
             raise TrainingError(
                 f"{self.folder} holds a run already. "
@@ -57,15 +66,35 @@ class Run:
         folders = sorted(self.checkpoints.glob("step-*"))
         return int(folders[-1].name.split("-")[1]) if folders else None
 
+    def check_room(self, model):
+        """Refuse a disk that is too full for what a run keeps.
+
+        That is three checkpoints, one of them being written, and two presets,
+        no larger.
+        """
+        if not self.writes:
+            return
+        size = sum(_to_numpy(variable).nbytes for variable in _variables(model))
+        free = shutil.disk_usage(self.folder).free
+        if free < 5 * size:
+            raise TrainingError(
+                f"{self.folder} must have room for checkpoints and presets, "
+                f"{5 * size / 1e6:,.0f} MB. Received: {free / 1e6:,.0f} MB"
+            )
+
     def write_config(self, corpus, **settings):
         """Write what was asked for, and with what it is done."""
         self.config = {
             "corpus": corpus.fingerprint,
             **settings,
             "command": " ".join(sys.argv),
+            "commit": _commit(),
+            "versions": _versions(),
+            "platform": platform.platform(),
             "backend": keras.config.backend(),
-            "keras": keras.__version__,
         }
+        if not self.writes:
+            return
         _write(self.config_file, json.dumps(self.config, indent=2).encode())
 
     def open(self, corpus, settings):
@@ -92,9 +121,20 @@ class Run:
 
     def save(self, model, state):
         """A checkpoint that is whole or not there at all."""
+        if not self.writes:
+            return
         arrays = [_to_numpy(v) for v in _variables(model)]
         if not all(np.isfinite(array).all() for array in arrays):
-            raise TrainingError(self.not_finite(state["step"]))
+            raise TrainingError(self.not_finite(state["step"], "weights are"))
+        try:
+            self._write_checkpoint(arrays, state)
+        except OSError as error:
+            raise TrainingError(
+                f"The checkpoint of step {state['step']} can't be written: "
+                f"{error}. {self._last_checkpoint()}"
+            ) from error
+
+    def _write_checkpoint(self, arrays, state):
         content = io.BytesIO()
         np.savez(content, *arrays)
         content = content.getvalue()
@@ -112,17 +152,19 @@ class Run:
         for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
             shutil.rmtree(old)
 
-    def not_finite(self, step):
-        last = self.last_step()
+    def not_finite(self, step, what):
+        """What to say of a number that isn't finite: which step, and what."""
         return (
-            f"A number stopped being finite before step {step}. "
-            + (
-                "There is no checkpoint yet."
-                if last is None
-                else f"The checkpoint of step {last} is whole."
-            )
-            + " A lower learning rate may help."
+            f"A number stopped being finite: at step {step} the {what}; the "
+            "gradient of that step or of the one before it did it. "
+            f"{self._last_checkpoint()} A lower learning rate may help."
         )
+
+    def _last_checkpoint(self):
+        last = self.last_step()
+        if last is None:
+            return "There is no checkpoint yet."
+        return f"The checkpoint of step {last} is whole."
 
     def restore(self, model):
         """Read the newest checkpoint that is whole; return its state."""
@@ -146,6 +188,8 @@ class Run:
 
     def _cut_history(self, step):
         """Drop rows newer than the checkpoint: they will come again."""
+        if not self.writes:
+            return
         rows = [r for r in self.rows() if int(r["step"]) <= step]
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
@@ -159,16 +203,22 @@ class Run:
         with open(self.history, newline="") as file:
             return list(csv.DictReader(file))
 
-    def append(self, row):
+    def append(self, *rows):
+        """Add rows to the history, dicts of some of its columns."""
+        if not self.writes:
+            return
         new = not self.history.exists()
         with open(self.history, "a", newline="") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             if new:
                 writer.writeheader()
-            writer.writerow({k: _short(v) for k, v in row.items()})
+            for row in rows:
+                writer.writerow({k: _short(v) for k, v in row.items()})
 
     def save_preset(self, model, name="preset"):
         """Save a model as a preset in the run's folder."""
+        if not self.writes:
+            return
         preset = self.folder / name
         partial = self.folder / f".{name}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -223,6 +273,38 @@ def _variables(model):
 
 def _to_numpy(variable):
     return keras.ops.convert_to_numpy(variable.value)
+
+
+def _commit():
+    """The commit of the package's code, where that is a clone; or `None`."""
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        # An installed package can lie in somebody else's repository.
+        git("ls-files", "--error-unmatch", "runs.py")
+        return git("describe", "--always", "--abbrev=40", "--dirty")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions():
+    """Releases of what a run rests on."""
+    names = ["keras-pianogen", "keras", "keras-hub", "numpy"]
+    names.append(keras.config.backend())
+    versions = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _short(value):

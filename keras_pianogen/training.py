@@ -1,9 +1,12 @@
-"""Training runs: the recipe, crash-safe checkpoints, resume, the record.
+"""Training runs: from a corpus and a recipe to a preset, and their record.
 
 A run is a folder:
 
-    config.json     what was asked for: corpus, recipe, command, versions
-    history.csv     a row every few steps: loss, validation, speed
+    config.json     what was asked for and with what: corpus, recipe, command,
+                    commit, versions
+    history.csv     a row every step: loss, validation, speed, memory
+    curves.png      the same as a picture
+    samples/        pieces written as training went on, MIDI and pictures
     checkpoints/    the last two, each enough to go on exactly
     preset/         the weights best on validation, for `from_preset`; the
                     last ones where the corpus has no validation split
@@ -11,26 +14,28 @@ A run is a folder:
 Losses are in nats per event; times in seconds.
 """
 
+import contextlib
 import dataclasses
 import math
-import numbers
 import os
 import time
 
 import keras
+import psutil
 
+from keras_pianogen import kernels
 from keras_pianogen.corpus import Corpus
+from keras_pianogen.data_parallel import DataParallel
 from keras_pianogen.evaluation import evaluate
-from keras_pianogen.events import SETTINGS
-from keras_pianogen.events import EventVocabulary
-from keras_pianogen.models import MusicTransformerBackbone
+from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
-from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.pianoroll import plot_piano_roll
+from keras_pianogen.recipes import Recipe
 from keras_pianogen.runs import Run
 from keras_pianogen.runs import TrainingError
 from keras_pianogen.runs import seed_step
 from keras_pianogen.runs import stop_on_interrupt
+from keras_pianogen.training_curves import plot_training_curves
 from keras_pianogen.windows import EventWindows
 
 COLUMNS = (
@@ -38,6 +43,7 @@ COLUMNS = (
     "events",
     "seconds",
     "events_per_second",
+    "memory_bytes",
     "learning_rate",
     "loss",
     "accuracy",
@@ -45,203 +51,12 @@ COLUMNS = (
     "best_val_nats_per_event",
 )
 
-# A row of the history comes after so many steps; in a run shorter than 40
-# times as many, after a fortieth of it. A run by the clock sets its learning
-# rate as often.
+# Validation, samples and checkpoints come at most after every so many steps;
+# in a run shorter than 40 times as many, after a fortieth of it. A run by the
+# clock sets its learning rate as often.
 STEPS_A_ROW = 50
-
-# What of a recipe is the model's own, and comes with a preset.
-SHAPE = (
-    "vocabulary",
-    "num_layers",
-    "num_heads",
-    "hidden_dim",
-    "intermediate_dim",
-    "dropout",
-    "share_heads",
-    "sequence_length",
-    "local_block_size",
-    "attend_previous_block",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What is trained and how. The defaults suit a laptop's CPU.
-
-    Args:
-        vocabulary: a named event vocabulary, `"magenta"` or `"pno-ai"`.
-        num_layers: Number of blocks.
-        num_heads: Attention heads of each block.
-        hidden_dim: Width of the blocks.
-        intermediate_dim: Width of the feed-forward networks' middle.
-        dropout: 0 to 1.
-        share_heads: Whether heads share their relative embeddings.
-        sequence_length: Events of a training window, and how far back the
-            model can attend.
-        local_block_size: Makes attention local, to blocks of so many events;
-            `None` for global attention.
-        attend_previous_block: Whether local attention sees the block before
-            as well.
-        batch_size: Windows of a step.
-        learning_rate: Its peak; it warms up from 0 and falls to 0 along a
-            cosine.
-        warmup: Share of the run, 0 to 1, in which it rises.
-        weight_decay: AdamW's, on kernels only.
-        dtype: `"float32"`, or `"mixed_bfloat16"` on GPUs that have it.
-        seed: Of weights, dropout, windows and augmentation.
-    """
-
-    vocabulary: str = "magenta"
-    num_layers: int = 4
-    num_heads: int = 4
-    hidden_dim: int = 128
-    intermediate_dim: int = 512
-    dropout: float = 0.1
-    share_heads: bool = False
-    sequence_length: int = 256
-    local_block_size: int | None = None
-    attend_previous_block: bool = False
-    batch_size: int = 4
-    learning_rate: float = 3e-3
-    warmup: float = 0.02
-    weight_decay: float = 0.01
-    dtype: str = "float32"
-    seed: int = 0
-
-    def __post_init__(self):
-        EventVocabulary.named(self.vocabulary)
-        for name in (
-            "num_layers",
-            "num_heads",
-            "hidden_dim",
-            "intermediate_dim",
-            "sequence_length",
-            "local_block_size",
-            "batch_size",
-        ):
-            value = getattr(self, name)
-            if name == "local_block_size" and value is None:
-                continue
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a positive integer. "
-                    f"Received: {name}={value!r}"
-                )
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 0 and below 1. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
-        if not self.learning_rate > 0:
-            raise ValueError(
-                "`learning_rate` must be above 0. "
-                f"Received: learning_rate={self.learning_rate}"
-            )
-        if self.hidden_dim % self.num_heads:
-            raise ValueError(
-                "`num_heads` must divide `hidden_dim`. Received: "
-                f"num_heads={self.num_heads}, hidden_dim={self.hidden_dim}"
-            )
-        self._check_blocks()
-
-    def _check_blocks(self):
-        """Refuse blocks of which training would never see a whole one."""
-        size, previous = self.local_block_size, self.attend_previous_block
-        if size is None:
-            if previous:
-                raise ValueError(
-                    "`attend_previous_block` needs `local_block_size`. "
-                    "Received: local_block_size=None, "
-                    f"attend_previous_block={previous}"
-                )
-            return
-        if size * (2 if previous else 1) > self.sequence_length:
-            raise ValueError(
-                "`sequence_length` must be at least `local_block_size`, and "
-                "twice as much with `attend_previous_block`. "
-                f"Received: sequence_length={self.sequence_length}, "
-                f"local_block_size={size}, attend_previous_block={previous}"
-            )
-
-    def build_model(self):
-        """A new model, its weights drawn by the seed."""
-        keras.utils.set_random_seed(self.seed)
-        vocabulary = EventVocabulary.named(self.vocabulary)
-        backbone = MusicTransformerBackbone(
-            vocabulary_size=len(vocabulary),
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            hidden_dim=self.hidden_dim,
-            intermediate_dim=self.intermediate_dim,
-            dropout=self.dropout,
-            max_sequence_length=self.sequence_length,
-            share_heads=self.share_heads,
-            local_block_size=self.local_block_size,
-            attend_previous_block=self.attend_previous_block,
-            dtype=self.dtype,
-        )
-        preprocessor = MusicTransformerCausalLMPreprocessor(
-            PerformanceTokenizer.from_vocabulary(vocabulary),
-            sequence_length=self.sequence_length,
-        )
-        return MusicTransformerCausalLM(backbone, preprocessor)
-
-    def with_shape_of(self, model):
-        """This recipe, for a model that is there already."""
-        backbone = model.backbone
-        vocabulary = model.preprocessor.tokenizer.vocabulary
-        names = [
-            name
-            for name in SETTINGS
-            if EventVocabulary.named(name) == vocabulary
-        ]
-        if not names:
-            raise ValueError(
-                "A preset to begin from must have one of the named event "
-                f"vocabularies. Received: {vocabulary}"
-            )
-        own = {
-            name: getattr(backbone, name)
-            for name in SHAPE
-            if name not in ("vocabulary", "sequence_length")
-        }
-        return dataclasses.replace(
-            self,
-            vocabulary=names[0],
-            sequence_length=backbone.max_sequence_length,
-            **own,
-        )
-
-    def build_optimizer(self, steps=None):
-        """AdamW; with `steps`, on the schedule of a run of that length."""
-        learning_rate = self.learning_rate
-        if steps is not None:
-            warmup = max(1, round(self.warmup * steps))
-            learning_rate = keras.optimizers.schedules.CosineDecay(
-                initial_learning_rate=learning_rate / warmup,
-                warmup_target=learning_rate,
-                warmup_steps=warmup,
-                decay_steps=max(1, steps - warmup),
-            )
-        optimizer = keras.optimizers.AdamW(
-            learning_rate=learning_rate,
-            weight_decay=self.weight_decay,
-            beta_2=0.98,
-            global_clipnorm=1.0,
-        )
-        optimizer.exclude_from_weight_decay(
-            var_names=["bias", "gamma", "beta", "embeddings"]
-        )
-        return optimizer
-
-    def learning_rate_at(self, progress):
-        """The same schedule by the clock: `progress`, 0 to 1, is done."""
-        if progress < self.warmup:
-            return self.learning_rate * progress / self.warmup
-        rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1, rest)))
+SECONDS_A_CHECKPOINT = 60
+SECONDS_A_SAMPLE = 20
 
 
 def train(
@@ -255,6 +70,9 @@ def train(
     preset=None,
     validation_events=50_000,
     validations=20,
+    samples=4,
+    data_parallel=False,
+    callbacks=(),
     workers=1,
     progress=None,
 ):
@@ -277,34 +95,29 @@ def train(
         validation_events: int. Validation events read each time, taken
             evenly from the split.
         validations: int. How many times validation is read in a run.
+        samples: int. How many times a piece of 20 seconds is written in a
+            run; baselines write none.
+        data_parallel: bool. Whether to spread each batch over all devices,
+            and all processes, see `DataParallel`. JAX only.
+        callbacks: `keras.callbacks.Callback` objects. An epoch of theirs is a
+            row of the progress; its logs hold `val_nats_per_event` where
+            validation was read.
         workers: int. Threads that prepare batches.
-        progress: a function called with each row of the history, a dict, and
-            the share of the run that is done.
+        progress: a function called with a row of the history, a dict, and
+            the share of the run that is done, after each step.
 
     Returns:
         The last row of the history, a dict.
 
     Raises:
         TrainingError: if `out` holds a run already, or none to resume, or
-            the loss stops being finite.
+            has no room; or if the loss stops being finite.
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
-    if (
-        steps is not None
-        and minutes is not None
-        or (steps is None and minutes is None and not resume)
-    ):
-        raise ValueError(
-            "Give exactly one of `steps` and `minutes`. "
-            f"Received: steps={steps}, minutes={minutes}"
-        )
-    for name, value in (("steps", steps), ("minutes", minutes)):
-        if value is not None and not value > 0:
-            raise ValueError(
-                f"`{name}` must be above 0. Received: {name}={value}"
-            )
+    _check_length(steps, minutes, resume)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
-    run = Run(out, COLUMNS)
+    parallel = DataParallel() if data_parallel else None
+    run = Run(out, COLUMNS, writes=parallel is None or parallel.leads)
     if resume:
         saved = run.open(corpus, lambda config: Recipe(**config["recipe"]))
         if recipe is not None and recipe != saved:
@@ -319,51 +132,95 @@ def train(
     else:
         recipe = recipe or Recipe()
         run.check_unused()
-    if preset is None:
-        model = recipe.build_model()
-    else:
-        keras.utils.set_random_seed(recipe.seed)
-        model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
-        recipe = recipe.with_shape_of(model)
-    model.compile(optimizer=recipe.build_optimizer(steps))
-    model.optimizer.build(model.trainable_variables)
-    state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
-    run.write_config(
-        corpus,
-        recipe=dataclasses.asdict(recipe),
-        steps=steps,
-        minutes=minutes,
-        preset=None if preset is None else os.fspath(preset),
-    )
-    # Never 1: Keras looks at a first batch to build a model, which
-    # `EventWindows` can't tell from an epoch of one step.
-    steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
-    windows = EventWindows(
-        corpus,
-        "train",
-        vocabulary=model.preprocessor.tokenizer.vocabulary,
-        sequence_length=recipe.sequence_length,
-        batch_size=recipe.batch_size,
-        steps=steps_a_row,
-        seed=recipe.seed,
-        first_step=state["step"],
-        workers=workers,
-    )
-    recorder = _Recorder(
-        run,
-        corpus,
-        recipe,
-        state,
-        steps=steps,
-        minutes=minutes,
-        validation_events=validation_events,
-        validations=validations,
-        progress=progress,
-    )
-    if not recorder.finished:
-        with stop_on_interrupt(recorder):
-            model.fit(windows, epochs=10**9, verbose=0, callbacks=[recorder])
+    if parallel is not None:
+        parallel.check(recipe.batch_size, minutes)
+    with parallel.scope() if parallel else contextlib.nullcontext():
+        model, recipe = _model(recipe, preset)
+        recipe.compile(model, steps)
+        run.check_room(model)
+        state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
+        run.write_config(
+            corpus,
+            recipe=dataclasses.asdict(recipe),
+            steps=steps,
+            minutes=minutes,
+            preset=None if preset is None else os.fspath(preset),
+        )
+        # Never 1: Keras looks at a first batch to build a model, which
+        # `EventWindows` can't tell from an epoch of one step.
+        steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
+        windows = EventWindows(
+            corpus,
+            "train",
+            vocabulary=model.preprocessor.tokenizer.vocabulary,
+            sequence_length=recipe.sequence_length,
+            batch_size=recipe.batch_size,
+            steps=steps_a_row,
+            seed=recipe.seed,
+            first_step=state["step"],
+            part=parallel.part if parallel else None,
+            workers=workers,
+        )
+        recorder = _Recorder(
+            run,
+            corpus,
+            recipe,
+            state,
+            replica=_replica(recipe, preset, parallel),
+            steps=steps,
+            minutes=minutes,
+            validation_events=validation_events,
+            validations=validations,
+            samples=samples,
+            progress=progress,
+        )
+        if not recorder.finished:
+            with stop_on_interrupt(recorder):
+                model.fit(
+                    windows,
+                    initial_epoch=state["step"] // steps_a_row,
+                    epochs=10**9,
+                    verbose=0,
+                    callbacks=[recorder, *callbacks],
+                )
     return recorder.row
+
+
+def _check_length(steps, minutes, resume):
+    if (
+        steps is not None
+        and minutes is not None
+        or (steps is None and minutes is None and not resume)
+    ):
+        raise ValueError(
+            "Give exactly one of `steps` and `minutes`. "
+            f"Received: steps={steps}, minutes={minutes}"
+        )
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is not None and not value > 0:
+            raise ValueError(
+                f"`{name}` must be above 0. Received: {name}={value}"
+            )
+
+
+def _model(recipe, preset):
+    """The model that a run begins with, and the recipe in its shape."""
+    if preset is None:
+        return recipe.build_model(), recipe
+    keras.utils.set_random_seed(recipe.seed)
+    model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
+    return model, recipe.with_shape_of(model)
+
+
+def _replica(recipe, preset, parallel):
+    """The model once more, on one device of the process that leads.
+
+    Its shapes are free; what is spread over devices must divide by them.
+    """
+    if parallel is None or not parallel.leads:
+        return None
+    with parallel.alone():
+        return _model(recipe, preset)[0]
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -376,25 +233,31 @@ class _Recorder(keras.callbacks.Callback):
         recipe,
         state,
         *,
+        replica,
         steps,
         minutes,
         validation_events,
         validations,
+        samples,
         progress,
     ):
         super().__init__()
         self.run = run
         self.corpus = corpus
         self.recipe = recipe
+        self.replica = replica
         self.step = state["step"]
         self.seconds_before = state["seconds"]
         self.best = state.get("best", math.inf)
         self.validated = state.get("validated", 0)
+        self.sampled = state.get("sampled", 0)
         self.row = state.get("row", {})
+        self.rows = []
         self.steps = steps
         self.minutes = minutes
         self.validation_events = validation_events
         self.validations = validations
+        self.samples = samples
         self.progress = progress
         self.interrupted = False
         self.began = time.monotonic()
@@ -422,73 +285,143 @@ class _Recorder(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = self.recipe.learning_rate_at(
                 max(self.done, 1e-4)
             )
+        self.memory = _memory()
         self.epoch_began = time.monotonic()
         self.epoch_step = self.step
+        self.sums = {"loss": 0.0, "accuracy": 0.0}
 
     def on_train_batch_begin(self, batch, logs=None):
         seed_step(self.recipe.seed, self.step)
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
-        if self.progress is not None and self.row:
-            self.progress(self.row | {"step": self.step}, self.done)
-        if self.interrupted or (self.steps and self.step >= self.steps):
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise TrainingError(self.run.not_finite(self.step))
+        taken = self.step - self.epoch_step
         events = self.recipe.batch_size * self.recipe.sequence_length
         spent = time.monotonic() - self.epoch_began
         self.row = {
             "step": self.step,
             "events": self.step * events,
             "seconds": self.seconds,
-            "events_per_second": (self.step - self.epoch_step) * events / spent,
-            "learning_rate": float(self.model.optimizer.learning_rate),
-            "loss": loss,
-            "accuracy": float(logs["accuracy"]),
+            "events_per_second": taken * events / spent,
+            "memory_bytes": self.memory,
+            "learning_rate": "",
             "val_nats_per_event": "",
             "best_val_nats_per_event": self.best,
         }
+        for name, before in self.sums.items():
+            # Keras gives means of the epoch so far.
+            self.sums[name] = float(logs[name]) * taken
+            self.row[name] = self.sums[name] - before
+        if not math.isfinite(self.row["loss"]):
+            raise TrainingError(
+                self.run.not_finite(self.step, f"loss is {self.row['loss']}")
+            )
+        self.rows.append(self.row)
+        if self.progress is not None:
+            self.progress(self.row | {"loss": float(logs["loss"])}, self.done)
+        if self.interrupted or (self.steps and self.step >= self.steps):
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.row["learning_rate"] = float(self.model.optimizer.learning_rate)
         stopping = self.finished or self.interrupted
         validating = (
             self.finished or self.done * self.validations >= self.validated + 1
         )
+        sampling = self.samples and (
+            self.finished or self.done * self.samples >= self.sampled + 1
+        )
         if validating:
-            better = self._validate()
+            better = self._validate(logs)
         else:
-            better = stopping and not (self.run.folder / "preset").exists()
-        self.run.append(self.row)
+            preset = self.run.folder / "preset"
+            better = stopping and not preset.exists()
+        if sampling:
+            self._sample()
+        self.run.append(*self.rows)
+        self.rows = []
         # First the checkpoint, which refuses weights that aren't finite.
-        if validating or stopping or time.monotonic() - self.saved > 60:
+        late = time.monotonic() - self.saved > SECONDS_A_CHECKPOINT
+        if validating or stopping or late:
             self._save()
+        if validating or stopping:
+            self._draw()
         if better:
-            self.run.save_preset(self.model)
+            with self._judged() as model:
+                self.run.save_preset(model)
         if self.progress is not None:
-            self.progress(self.row, self.done)
+            self.progress(self.row | {"loss": float(logs["loss"])}, self.done)
         if stopping:
             self.model.stop_training = True
 
-    def _validate(self):
+    @contextlib.contextmanager
+    def _judged(self):
+        """The model as it is validated, heard and saved.
+
+        With the average of its weights where the recipe has one. `None` in
+        processes that don't lead.
+        """
+        swap = keras.callbacks.SwapEMAWeights()
+        swap.set_model(self.model)
+        averaging = self.recipe.ema_momentum is not None
+        if averaging:  # In all processes: JAX compares what they assign.
+            swap.on_test_begin()
+        try:
+            if not self.run.writes:
+                yield None
+            elif self.replica is None:
+                yield self.model
+            else:
+                with DataParallel.alone():
+                    _copy(self.model, self.replica)
+                    yield self.replica
+        finally:
+            if averaging:
+                swap.on_test_end()
+
+    def _validate(self, logs):
         """Read validation; whether these weights are the best so far."""
         self.validated = int(self.done * self.validations)
         if not len(self.corpus.split("validation")):
             return True
-        figures = evaluate(
-            self.model,
-            self.corpus,
-            "validation",
-            batch_size=self.recipe.batch_size,
-            sequence_length=self.recipe.sequence_length,
-            max_events=self.validation_events,
-        )
+        with self._judged() as model:
+            if model is None:
+                return False
+            figures = evaluate(
+                model,
+                self.corpus,
+                "validation",
+                batch_size=self.recipe.batch_size,
+                sequence_length=self.recipe.sequence_length,
+                max_events=self.validation_events,
+            )
         better = figures.nats_per_event < self.best
         self.best = min(self.best, figures.nats_per_event)
         self.row["val_nats_per_event"] = figures.nats_per_event
         self.row["best_val_nats_per_event"] = self.best
+        logs["val_nats_per_event"] = figures.nats_per_event
         return better
+
+    def _sample(self):
+        """Write a piece, and draw it."""
+        self.sampled = int(self.done * self.samples)
+        with self._judged() as model:
+            if not hasattr(model, "generate"):
+                return
+            notes = model.generate(
+                seconds=SECONDS_A_SAMPLE, seed=self.recipe.seed
+            )
+        folder = self.run.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"step-{self.step:09d}.mid"
+        write_midi(notes, path)
+        if len(notes):
+            plot_piano_roll(notes, path.with_suffix(".png"))
+
+    def _draw(self):
+        if self.run.writes:
+            folder = self.run.folder
+            plot_training_curves({folder.name: folder}, folder / "curves.png")
 
     def _save(self):
         self.run.save(
@@ -498,7 +431,18 @@ class _Recorder(keras.callbacks.Callback):
                 "seconds": self.seconds,
                 "best": self.best,
                 "validated": self.validated,
+                "sampled": self.sampled,
                 "row": self.row,
             },
         )
         self.saved = time.monotonic()
+
+
+def _copy(model, replica):
+    for ours, theirs in zip(replica.weights, model.weights, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs.value))
+
+
+def _memory():
+    """Bytes in use: the device's, where it has its own, or the process's."""
+    return kernels.device_memory() or psutil.Process().memory_info().rss

@@ -100,6 +100,9 @@ class EventWindows(keras.utils.PyDataset):
         velocity: added to or taken from MIDI velocities, at most.
         whole: whether all windows lie within their pieces, so that none holds
             a start, an end or padding. Rows that do are drawn again.
+        part: a pair, the index of a part of each batch, and the number of
+            parts: the other rows are some other process's. All of them by
+            default.
         workers: threads that prepare the next batches; 0 for none.
         max_queue_size: batches prepared ahead, at most.
 
@@ -131,6 +134,7 @@ class EventWindows(keras.utils.PyDataset):
         stretch: float = 0.05,
         velocity: int = 6,
         whole: bool = False,
+        part: tuple[int, int] | None = None,
         workers: int = 1,
         max_queue_size: int = 4,
     ):
@@ -144,11 +148,18 @@ class EventWindows(keras.utils.PyDataset):
             raise ValueError(
                 f"`stretch` must be 0 to 0.5. Received: stretch={stretch}"
             )
+        index, parts = part or (0, 1)
+        if not 0 <= index < parts or batch_size % parts:
+            raise ValueError(
+                "`part` must be an index and a number of parts that divides "
+                f"`batch_size`. Received: part={part}, batch_size={batch_size}"
+            )
         self.corpus = corpus
         self.split = split
         self.vocabulary = vocabulary
         self.sequence_length = sequence_length
         self.batch_size = batch_size
+        self.part = part
         self.seed = seed
         self.first_step = first_step
         self.augment = augment
@@ -229,13 +240,22 @@ class EventWindows(keras.utils.PyDataset):
             velocities=np.zeros(size, np.int64),
         )
         if not self.augment:
-            return plain
+            return self._own(plain)
         semitones, velocity = self.transpose, self.velocity
-        return plain._replace(
-            semitones=rng.integers(-semitones, semitones + 1, size),
-            stretches=1 + self.stretch * rng.uniform(-1, 1, size),
-            velocities=rng.integers(-velocity, velocity + 1, size),
+        return self._own(
+            plain._replace(
+                semitones=rng.integers(-semitones, semitones + 1, size),
+                stretches=1 + self.stretch * rng.uniform(-1, 1, size),
+                velocities=rng.integers(-velocity, velocity + 1, size),
+            )
         )
+
+    def _own(self, draw: Draw) -> Draw:
+        """The rows of this part, out of the whole batch."""
+        index, parts = self.part or (0, 1)
+        size = self.batch_size // parts
+        rows = slice(index * size, (index + 1) * size)
+        return Draw._make(field[rows] for field in draw)
 
     def cut(self, draw: Draw) -> Batch:
         """The batch that holds the drawn windows."""

@@ -29,7 +29,7 @@ from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import grammar
-from keras_pianogen.training import Recipe
+from keras_pianogen.recipes import Recipe
 from keras_pianogen.windows import EventWindows
 
 # A short performance of MAESTRO's: 882 notes, 66 seconds.

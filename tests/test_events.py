@@ -411,3 +411,23 @@ def test_maestro_survives_the_round_trip(vocabulary, maestro_folder):
         ticks = vocabulary.to_ticks(notes["start"])
         order = np.lexsort((notes["start"], notes["pitch"], ticks))
         assert_round_trip(vocabulary, notes[order])
+
+
+def test_transposed_ids_are_those_of_transposed_notes():
+    rng = np.random.default_rng(3)
+    notes = np.zeros(200, NOTE_DTYPE)
+    notes["start"] = np.sort(rng.uniform(0, 20, 200).round(1))
+    notes["end"] = notes["start"] + rng.uniform(0.05, 3, 200)
+    notes["pitch"] = rng.integers(30, 90, 200)
+    notes["velocity"] = rng.integers(1, 128, 200)
+    for name in ("magenta", "pno-ai"):
+        vocabulary = EventVocabulary.named(name)
+        ids = vocabulary.encode(notes)
+        for semitones in (-7, 0, 5):
+            there = notes.copy()
+            there["pitch"] = there["pitch"].astype(int) + semitones
+            np.testing.assert_array_equal(
+                vocabulary.transpose(ids, semitones), vocabulary.encode(there)
+            )
+        with pytest.raises(ValueError, match="semitones=60"):
+            vocabulary.transpose(ids, 60)

@@ -1,6 +1,11 @@
 """Models in KerasHub's shape: backbone, tokenizer, preprocessor and task."""
 
 from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.baselines import LSTMBackbone
+from keras_pianogen.models.baselines import LSTMLanguageModel
+from keras_pianogen.models.baselines import TransformerBackbone
+from keras_pianogen.models.baselines import TransformerLanguageModel
+from keras_pianogen.models.baselines import load_language_model
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
 from keras_pianogen.models.discriminator import MusicTransformerDiscriminator
 from keras_pianogen.models.generator import MusicTransformerGenerator
@@ -13,11 +18,16 @@ from keras_pianogen.models.transformer_gan import TransformerGAN
 
 __all__ = [
     "EventGrammar",
+    "LSTMBackbone",
+    "LSTMLanguageModel",
     "MusicTransformerBackbone",
     "MusicTransformerCausalLM",
     "MusicTransformerCausalLMPreprocessor",
     "MusicTransformerDiscriminator",
     "MusicTransformerGenerator",
     "PerformanceTokenizer",
+    "TransformerBackbone",
     "TransformerGAN",
+    "TransformerLanguageModel",
+    "load_language_model",
 ]

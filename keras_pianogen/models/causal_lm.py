@@ -2,13 +2,10 @@
 
 import contextlib
 import numbers
-import os
 
 import keras
 import keras_hub
-import miditoolkit
 import numpy as np
-import symusic
 from keras import ops
 
 from keras_pianogen import kernels
@@ -21,6 +18,8 @@ from keras_pianogen.models import grammar
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.grammar import NEVER
 from keras_pianogen.models.grammar import EventGrammar
+from keras_pianogen.models.language_model import TrainsOnEvents
+from keras_pianogen.models.language_model import compile_settings
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
@@ -46,22 +45,9 @@ LONGEST_ENDING = 1.1
 MAX_EVENTS_A_SECOND = 250
 
 
-# What `fit` and `evaluate` take for performances, alone or in a list.
-PERFORMANCES = (
-    str,
-    bytes,
-    os.PathLike,
-    miditoolkit.MidiFile,
-    type(symusic.Score()),
-    list,
-    tuple,
-    np.ndarray,
-)
-
-
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerCausalLM(keras_hub.models.CausalLM):
+class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
     """The Music Transformer as a model to train and to sample.
 
     Args:
@@ -134,118 +120,14 @@ class MusicTransformerCausalLM(keras_hub.models.CausalLM):
                 or the name of one of KerasHub's.
             **kwargs: See `keras.Model.compile`.
         """
-        if optimizer == "auto":
-            optimizer = keras.optimizers.AdamW(3e-4, global_clipnorm=1.0)
-        if loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
-            )
-        if weighted_metrics == "auto":
-            weighted_metrics = [
-                keras.metrics.SparseCategoricalCrossentropy(
-                    from_logits=True, name="nats_per_event"
-                ),
-                keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            ]
         super().compile(
-            optimizer=optimizer,
-            loss=loss,
-            weighted_metrics=weighted_metrics,
+            **compile_settings(optimizer, loss, weighted_metrics),
             sampler=get_sampler("min_p" if sampler == "auto" else sampler),
             **kwargs,
         )
         # Another sampler that `generate` was given, and its function.
         self._other_sampling = None
         self._sampled_variables = None
-
-    # === Training ===
-
-    def fit(
-        self, x=None, y=None, sample_weight=None, validation_data=None, **kwargs
-    ):
-        """Train; `x` is anything Keras trains on, or performances.
-
-        Args:
-            x: `keras_pianogen.EventWindows` or any `keras.utils.PyDataset`, a
-                `tf.data.Dataset`, a generator or arrays, in the form of the
-                preprocessor's outputs; or a MIDI file's path, notes, or event
-                ids, or a list of such, all of whose events are trained on.
-            y: next ids, where `x` is arrays.
-            sample_weight: weights of `y`, where `x` is arrays.
-            validation_data: like `x`, or a tuple of `x`, `y` and weights.
-            **kwargs: See `keras.Model.fit`. `shuffle` defaults to `True` for
-                arrays and performances; data sets keep their own order.
-
-        Returns:
-            A `keras.callbacks.History`.
-        """
-        x, y, sample_weight = self._training_data(x, y, sample_weight)
-        kwargs.setdefault("shuffle", y is not None)
-        if isinstance(validation_data, tuple) and isinstance(
-            validation_data[0], dict
-        ):
-            pass  # Arrays in the form of the preprocessor's outputs.
-        elif validation_data is not None:
-            validation_data = self._training_data(validation_data)
-            if validation_data[1] is None:
-                validation_data = validation_data[0]
-        return keras.Model.fit(
-            self,
-            x,
-            y,
-            sample_weight=sample_weight,
-            validation_data=validation_data,
-            **kwargs,
-        )
-
-    def evaluate(self, x=None, y=None, sample_weight=None, **kwargs):
-        """Loss and metrics; `x` as in `fit`.
-
-        Args:
-            x: see `fit`.
-            y: see `fit`.
-            sample_weight: see `fit`.
-            **kwargs: See `keras.Model.evaluate`.
-
-        Returns:
-            What `keras.Model.evaluate` returns.
-        """
-        x, y, sample_weight = self._training_data(x, y, sample_weight)
-        return keras.Model.evaluate(
-            self, x, y, sample_weight=sample_weight, **kwargs
-        )
-
-    def predict(self, x, **kwargs):
-        """Logits, an array of shape (batch, time, vocabulary_size).
-
-        Args:
-            x: see `fit`.
-            **kwargs: See `keras.Model.predict`.
-        """
-        return keras.Model.predict(self, self._training_data(x)[0], **kwargs)
-
-    # These take arrays in the form of the preprocessor's outputs.
-    train_on_batch = keras.Model.train_on_batch
-    test_on_batch = keras.Model.test_on_batch
-    predict_on_batch = keras.Model.predict_on_batch
-
-    def _training_data(self, x, y=None, sample_weight=None):
-        """Performances as windows; everything else as it came."""
-        if isinstance(x, tuple) and x and isinstance(x[0], dict):
-            return keras.utils.unpack_x_y_sample_weight(x)
-        if y is not None or not isinstance(x, PERFORMANCES):
-            return x, y, sample_weight
-        if isinstance(x, list | tuple) and not x:
-            raise ValueError(
-                "There must be at least one performance. Received: an empty "
-                f"{type(x).__name__}"
-            )
-        if self.preprocessor is None:
-            raise ValueError(
-                "Training on performances needs a `preprocessor`. "
-                f"Received: preprocessor=None and x of type {type(x).__name__}"
-            )
-        return self.preprocessor.windows(x)
 
     # === Sampling ===
 

@@ -46,11 +46,17 @@ SUMS = "SHA256SUMS"
 
 
 def bundled_presets(cls):
-    """Class decorator: `from_preset` takes the package's own presets too.
+    """Class decorator: `from_preset` takes the package's own presets too."""
+    cls = verified_presets(cls)
+    cls.presets = PRESETS
+    return cls
 
-    A preset is loaded only if each of its files is what was saved: a bundled
-    one's hashes are written down in `PRESETS`, those of a folder in its file
-    `SHA256SUMS`, where it has one.
+
+def verified_presets(cls):
+    """Class decorator: presets are loaded only if they are what was saved.
+
+    A bundled one's hashes are written down in `PRESETS`, those of a folder in
+    its file `SHA256SUMS`, where it has one.
     """
     inherited = cls.from_preset.__func__
     inherited_save = cls.save_to_preset
@@ -89,7 +95,6 @@ def bundled_presets(cls):
 
     cls.from_preset = from_preset
     cls.save_to_preset = save_to_preset
-    cls.presets = PRESETS
     return cls
 
 

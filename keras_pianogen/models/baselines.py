@@ -1,0 +1,306 @@
+"""Models to compare a Music Transformer with, trained by the same command.
+
+They are trained and evaluated, and saved as presets; they don't generate.
+"""
+
+import json
+import pathlib
+
+import keras
+import keras_hub
+
+from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.language_model import TrainsOnEvents
+from keras_pianogen.models.language_model import compile_settings
+from keras_pianogen.models.preprocessor import (
+    MusicTransformerCausalLMPreprocessor,
+)
+from keras_pianogen.models.presets import locate
+from keras_pianogen.models.presets import verified_presets
+
+
+def _inputs():
+    return {
+        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+        "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+    }
+
+
+def _embedding(vocabulary_size, hidden_dim, dtype):
+    return keras.layers.ReversibleEmbedding(
+        input_dim=vocabulary_size,
+        output_dim=hidden_dim,
+        embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+        # As in `MusicTransformerBackbone`.
+        reverse_dtype="float32",
+        dtype=dtype,
+        name="token_embedding",
+    )
+
+
+@verified_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class LSTMBackbone(keras_hub.models.Backbone):
+    """A stack of LSTMs over embedded event ids, PerformanceRNN's shape.
+
+    PerformanceRNN has three layers of 512. Departures: event ids are
+    embedded, not one-hot, and the output layer has the embedding's weights,
+    as in `MusicTransformerBackbone`.
+
+    Args:
+        vocabulary_size: int. Number of ids, the special ones included.
+        num_layers: int. Defaults to `3`.
+        hidden_dim: int. Units of a layer, and width of the embedding.
+            Defaults to `512`.
+        dropout: float, 0 to 1. Dropout after every layer. Defaults to `0.1`.
+        max_sequence_length: int. Events of a window that it is trained on
+            and evaluated with. Defaults to `1024`.
+        dtype: string or `keras.DTypePolicy`.
+        **kwargs: `name` and `trainable`.
+
+    Call arguments:
+        inputs: dict of `token_ids`, int tensor of shape (batch, time), and
+            `padding_mask`, which is not used: padding comes last.
+
+    Returns:
+        Hidden states, a tensor of shape (batch, time, hidden_dim).
+
+    Reference:
+        - [Oore et al., This Time with Feeling, 2018](https://arxiv.org/abs/1808.03715)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers=3,
+        hidden_dim=512,
+        dropout=0.1,
+        max_sequence_length=1024,
+        dtype=None,
+        **kwargs,
+    ):
+        # === Layers ===
+        self.token_embedding = _embedding(vocabulary_size, hidden_dim, dtype)
+        self.recurrent_layers = [
+            keras.layers.LSTM(
+                hidden_dim, return_sequences=True, dtype=dtype, name=f"lstm_{i}"
+            )
+            for i in range(num_layers)
+        ]
+        self.dropouts = [
+            keras.layers.Dropout(dropout, dtype=dtype, name=f"dropout_{i}")
+            for i in range(num_layers)
+        ]
+
+        # === Functional Model ===
+        inputs = _inputs()
+        x = self.token_embedding(inputs["token_ids"])
+        for lstm, drop in zip(
+            self.recurrent_layers, self.dropouts, strict=True
+        ):
+            x = drop(lstm(x))
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.max_sequence_length = max_sequence_length
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "vocabulary_size": self.vocabulary_size,
+                "num_layers": self.num_layers,
+                "hidden_dim": self.hidden_dim,
+                "dropout": self.dropout,
+                "max_sequence_length": self.max_sequence_length,
+            }
+        )
+        return config
+
+
+@verified_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class TransformerBackbone(keras_hub.models.Backbone):
+    """A Transformer decoder whose positions are added to the embeddings.
+
+    KerasHub's blocks, before whose branches come layer normalizations, and
+    sinusoidal positions (Vaswani et al., 2017). Attention weights have dropout
+    too, unlike those of `MusicTransformerBackbone`.
+
+    Args:
+        vocabulary_size: int. Number of ids, the special ones included.
+        num_layers: int. Number of blocks.
+        num_heads: int. Attention heads of each block.
+        hidden_dim: int. Width of embeddings and blocks.
+        intermediate_dim: int. Width of the feed-forward networks' middle.
+        dropout: float, 0 to 1. Defaults to `0.1`.
+        max_sequence_length: int. Events of a window that it is trained on
+            and evaluated with. Defaults to `1024`.
+        dtype: string or `keras.DTypePolicy`.
+        **kwargs: `name` and `trainable`.
+
+    Call arguments:
+        inputs: dict of `token_ids`, int tensor of shape (batch, time), and
+            `padding_mask`, which is not used: padding comes last.
+
+    Returns:
+        Hidden states, a tensor of shape (batch, time, hidden_dim).
+
+    Reference:
+        - [Vaswani et al., Attention Is All You Need, 2017](https://arxiv.org/abs/1706.03762)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        dropout=0.1,
+        max_sequence_length=1024,
+        dtype=None,
+        **kwargs,
+    ):
+        # === Layers ===
+        self.token_embedding = _embedding(vocabulary_size, hidden_dim, dtype)
+        self.positions = keras_hub.layers.SinePositionEncoding(
+            dtype=dtype, name="positions"
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            keras_hub.layers.TransformerDecoder(
+                intermediate_dim=intermediate_dim,
+                num_heads=num_heads,
+                dropout=dropout,
+                normalize_first=True,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=1e-5, dtype=dtype, name="layer_norm"
+        )
+
+        # === Functional Model ===
+        inputs = _inputs()
+        x = self.token_embedding(inputs["token_ids"])
+        # Embeddings begin at a 50th of the positions' size.
+        x = x * hidden_dim**0.5
+        x = self.embeddings_dropout(x + self.positions(x))
+        for layer in self.transformer_layers:
+            x = layer(x)
+        x = self.layer_norm(x)
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.max_sequence_length = max_sequence_length
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "vocabulary_size": self.vocabulary_size,
+                "num_layers": self.num_layers,
+                "num_heads": self.num_heads,
+                "hidden_dim": self.hidden_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "dropout": self.dropout,
+                "max_sequence_length": self.max_sequence_length,
+            }
+        )
+        return config
+
+
+class _Baseline(TrainsOnEvents, keras_hub.models.Task):
+    """Logits of the next event over a backbone's hidden states."""
+
+    preprocessor_cls = MusicTransformerCausalLMPreprocessor
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        if preprocessor is not None:
+            preprocessor.built = True  # See `MusicTransformerCausalLM`.
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        outputs = backbone.token_embedding(
+            backbone(backbone.input), reverse=True
+        )
+        super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
+
+    def compile(
+        self,
+        optimizer="auto",
+        loss="auto",
+        *,
+        weighted_metrics="auto",
+        **kwargs,
+    ):
+        """See `MusicTransformerCausalLM.compile`; there is no sampler."""
+        super().compile(
+            **compile_settings(optimizer, loss, weighted_metrics), **kwargs
+        )
+
+
+@verified_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class LSTMLanguageModel(_Baseline):
+    """An LSTM that predicts the next event; see `LSTMBackbone`.
+
+    Args:
+        backbone: an `LSTMBackbone`.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
+            train on ready batches only.
+        **kwargs: See `keras_hub.models.Task`.
+    """
+
+    backbone_cls = LSTMBackbone
+
+
+@verified_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class TransformerLanguageModel(_Baseline):
+    """A Transformer without relative attention; see `TransformerBackbone`.
+
+    Args:
+        backbone: a `TransformerBackbone`.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
+            train on ready batches only.
+        **kwargs: See `keras_hub.models.Task`.
+    """
+
+    backbone_cls = TransformerBackbone
+
+
+def load_language_model(preset, **kwargs):
+    """Load a Music Transformer or a baseline, whichever a preset holds.
+
+    Args:
+        preset: see `MusicTransformerCausalLM.from_preset`.
+        **kwargs: passed on to `from_preset`.
+
+    Returns:
+        A `MusicTransformerCausalLM`, `TransformerLanguageModel` or
+        `LSTMLanguageModel`.
+    """
+    try:
+        task = pathlib.Path(locate(preset), "task.json")
+        name = json.loads(task.read_text())["registered_name"]
+    except (FileNotFoundError, KeyError):  # A handle, or a backbone alone.
+        name = None
+    for cls in (LSTMLanguageModel, TransformerLanguageModel):
+        if name == keras.saving.get_registered_name(cls):
+            return cls.from_preset(preset, **kwargs)
+    return MusicTransformerCausalLM.from_preset(preset, **kwargs)
