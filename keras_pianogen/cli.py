@@ -338,7 +338,7 @@ def train(
     intermediate_dim: Annotated[
         int | None, typer.Option(show_default="4 hidden_dim")
     ] = None,
-    dropout: Annotated[float | None, typer.Option(show_default="0.1")] = None,
+    dropout: Annotated[float | None, _by_size] = None,
     share_heads: Annotated[
         bool | None,
         typer.Option(
