@@ -122,8 +122,6 @@ def test_every_architecture_is_trained_and_read_by_the_same_calls(
     row = train(
         small_corpus, folder, recipe, steps=30, validations=1, samples=0
     )
-        small_corpus, folder, recipe, steps=30, validations=1, samples=0
-    )
     assert row["val_nats_per_event"] < 0.9 * np.log(391)
     config = json.loads((folder / "config.json").read_text())
     assert Recipe(**config["recipe"]) == recipe
