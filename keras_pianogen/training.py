@@ -361,22 +361,29 @@ class _Recorder(keras.callbacks.Callback):
         With the average of its weights where the recipe has one. `None` in
         processes that don't lead.
         """
-        swap = keras.callbacks.SwapEMAWeights()
-        swap.set_model(self.model)
-        averaging = self.recipe.ema_momentum is not None
-        if averaging:  # In all processes: JAX compares what they assign.
+        if not self.run.writes:
+            yield None
+        elif self.replica is not None:
+            # What is spread over processes is only read: an assignment to it
+            # would wait for the others.
+            with DataParallel.alone():
+                _copy(self.model, self.replica)
+                if self.recipe.ema_momentum is not None:
+                    averages = _averages(self.model)
+                    for weight, average in zip(
+                        self.replica.trainable_variables, averages, strict=True
+                    ):
+                        weight.assign(average)
+                yield self.replica
+        elif self.recipe.ema_momentum is None:
+            yield self.model
+        else:
+            swap = keras.callbacks.SwapEMAWeights()
+            swap.set_model(self.model)
             swap.on_test_begin()
-        try:
-            if not self.run.writes:
-                yield None
-            elif self.replica is None:
+            try:
                 yield self.model
-            else:
-                with DataParallel.alone():
-                    _copy(self.model, self.replica)
-                    yield self.replica
-        finally:
-            if averaging:
+            finally:
                 swap.on_test_end()
 
     def _validate(self, logs):
@@ -436,6 +443,14 @@ class _Recorder(keras.callbacks.Callback):
             },
         )
         self.saved = time.monotonic()
+
+
+def _averages(model):
+    return [
+        keras.ops.convert_to_numpy(variable.value)
+        for variable in model.optimizer.variables
+        if variable.name.endswith("_average")
+    ]
 
 
 def _copy(model, replica):

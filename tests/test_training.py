@@ -26,6 +26,7 @@ from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models.language_model import SmoothedCrossentropy
 from keras_pianogen.recipes import Recipe
+from keras_pianogen.training import COLUMNS
 from keras_pianogen.training import TrainingError
 from keras_pianogen.training import train as train_and_sample
 
@@ -242,7 +243,7 @@ def test_what_is_validated_and_saved_is_the_average(small_corpus, tmp_path):
     row = train(small_corpus, tmp_path / "run", recipe, steps=8, validations=1)
     model = recipe.build_model()
     recipe.compile(model, 8)
-    runs.Run(tmp_path / "run", ()).restore(model)
+    runs.Run(tmp_path / "run", COLUMNS).restore(model)
     weights = arrays_of(model)
     saved = MusicTransformerCausalLM.from_preset(tmp_path / "run" / "preset")
     averages = arrays_of(saved)
