@@ -21,6 +21,11 @@ PYTEST_FLAGS ?=
 DURATION ?= 40
 SEED ?= 3
 
+HAS_GPU = import keras, sys; from keras_pianogen import kernels; \
+	keras.ops.zeros(()); memory = kernels.device_memory(); \
+	sys.exit("No GPU is seen by " + keras.config.backend() + "." \
+	if memory is None else 0)
+
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS = pyproject.toml constraints.txt
@@ -29,11 +34,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # PyTorch's threads, where they wait for a busy core, sleep and don't spin.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help music test check format docs bench fuzz clean
+.PHONY: help music test check format docs bench gpu-check fuzz clean
 .DEFAULT_GOAL = help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid and .png
@@ -65,6 +70,18 @@ docs: .venv/.made-dev ## Build the documentation in site/
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
 		--benchmark-only --benchmark-quiet $(PYTEST_FLAGS)
+
+# In an environment that has JAX and PyTorch for CUDA, and `pip install -e
+# '.[test]'`: .venv holds their builds for CPUs.
+gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
+	@set -e; for backend in jax torch; do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend $(PYTHON) -c '$(HAS_GPU)'; \
+		KERAS_BACKEND=$$backend $(PYTHON) -m pytest $(PYTEST_FLAGS) \
+			$(MUSIC_TESTS:%=--ignore=tests/test_%.py); \
+		KERAS_BACKEND=$$backend $(PYTHON) -m pytest tests/bench_*.py \
+			--benchmark-only --benchmark-quiet; \
+	done
 
 fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
 	$(BIN)/python tests/fuzz_midi.py --mutations 100000

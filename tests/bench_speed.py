@@ -30,6 +30,7 @@ from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import grammar
 from keras_pianogen.recipes import Recipe
+from keras_pianogen.training import train
 from keras_pianogen.windows import EventWindows
 
 # A short performance of MAESTRO's: 882 notes, 66 seconds.
@@ -37,6 +38,8 @@ MAESTRO_FILE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
 CONTEXT = 1024  # events
 SAMPLED = 64  # events of one call
 STEPS = 10  # training steps of a round
+RUN = 400  # steps of a whole run
+WARM_UP = 50  # steps
 BATCH = 4  # of training steps with other attentions
 
 
@@ -216,13 +219,75 @@ def test_training(measure, corpus):
         steps=STEPS,
     )
     measure(
-        "windows of 4 x 256 events, one core",
+        f"windows of {recipe.batch_size} x {recipe.sequence_length} events, "
+        "one core",
         "events/s",
         STEPS * recipe.batch_size * recipe.sequence_length,
         lambda: [windows.batch(step) for step in range(STEPS)],
         "training on them, default recipe",
         lambda: model.fit(windows, verbose=0),
         n=3,
+    )
+
+
+class Repeated(keras.utils.PyDataset):
+    """One batch, again and again."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.again = batch
+
+    def __len__(self):
+        return WARM_UP
+
+    def __getitem__(self, index):
+        return self.again
+
+
+def test_the_whole_command(summary, corpus, tmp_path):
+    """Data, validation, checkpoints and records against the bare step.
+
+    As much validation for its steps as in a run of 8,000.
+    """
+    recipe = Recipe()
+    model = recipe.build_model()
+    recipe.compile(model, RUN)
+    windows = EventWindows(
+        corpus,
+        vocabulary=model.preprocessor.tokenizer.vocabulary,
+        sequence_length=recipe.sequence_length,
+        batch_size=recipe.batch_size,
+    )
+    repeated = Repeated(windows.batch(0))
+    events = recipe.batch_size * recipe.sequence_length
+    began = {}
+
+    def bare():
+        start = time.perf_counter()
+        model.fit(repeated, verbose=0)
+        return WARM_UP * events / (time.perf_counter() - start)
+
+    def report(row, done):
+        began.setdefault(row["step"], time.perf_counter())
+
+    bare()
+    before = bare()
+    train(
+        corpus,
+        tmp_path / "run",
+        recipe,
+        steps=RUN,
+        validations=1,
+        samples=0,
+        progress=report,
+    )
+    spent = time.perf_counter() - began[WARM_UP]
+    speed, other = (RUN - WARM_UP) * events / spent, (before + bare()) / 2
+    summary.table.add_row(
+        f"a run of {RUN} steps with all that belongs to it",
+        f"{_short(speed)} events/s",
+        f"the bare step {_short(other)}",
+        f"{speed / other:.2f} x",
     )
 
 
