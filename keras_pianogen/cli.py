@@ -405,14 +405,27 @@ def train(
         int, typer.Option(help="Threads that prepare batches.")
     ] = 1,
     validation_events: Annotated[
-        int, typer.Option(help="Validation events read each time.")
-    ] = 50_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Validation events read each time.",
+            show_default="50000",
+        ),
+    ] = None,
     validations: Annotated[
-        int, typer.Option(min=1, help="Times that validation is read.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1, help="Times that validation is read.", show_default="20"
+        ),
+    ] = None,
     samples: Annotated[
-        int, typer.Option(min=0, help="Pieces written as training goes on.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Pieces written as training goes on.",
+            show_default="4",
+        ),
+    ] = None,
     data_parallel: Annotated[
         bool,
         typer.Option(

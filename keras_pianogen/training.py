@@ -56,6 +56,9 @@ COLUMNS = (
 # clock sets its learning rate as often.
 STEPS_A_ROW = 50
 SECONDS_A_CHECKPOINT = 60
+
+# How often a run is looked at, unless it is told otherwise.
+LOOKS = {"validation_events": 50_000, "validations": 20, "samples": 4}
 SECONDS_A_SAMPLE = 20
 
 
@@ -68,9 +71,9 @@ def train(
     minutes=None,
     resume=False,
     preset=None,
-    validation_events=50_000,
-    validations=20,
-    samples=4,
+    validation_events=None,
+    validations=None,
+    samples=None,
     data_parallel=False,
     callbacks=(),
     workers=1,
@@ -93,10 +96,12 @@ def train(
             weights. The model's shape, its vocabulary and the length of
             windows are then the preset's, not the recipe's.
         validation_events: int. Validation events read each time, taken
-            evenly from the split.
+            evenly from the split. Defaults to 50,000; this and the next two,
+            with `resume`, to what the run began with.
         validations: int. How many times validation is read in a run.
+            Defaults to 20.
         samples: int. How many times a piece of 20 seconds is written in a
-            run; baselines write none.
+            run; baselines write none. Defaults to 4.
         data_parallel: bool. Whether to spread each batch over all devices,
             and all processes, see `DataParallel`. JAX only.
         callbacks: `keras.callbacks.Callback` objects. An epoch of theirs is a
@@ -132,6 +137,14 @@ def train(
     else:
         recipe = recipe or Recipe()
         run.check_unused()
+    looks = {
+        "validation_events": validation_events,
+        "validations": validations,
+        "samples": samples,
+    }
+    for name, value in looks.items():
+        if value is None:
+            looks[name] = run.config.get(name, LOOKS[name])
     if parallel is not None:
         parallel.check(recipe.batch_size, minutes)
     with parallel.scope() if parallel else contextlib.nullcontext():
@@ -145,6 +158,7 @@ def train(
             steps=steps,
             minutes=minutes,
             preset=None if preset is None else os.fspath(preset),
+            **looks,
         )
         # Never 1: Keras looks at a first batch to build a model, which
         # `EventWindows` can't tell from an epoch of one step.
@@ -169,10 +183,8 @@ def train(
             replica=_replica(recipe, preset, parallel),
             steps=steps,
             minutes=minutes,
-            validation_events=validation_events,
-            validations=validations,
-            samples=samples,
             progress=progress,
+            **looks,
         )
         if not recorder.finished:
             with stop_on_interrupt(recorder):

@@ -25,7 +25,7 @@ DATA = pathlib.Path(__file__).parent / "data"
 COMMANDS = ("prepare", "train", "generate", "evaluate")
 TINY = (
     "--num-layers 1 --num-heads 2 --hidden-dim 16 --intermediate-dim 32 "
-    "--sequence-length 32 --batch-size 2 --validation-events 500"
+    "--sequence-length 32 --batch-size 2 --validation-events 500 --samples 0"
 ).split()
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
 
@@ -81,7 +81,8 @@ def run(small_corpus, tmp_path_factory):
     options = ["--steps", "4", "--seed", "7", *TINY]
     printed = succeed("train", small_corpus.folder, "--out", folder, *options)
     assert re.match(r"4 steps, 256 events in .* nats per event\n", printed)
-    assert printed.endswith(f"{folder / 'history.csv'}\n{folder / 'preset'}\n")
+    left = ("history.csv", "curves.png", "preset")
+    assert printed.splitlines()[1:] == [str(folder / name) for name in left]
     return folder
 
 
@@ -196,7 +197,7 @@ def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
 def test_train_leaves_a_history_and_a_preset(run):
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 4]
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
     assert float(rows[-1]["best_val_nats_per_event"]) > 0
     assert (run / "preset" / "config.json").is_file()
 
@@ -211,7 +212,9 @@ def test_train_uses_every_setting_it_is_given(run):
         "sequence_length": 32,
         "batch_size": 2,
         "seed": 7,
-        "dropout": 0.1,
+        "dropout": 0.0,
+        "optimizer": "muon",
+        "learning_rate": 0.08,  # By width.
     }
     assert expected.items() <= config["recipe"].items()
     assert config["steps"] == 4
@@ -227,6 +230,33 @@ def test_train_leaves_a_preset_with_local_attention(small_corpus, tmp_path):
     assert expected.items() <= config["config"].items()
     options = ["--preset", folder / "preset", "--seconds", "1", "--seed", "1"]
     succeed("generate", "--out", tmp_path / "piece.mid", *options)
+
+
+def test_train_and_evaluate_take_baselines_too(small_corpus, tmp_path):
+    folder = tmp_path / "run"
+    options = ["--architecture", "lstm", "--size", "tiny", "--hidden-dim", "8"]
+    train = ["train", small_corpus.folder, "--out", folder, "--steps", "2"]
+    succeed(*train, *options, "--sequence-length", "16", "--tensorboard")
+    assert list((folder / "tensorboard").rglob("events.out.*"))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["recipe"]["architecture"] == "lstm"
+    assert config["recipe"]["num_layers"] == 3
+    assert not (folder / "samples").exists()
+    evaluate = ["evaluate", small_corpus.folder, "--preset", folder / "preset"]
+    plain = json.loads(succeed(*evaluate, "--split", "test", "--json"))
+    keys = succeed(*evaluate, "--split", "test", "--json", "--transpose", "2")
+    keys = json.loads(keys)
+    assert keys["num_events"] == plain["num_events"]
+    assert 0 < abs(keys["nats_per_event"] - plain["nats_per_event"]) < 0.5
+
+
+def test_train_says_which_sizes_there_are(small_corpus, tmp_path):
+    train = ["train", small_corpus.folder, "--out", tmp_path / "run"]
+    error, _ = fail(*train, "--size", "huge")
+    assert "'tiny', 'small', 'base', 'large'" in error and "huge" in error
+    if BACKEND != "jax":
+        error, _ = fail(*train, *TINY, "--data-parallel")
+        assert "needs the backend JAX" in error
 
 
 @pytest.mark.parametrize(
