@@ -36,6 +36,7 @@ app = typer.Typer(
 DEFAULT_PRESET = "music_transformer_maestro"
 DEFAULT_MINUTES = 30
 BACKENDS = ("tensorflow", "jax", "torch")
+LOGGERS = ("tensorboard", "wandb")
 PICTURES = (".png", ".svg", ".pdf")
 
 # What to do about an error, by words of its message; the first match counts.
@@ -119,8 +120,8 @@ def _explain(error):
     """An error's message, and a hint. Errors of other kinds are bugs."""
     if isinstance(error, ModuleNotFoundError):
         backend = (error.name or "").split(".")[0].replace("jaxlib", "jax")
-        if backend == "wandb":
-            return "wandb is not installed.", "`pip install wandb`"
+        if backend in LOGGERS:
+            return f"{backend} is not installed.", f"`pip install {backend}`"
         if backend not in BACKENDS:
             raise error
         others = " or ".join(f"KERAS_BACKEND={b}" for b in BACKENDS)
@@ -508,8 +509,13 @@ def train(
 
 def _loggers(out, tensorboard, wandb):
     """Keras's callbacks of programs that plot training."""
+    import importlib.util
+
     import keras
 
+    for name, chosen in zip(LOGGERS, (tensorboard, wandb), strict=True):
+        if chosen and importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     loggers = []
     if tensorboard:
         loggers.append(keras.callbacks.TensorBoard(out / "tensorboard"))
@@ -1114,6 +1120,59 @@ def presets(
         _out.print(f"[bold]{name}[/]  {row['bytes'] / 1e6:.1f} MB, verified")
         _out.print(row["description"], markup=False)
         _out.print(f"Card: {row['card']}", markup=False)
+
+
+@_command("Nothing was drawn.")
+def curves(
+    runs: Annotated[
+        list[pathlib.Path], typer.Argument(help="Folders of runs.")
+    ],
+    out: Annotated[
+        pathlib.Path, typer.Option(help="Picture: .png, .svg or .pdf.")
+    ],
+    line: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A loss without a run, such as 3-grams=3.65; may come again.",
+            metavar="NAME=LOSS",
+        ),
+    ] = None,
+):
+    """Draw the curves of runs in one picture: of language models, or GANs."""
+    from keras_pianogen.gan_curves import plot_gan_curves
+    from keras_pianogen.training_curves import plot_training_curves
+
+    _check_place("--out", out, PICTURES)
+    for run in runs:
+        if not (run / "history.csv").is_file():
+            raise ValueError(
+                "A run is a folder with a history.csv, which `pianogen train` "
+                f"leaves. Received: {run}"
+            )
+    lines = {}
+    for text in line or ():
+        name, equals, loss = text.rpartition("=")
+        try:
+            lines[name] = float(loss)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(
+                f"`--line` must be NAME=LOSS. Received: --line {text}"
+            )
+    folders = {run.name: run for run in runs}
+    gans = [run for run in runs if (run / "real.json").is_file()]
+    if gans and (len(gans) < len(runs) or lines):
+        raise ValueError(
+            "Curves of GANs go into a picture of their own, without lines. "
+            f"Received: {', '.join(map(str, runs))}"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if gans:
+        plot_gan_curves(folders, out)
+    else:
+        plot_training_curves(folders, out, lines=lines)
+    _out.print(str(out), markup=False)
 
 
 @_command("Nothing was measured.")

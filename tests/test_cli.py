@@ -1,6 +1,7 @@
 """The commands, as a user meets them: what they print, leave and refuse."""
 
 import csv
+import importlib.util
 import json
 import os
 import pathlib
@@ -214,7 +215,7 @@ def test_train_uses_every_setting_it_is_given(run):
         "seed": 7,
         "dropout": 0.0,
         "optimizer": "muon",
-        "learning_rate": 0.08,  # By width.
+        "learning_rate": 0.07,  # 1.2 / 16.
     }
     assert expected.items() <= config["recipe"].items()
     assert config["steps"] == 4
@@ -236,8 +237,7 @@ def test_train_and_evaluate_take_baselines_too(small_corpus, tmp_path):
     folder = tmp_path / "run"
     options = ["--architecture", "lstm", "--size", "tiny", "--hidden-dim", "8"]
     train = ["train", small_corpus.folder, "--out", folder, "--steps", "2"]
-    succeed(*train, *options, "--sequence-length", "16", "--tensorboard")
-    assert list((folder / "tensorboard").rglob("events.out.*"))
+    succeed(*train, *options, "--sequence-length", "16")
     config = json.loads((folder / "config.json").read_text())
     assert config["recipe"]["architecture"] == "lstm"
     assert config["recipe"]["num_layers"] == 3
@@ -248,6 +248,20 @@ def test_train_and_evaluate_take_baselines_too(small_corpus, tmp_path):
     keys = json.loads(keys)
     assert keys["num_events"] == plain["num_events"]
     assert 0 < abs(keys["nats_per_event"] - plain["nats_per_event"]) < 0.5
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_a_logger_is_used_or_its_absence_named(logger, small_corpus, tmp_path):
+    folder = tmp_path / "run"
+    train = ["train", small_corpus.folder, "--out", folder, "--steps", "2"]
+    train += [*TINY, f"--{logger}"]
+    if importlib.util.find_spec(logger) is None:
+        error, hint = fail(*train)
+        assert logger in error and f"pip install {logger}" in hint
+        assert not folder.exists()
+    elif logger == "tensorboard":
+        succeed(*train)
+        assert list((folder / "tensorboard").rglob("events.out.*"))
 
 
 def test_train_says_which_sizes_there_are(small_corpus, tmp_path):
@@ -635,6 +649,19 @@ def test_presets_are_listed_with_their_cards():
     assert "MAESTRO" in pathlib.Path(row["card"]).read_text()
     printed = succeed("presets")
     assert "music_transformer_maestro" in printed and "verified" in printed
+
+
+def test_curves_of_runs_are_drawn_in_one_picture(run, tmp_path):
+    picture = tmp_path / "pictures" / "curves.png"
+    lines = ["--line", "3-grams=3.65", "--line", "2-grams=3.96"]
+    assert succeed("curves", run, "--out", picture, *lines) == f"{picture}\n"
+    assert picture.stat().st_size > 10_000
+    error, _ = fail("curves", run, "--out", picture, "--line", "3-grams")
+    assert "NAME=LOSS" in error
+    error, _ = fail("curves", tmp_path, "--out", picture)
+    assert str(tmp_path) in error
+    error, _ = fail("curves", run, "--out", tmp_path / "curves.gif")
+    assert ".png" in error
 
 
 def test_evaluate_names_the_splits_there_are(small_corpus):
