@@ -152,7 +152,7 @@ def main():
         print("Its peak isn't known here; --peak gives it.")
     else:
         print(f"{tflops / peak:.1%} of its peak of {peak:g} TFLOP/s")
-    for path in sorted(packed.iterdir()):
+    for path in sorted(packed.glob("*.*")):
         print(f"{path} {path.stat().st_size / 1e6:.2f} MB")
 
 

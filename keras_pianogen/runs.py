@@ -155,8 +155,8 @@ class Run:
     def not_finite(self, step, what):
         """What to say of a number that isn't finite: which step, and what."""
         return (
-            f"A number stopped being finite: at step {step} the {what}; the "
-            "gradient of that step or of the one before it did it. "
+            f"A number stopped being finite: at step {step} the {what}, "
+            "through that step or through the gradient of the one before. "
             f"{self._last_checkpoint()} A lower learning rate may help."
         )
 
