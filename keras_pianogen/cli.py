@@ -35,6 +35,8 @@ app = typer.Typer(
 
 DEFAULT_PRESET = "music_transformer_maestro"
 DEFAULT_MINUTES = 30
+# A new model's would undo what a preset has learned.
+FINE_TUNING_RATE = 3e-4
 BACKENDS = ("tensorflow", "jax", "torch")
 LOGGERS = ("tensorboard", "wandb")
 PICTURES = (".png", ".svg", ".pdf")
@@ -378,7 +380,10 @@ def train(
         str | None, typer.Option(help="muon or adamw.", show_default="muon")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Its peak.", show_default="by size")
+        float | None,
+        typer.Option(
+            help="Its peak.", show_default="by size; with --preset 0.0003"
+        ),
     ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(show_default="0.01")
@@ -400,7 +405,9 @@ def train(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="float32 or mixed_bfloat16.", show_default="float32"),
+        typer.Option(
+            help="float32 or mixed_bfloat16.", show_default="by device"
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Threads that prepare batches.")
@@ -469,6 +476,8 @@ def train(
             "--preset brings the model's shape with it. "
             f"Received also: {', '.join(shape)}"
         )
+    if preset:
+        chosen.setdefault("learning_rate", FINE_TUNING_RATE)
     if steps is None and minutes is None and not resume:
         minutes = DEFAULT_MINUTES
     with _training_progress() as bar:

@@ -11,6 +11,7 @@ import numbers
 
 import keras
 
+from keras_pianogen import kernels
 from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.models import LSTMBackbone
@@ -134,7 +135,8 @@ class Recipe:
         ema_momentum: Momentum of an exponential moving average of the
             weights, 0 to 1, which is then what is validated and saved as a
             preset; `None` for the weights themselves.
-        dtype: `"float32"`, or `"mixed_bfloat16"` on GPUs that have it.
+        dtype: `"float32"`, or `"mixed_bfloat16"` on GPUs that have it; `None`
+            is the latter on a GPU and the former without one.
         seed: Of weights, dropout, windows and augmentation.
     """
 
@@ -158,7 +160,7 @@ class Recipe:
     global_clipnorm: float = 1.0
     label_smoothing: float = 0.0
     ema_momentum: float | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     seed: int = 0
 
     @classmethod
@@ -258,6 +260,14 @@ class Recipe:
                 f"local_block_size={size}, attend_previous_block={previous}"
             )
 
+    def on_device(self):
+        """This recipe with the device's `dtype` in place of `None`."""
+        if self.dtype is not None:
+            return self
+        on_gpu = kernels.device_memory() is not None
+        dtype = "mixed_bfloat16" if on_gpu else "float32"
+        return dataclasses.replace(self, dtype=dtype)
+
     def build_model(self):
         """A new model, its weights drawn by the seed."""
         keras.utils.set_random_seed(self.seed)
@@ -272,7 +282,7 @@ class Recipe:
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout,
             "max_sequence_length": self.sequence_length,
-            "dtype": self.dtype,
+            "dtype": self.on_device().dtype,
         }
         if self.architecture == "lstm":
             return LSTMLanguageModel(LSTMBackbone(**settings), preprocessor)

@@ -125,17 +125,17 @@ def train(
     run = Run(out, COLUMNS, writes=parallel is None or parallel.leads)
     if resume:
         saved = run.open(corpus, lambda config: Recipe(**config["recipe"]))
-        if recipe is not None and recipe != saved:
+        if recipe is not None and recipe.on_device() != saved.on_device():
             raise TrainingError(
                 "A run goes on with the recipe it began with, "
                 f"{saved}. Received: {recipe}"
             )
-        recipe = saved
+        recipe = saved.on_device()
         preset = run.config["preset"]
         if steps is None and minutes is None:
             steps, minutes = run.config["steps"], run.config["minutes"]
     else:
-        recipe = recipe or Recipe()
+        recipe = (recipe or Recipe()).on_device()
         run.check_unused()
     looks = {
         "validation_events": validation_events,

@@ -81,7 +81,7 @@ def test_a_run_learns_and_keeps_its_record(finished, small_corpus):
     read = [row["val_nats_per_event"] for row in rows]
     assert sum(figure != "" for figure in read) == 4
     config = json.loads((finished / "config.json").read_text())
-    assert config["recipe"] == dataclasses.asdict(RECIPE)
+    assert config["recipe"] == dataclasses.asdict(RECIPE.on_device())
     assert config["corpus"] == small_corpus.fingerprint
 
 
