@@ -21,6 +21,7 @@ import os
 import time
 
 import keras
+import numpy as np
 import psutil
 
 from keras_pianogen import kernels
@@ -379,24 +380,30 @@ class _Recorder(keras.callbacks.Callback):
             # What is spread over processes is only read: an assignment to it
             # would wait for the others.
             with DataParallel.alone():
-                _copy(self.model, self.replica)
-                if self.recipe.ema_momentum is not None:
-                    averages = _averages(self.model)
-                    for weight, average in zip(
-                        self.replica.trainable_variables, averages, strict=True
-                    ):
-                        weight.assign(average)
+                _assign(self.replica.weights, _arrays(self.model.weights))
+                _assign(self.replica.trainable_variables, self._averages())
                 yield self.replica
         elif self.recipe.ema_momentum is None:
             yield self.model
         else:
-            swap = keras.callbacks.SwapEMAWeights()
-            swap.set_model(self.model)
-            swap.on_test_begin()
+            # Not `keras.callbacks.SwapEMAWeights`, which adds and subtracts
+            # on TensorFlow, and leaves the weights changed by its rounding.
+            weights = _arrays(self.model.trainable_variables)
+            _assign(self.model.trainable_variables, self._averages())
             try:
                 yield self.model
             finally:
-                swap.on_test_end()
+                _assign(self.model.trainable_variables, weights)
+
+    def _averages(self):
+        """Averages of the weights, or the weights where there are none."""
+        if self.recipe.ema_momentum is None:
+            return _arrays(self.model.trainable_variables)
+        return _arrays(
+            variable
+            for variable in self.model.optimizer.variables
+            if variable.name.endswith("_average")
+        )
 
     def _validate(self, logs):
         """Read validation; whether these weights are the best so far."""
@@ -457,17 +464,16 @@ class _Recorder(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
 
-def _averages(model):
+def _arrays(variables):
     return [
-        keras.ops.convert_to_numpy(variable.value)
-        for variable in model.optimizer.variables
-        if variable.name.endswith("_average")
+        np.array(keras.ops.convert_to_numpy(variable.value))
+        for variable in variables
     ]
 
 
-def _copy(model, replica):
-    for ours, theirs in zip(replica.weights, model.weights, strict=True):
-        ours.assign(keras.ops.convert_to_numpy(theirs.value))
+def _assign(variables, arrays):
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def _memory():
