@@ -1,0 +1,133 @@
+"""Notes played by FluidSynth with a SoundFont, where both are installed.
+
+FluidSynth is a program of its own, `fluidsynth`, and a SoundFont a file of
+recorded instruments, .sf2 or .sf3. Both are found, never downloaded. Debian's
+packages are `fluidsynth` and `fluid-soundfont-gm` or `timgm6mb-soundfont`.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_pianogen.midi import write_midi
+
+PROGRAM = "fluidsynth"
+SOUNDFONT_VARIABLE = "PIANOGEN_SOUNDFONT"
+FOLDERS = (  # of Debian, Fedora, Arch, and Homebrew
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/usr/local/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
+# General MIDI, whose first program is a piano; the best piano first.
+SOUNDFONTS = (
+    "FluidR3_GM.sf2",
+    "MuseScore_General.sf3",
+    "FluidR3Mono_GM.sf3",
+    "default-GM.sf2",
+    "default-GM.sf3",
+    "default.sf2",
+    "TimGM6mb.sf2",
+)
+GAIN = 0.2  # FluidSynth's own default: sound is levelled afterwards
+MIN_SECONDS = 60.0  # that FluidSynth may take, and so long as the music lasts
+SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is below
+
+
+def find_soundfont() -> pathlib.Path | None:
+    """The SoundFont to play with: the environment's, or an installed one.
+
+    Returns:
+        The path in `PIANOGEN_SOUNDFONT`, whether there is a file or not; or
+        else the first of `SOUNDFONTS` in `FOLDERS`; or None.
+    """
+    chosen = os.environ.get(SOUNDFONT_VARIABLE)
+    if chosen:
+        return pathlib.Path(chosen)
+    places = (
+        pathlib.Path(folder, name) for name in SOUNDFONTS for folder in FOLDERS
+    )
+    return next((place for place in places if place.is_file()), None)
+
+
+def is_installed() -> bool:
+    """Whether there is a program `fluidsynth`."""
+    return shutil.which(PROGRAM) is not None
+
+
+def play(
+    notes: np.ndarray, soundfont: str | os.PathLike[str], sample_rate: int
+) -> npt.NDArray[np.float32]:
+    """Plays notes on the SoundFont's first program, a piano.
+
+    Args:
+        notes: A performance, as `read_notes` returns.
+        soundfont: The SoundFont's path.
+        sample_rate: Samples a second, 8,000 to 96,000.
+
+    Returns:
+        Sound, (samples, 2), of any loudness.
+
+    Raises:
+        ValueError: The path holds no SoundFont.
+        OSError: It can't be read, there is no `fluidsynth`, or it fails.
+    """
+    path = pathlib.Path(soundfont).absolute()
+    _check_soundfont(path)
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise FileNotFoundError(
+            f"To play a SoundFont, the program `{PROGRAM}` must be installed. "
+            "Found none on the path"
+        )
+    seconds = MIN_SECONDS + float(notes["end"].max(initial=0))
+    with tempfile.TemporaryDirectory() as folder:
+        midi, raw = pathlib.Path(folder, "in.mid"), pathlib.Path(folder, "out")
+        write_midi(notes, midi)
+        # No MIDI input, no shell of its own, no user's commands, no chorus.
+        options = f"-ni -q -f {os.devnull} -C 0 -g {GAIN} -r {sample_rate}"
+        output = ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
+        _run([program, *options.split(), *output, path, midi], seconds)
+        sound = np.fromfile(raw, "<f4") if raw.exists() else np.empty(0)
+    sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).astype(np.float32)
+    if not np.abs(sound).max(initial=0) > SILENT:
+        raise OSError(f"`{PROGRAM}` must make a sound. Received: silence")
+    return sound
+
+
+def _check_soundfont(path: pathlib.Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise ValueError(
+            f"`soundfont` must be a SoundFont, .sf2 or .sf3. Received: {path}"
+        )
+
+
+def _run(command: list[str | pathlib.Path], seconds: float) -> None:
+    """Runs FluidSynth, which exits with 0 after most of its errors too."""
+    try:
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=seconds,
+            text=True,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(
+            f"`{PROGRAM}` must end within {seconds:.0f} s. It was stopped"
+        ) from error
+    said = [line for line in result.stderr.splitlines() if line.strip()]
+    wrong = [x for x in said if "error" in x.lower() or "failed" in x.lower()]
+    if result.returncode or wrong:
+        found = wrong or said or [f"exit code {result.returncode}"]
+        raise OSError(f"`{PROGRAM}` must play the notes. It said: {found[-1]}")
