@@ -42,10 +42,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
-music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid and .png
+music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png and .wav
 	@mkdir -p music
 	@KERAS_BACKEND=$(BACKEND) $(BIN)/pianogen generate --seconds $(DURATION) \
-		--seed $(SEED) --out music/piece.mid --picture music/piece.png
+		--seed $(SEED) --out music/piece.mid --picture music/piece.png \
+		--audio music/piece.wav
 
 test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \

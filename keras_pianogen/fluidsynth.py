@@ -17,6 +17,7 @@ import numpy.typing as npt
 from keras_pianogen.midi import write_midi
 
 PROGRAM = "fluidsynth"
+BUILT_IN = "built-in"  # where a SoundFont may be named: none, play it here
 SOUNDFONT_VARIABLE = "PIANOGEN_SOUNDFONT"
 FOLDERS = (  # of Debian, Fedora, Arch, and Homebrew
     "/usr/share/sounds/sf2",
@@ -40,52 +41,70 @@ MIN_SECONDS = 60.0  # that FluidSynth may take, and so long as the music lasts
 SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is below
 
 
-def find_soundfont() -> pathlib.Path | None:
-    """The SoundFont to play with: the environment's, or an installed one.
+def choose_soundfont(
+    asked: str | os.PathLike[str] | None = None,
+) -> pathlib.Path | None:
+    """The SoundFont to play with, checked; None for the built-in piano.
+
+    One that somebody named, by argument or environment, is taken, so that an
+    error says what is wrong with it; one that was merely found needs the
+    program to be there.
+
+    Args:
+        asked: A SoundFont's path, or `"built-in"`. Defaults to what the
+            environment's `PIANOGEN_SOUNDFONT` says, or else an installed one.
 
     Returns:
-        The path in `PIANOGEN_SOUNDFONT`, whether there is a file or not; or
-        else the first of `SOUNDFONTS` in `FOLDERS`; or None.
+        Its path, or None.
+
+    Raises:
+        ValueError: The file is no SoundFont.
+        OSError: It can't be read, or there is no `fluidsynth`.
     """
-    chosen = os.environ.get(SOUNDFONT_VARIABLE)
-    if chosen:
-        return pathlib.Path(chosen)
+    asked = asked or os.environ.get(SOUNDFONT_VARIABLE)
+    if not asked:
+        return _installed_soundfont() if shutil.which(PROGRAM) else None
+    if os.fspath(asked) == BUILT_IN:
+        return None
+    path = pathlib.Path(asked).absolute()
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise ValueError(
+            f"`soundfont` must be a SoundFont, .sf2 or .sf3. Received: {path}"
+        )
+    if shutil.which(PROGRAM) is None:
+        raise FileNotFoundError(
+            f"`{PROGRAM}` must be installed to play a SoundFont. Found none "
+            f"on the path. Received: {path}"
+        )
+    return path
+
+
+def _installed_soundfont() -> pathlib.Path | None:
+    """The first of `SOUNDFONTS` that is in one of `FOLDERS`."""
     places = (
         pathlib.Path(folder, name) for name in SOUNDFONTS for folder in FOLDERS
     )
     return next((place for place in places if place.is_file()), None)
 
 
-def is_installed() -> bool:
-    """Whether there is a program `fluidsynth`."""
-    return shutil.which(PROGRAM) is not None
-
-
 def play(
-    notes: np.ndarray, soundfont: str | os.PathLike[str], sample_rate: int
+    notes: np.ndarray, soundfont: pathlib.Path, sample_rate: int
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the SoundFont's first program, a piano.
 
     Args:
         notes: A performance, as `read_notes` returns.
-        soundfont: The SoundFont's path.
+        soundfont: A path from `choose_soundfont`.
         sample_rate: Samples a second, 8,000 to 96,000.
 
     Returns:
         Sound, (samples, 2), of any loudness.
 
     Raises:
-        ValueError: The path holds no SoundFont.
-        OSError: It can't be read, there is no `fluidsynth`, or it fails.
+        OSError: `fluidsynth` fails, is silent or takes too long.
     """
-    path = pathlib.Path(soundfont).absolute()
-    _check_soundfont(path)
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise FileNotFoundError(
-            f"To play a SoundFont, the program `{PROGRAM}` must be installed. "
-            "Found none on the path"
-        )
     seconds = MIN_SECONDS + float(notes["end"].max(initial=0))
     with tempfile.TemporaryDirectory() as folder:
         midi, raw = pathlib.Path(folder, "in.mid"), pathlib.Path(folder, "out")
@@ -93,21 +112,12 @@ def play(
         # No MIDI input, no shell of its own, no user's commands, no chorus.
         options = f"-ni -q -f {os.devnull} -C 0 -g {GAIN} -r {sample_rate}"
         output = ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
-        _run([program, *options.split(), *output, path, midi], seconds)
+        _run([PROGRAM, *options.split(), *output, soundfont, midi], seconds)
         sound = np.fromfile(raw, "<f4") if raw.exists() else np.empty(0)
     sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).astype(np.float32)
     if not np.abs(sound).max(initial=0) > SILENT:
         raise OSError(f"`{PROGRAM}` must make a sound. Received: silence")
     return sound
-
-
-def _check_soundfont(path: pathlib.Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        raise ValueError(
-            f"`soundfont` must be a SoundFont, .sf2 or .sf3. Received: {path}"
-        )
 
 
 def _run(command: list[str | pathlib.Path], seconds: float) -> None:

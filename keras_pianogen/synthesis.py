@@ -29,7 +29,6 @@ from keras_pianogen.piano_strings import BRIGHTNESSES
 from keras_pianogen.piano_strings import MAX_RELEASE
 from keras_pianogen.piano_strings import PianoString
 
-BUILT_IN = "built-in"  # for a SoundFont: none
 SAMPLE_RATES = (8_000, 96_000)  # two hours at the latter are a WAV's 4 GB
 DYNAMIC_RANGE = 50.0  # dB between velocities 1 and 127
 TAIL = 1e-4  # of the peak: fainter sound after the last note is cut
@@ -106,7 +105,7 @@ def render(
     if path.suffix.lower() != ".wav":
         raise ValueError(f"`path` must end in .wav. Received: {path}")
     notes = _check(notes, sample_rate)
-    font = _choose_soundfont(soundfont)
+    font = fluidsynth.choose_soundfont(soundfont)
     if font is None:
         sound, player = _play(notes, sample_rate), "the built-in piano"
     else:
@@ -202,22 +201,6 @@ def _without_tail(
     loud = np.abs(sound).max(axis=1)
     heard = np.flatnonzero(loud > TAIL * loud.max())
     return np.ascontiguousarray(sound[: max(int(last), heard[-1]) + 1])
-
-
-def _choose_soundfont(
-    asked: str | os.PathLike[str] | None,
-) -> pathlib.Path | None:
-    """The SoundFont to play with; None for the built-in piano.
-
-    One that somebody named is taken, wrong or right, so that an error says
-    so; one that was merely found needs FluidSynth.
-    """
-    if asked is None and not fluidsynth.is_installed():
-        asked = os.environ.get(fluidsynth.SOUNDFONT_VARIABLE) or BUILT_IN
-    font = fluidsynth.find_soundfont() if asked is None else asked
-    if font is None or os.fspath(font) == BUILT_IN:
-        return None
-    return pathlib.Path(font)
 
 
 def _write_wav(

@@ -569,20 +569,23 @@ def test_without_a_soundfont_the_built_in_piano_plays(
     assert render(notes, tmp_path / "x.wav") == "the built-in piano"
 
 
-def test_the_environment_chooses_before_the_systems_folders(
-    tmp_path, monkeypatch
+def test_the_argument_chooses_then_the_environment_then_the_folders(
+    tmp_path, monkeypatch, script, soundfont
 ):
-    (tmp_path / "TimGM6mb.sf2").touch()
+    script("exit 1")
+    choose = fluidsynth.choose_soundfont
     monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
     monkeypatch.setattr(fluidsynth, "FOLDERS", (str(tmp_path),))
-    assert fluidsynth.find_soundfont() == tmp_path / "TimGM6mb.sf2"
+    (tmp_path / "TimGM6mb.sf2").touch()
+    assert choose() == tmp_path / "TimGM6mb.sf2"
     (tmp_path / "FluidR3_GM.sf2").touch()
-    assert fluidsynth.find_soundfont() == tmp_path / "FluidR3_GM.sf2"
-    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "mine.sf2")
-    assert fluidsynth.find_soundfont() == pathlib.Path("mine.sf2")
+    assert choose() == tmp_path / "FluidR3_GM.sf2"
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", str(soundfont))
+    assert choose() == soundfont
+    assert choose("built-in") is None
     monkeypatch.setenv("PIANOGEN_SOUNDFONT", "built-in")
-    notes = notes_of((0, 0.2, 60, 64))
-    assert render(notes, tmp_path / "x.wav") == "the built-in piano"
+    assert choose() is None
+    assert choose(soundfont) == soundfont
 
 
 # The real program, where it is installed.
@@ -591,8 +594,8 @@ def test_the_environment_chooses_before_the_systems_folders(
 @pytest.fixture
 def real_soundfont(monkeypatch):
     monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
-    found = fluidsynth.find_soundfont()
-    if found is None or not fluidsynth.is_installed():
+    found = fluidsynth.choose_soundfont()
+    if found is None:
         pytest.skip("needs FluidSynth and a SoundFont")
     return found
 
