@@ -38,6 +38,13 @@ SOUNDFONTS = (
 )
 GAIN = 0.2  # FluidSynth's own default: sound is levelled afterwards
 MIN_SECONDS = 60.0  # that FluidSynth may take, and so long as the music lasts
+# In what it says: it fell back on another SoundFont, or didn't play at all.
+SIGNS = (
+    f"{PROGRAM}: error",
+    f"{PROGRAM}: panic",
+    "Failed to load",
+    "not a SoundFont",
+)
 SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is below
 
 
@@ -114,7 +121,11 @@ def play(
         output = ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
         _run([PROGRAM, *options.split(), *output, soundfont, midi], seconds)
         sound = np.fromfile(raw, "<f4") if raw.exists() else np.empty(0)
-    sound = sound[: len(sound) // 2 * 2].reshape(-1, 2).astype(np.float32)
+    sound = (
+        sound[: len(sound) // 2 * 2]
+        .reshape(-1, 2)
+        .astype(np.float32, copy=False)
+    )
     if not np.abs(sound).max(initial=0) > SILENT:
         raise OSError(f"`{PROGRAM}` must make a sound. Received: silence")
     return sound
@@ -137,7 +148,7 @@ def _run(command: list[str | pathlib.Path], seconds: float) -> None:
             f"`{PROGRAM}` must end within {seconds:.0f} s. It was stopped"
         ) from error
     said = [line for line in result.stderr.splitlines() if line.strip()]
-    wrong = [x for x in said if "error" in x.lower() or "failed" in x.lower()]
+    wrong = [line for line in said if any(sign in line for sign in SIGNS)]
     if result.returncode or wrong:
         found = wrong or said or [f"exit code {result.returncode}"]
         raise OSError(f"`{PROGRAM}` must play the notes. It said: {found[-1]}")

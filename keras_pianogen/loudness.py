@@ -72,7 +72,7 @@ def level(sound: npt.NDArray[np.float32], sample_rate: int) -> None:
         sound: float32, (samples, channels), contiguous.
         sample_rate: samples a second.
     """
-    peak = float(np.abs(sound).max(initial=0))
+    peak = _peaks(sound.reshape(1, -1)).max(initial=0)
     if peak == 0:
         return
     sound /= peak
@@ -96,16 +96,25 @@ def limit(sound: npt.NDArray[np.float32]) -> None:
         sound, [len(sound) // LIMITER_BLOCK * LIMITER_BLOCK]
     )
     blocks = blocks.reshape(-1, LIMITER_BLOCK, sound.shape[1])
-    peaks = [np.abs(part).max(initial=0) for part in (*blocks, rest)]
-    if max(peaks) <= CEILING:
+    peaks = np.append(
+        _peaks(blocks.reshape(-1, LIMITER_BLOCK * sound.shape[1])),
+        _peaks(rest.reshape(1, -1)),
+    )
+    if peaks.max() <= CEILING:
         return
-    gain = _gain_at_edges(np.array(peaks))
+    gain = _gain_at_edges(peaks)
     moved = np.flatnonzero((gain[:-2] < 1) | (gain[1:-1] < 1))
     along = np.arange(LIMITER_BLOCK) / LIMITER_BLOCK
-    before, after = gain[moved, None], gain[moved + 1, None]
-    ramps = before + (after - before) * along  # (blocks, samples)
-    blocks[moved] *= ramps[..., None].astype(np.float32)
+    for some in np.split(moved, range(1000, len(moved), 1000)):
+        before, after = gain[some, None], gain[some + 1, None]
+        ramps = before + (after - before) * along  # (blocks, samples)
+        blocks[some] *= ramps[..., None].astype(np.float32)
     rest *= np.float32(min(gain[-2:]))
+
+
+def _peaks(rows: npt.NDArray) -> npt.NDArray:
+    """The largest magnitude in each row, without a copy of the sound."""
+    return np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
 
 
 def _gain_at_edges(peaks: npt.NDArray) -> npt.NDArray:
