@@ -12,7 +12,8 @@ BACKEND ?= jax
 # The backends that `make test` goes through. The first one also runs the
 # tests below, which know nothing of backends.
 BACKENDS ?= tensorflow jax torch
-MUSIC_TESTS = corpus events maestro midi ngram novelty package pianoroll
+MUSIC_TESTS = corpus events maestro midi ngram novelty package pianoroll \
+	synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
@@ -41,10 +42,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
-music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid and .png
+music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png and .wav
 	@mkdir -p music
 	@KERAS_BACKEND=$(BACKEND) $(BIN)/pianogen generate --seconds $(DURATION) \
-		--seed $(SEED) --out music/piece.mid --picture music/piece.png
+		--seed $(SEED) --out music/piece.mid --picture music/piece.png \
+		--audio music/piece.wav
 
 test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \

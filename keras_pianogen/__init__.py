@@ -27,6 +27,8 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import write_midi
     from keras_pianogen.pianoroll import plot_piano_roll
+    from keras_pianogen.synthesis import render
+    from keras_pianogen.synthesis import synthesize
     from keras_pianogen.windows import EvaluationWindows
     from keras_pianogen.windows import EventWindows
 
@@ -43,6 +45,8 @@ _HOMES = {
     "plot_piano_roll": "pianoroll",
     "prepare_corpus": "corpus",
     "read_notes": "midi",
+    "render": "synthesis",
+    "synthesize": "synthesis",
     "write_midi": "midi",
 }
 
@@ -60,7 +64,9 @@ __all__ = [
     "plot_piano_roll",
     "prepare_corpus",
     "read_notes",
+    "render",
     "samplers",
+    "synthesize",
     "training",
     "two_sample",
     "write_midi",

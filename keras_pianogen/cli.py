@@ -1,4 +1,4 @@
-"""The command line: pianogen prepare | train | generate | evaluate.
+"""The command line: pianogen prepare | train | generate | render | evaluate.
 
 Heavy imports happen inside the commands, so that `--help` answers at once.
 What was asked for goes to standard output, all else to standard error. Exit
@@ -40,9 +40,14 @@ FINE_TUNING_RATE = 3e-4
 BACKENDS = ("tensorflow", "jax", "torch")
 LOGGERS = ("tensorboard", "wandb")
 PICTURES = (".png", ".svg", ".pdf")
+SOUNDS = (".wav",)
 
 # What to do about an error, by words of its message; the first match counts.
 HINTS = {
+    "`fluidsynth` must be installed": "`apt install fluidsynth`; or leave the "
+    "SoundFont out, and the built-in piano plays.",
+    "`fluidsynth` must": "--soundfont built-in plays without it.",
+    "`soundfont` must": "--soundfont built-in plays without one.",
     "KERAS_BACKEND": "Leave it out for TensorFlow.",
     "holds a run already": "--resume goes on with it.",
     "holds no run to go on": "Without --resume, the command begins one.",
@@ -68,7 +73,9 @@ HINTS = {
     "`local_block_size`": "Two blocks of 128 events fit the default "
     "--sequence-length.",
     "`seconds`": "Half a minute is --seconds 30.",
+    "must end in .wav": "Give the path of a file, such as music/piece.wav.",
     "--out": "Give the path of a file, such as music/piece.mid.",
+    "--audio": "Give the path of a file, such as music/piece.wav.",
     "--picture": "Give the path of a file, such as music/piece.png.",
     "--prompt-seconds": "--prompt FILE --prompt-seconds 10 goes on from the "
     "tenth second of FILE.",
@@ -287,6 +294,10 @@ def prepare(
 
 
 _by_size = typer.Option(show_default="by size")
+_soundfont = typer.Option(
+    help="SoundFont (.sf2, .sf3) that FluidSynth plays, or built-in.",
+    show_default="an installed one, or else the built-in piano",
+)
 
 
 @_command("--resume goes on from the last checkpoint, if there is one.")
@@ -709,11 +720,16 @@ def generate(
         pathlib.Path | None,
         typer.Option(help="Piano roll to draw: .png, .svg or .pdf."),
     ] = None,
+    audio: Annotated[
+        pathlib.Path | None, typer.Option(help="Sound to write: .wav.")
+    ] = None,
+    soundfont: Annotated[str | None, _soundfont] = None,
 ):
     """Write new piano music to a MIDI file."""
     # What can be checked is checked before the slow part.
-    places = _places(out, picture, variations)
+    places = _places(out, picture, audio, variations)
     _check_prompt(prompt, prompt_seconds)
+    _check_soundfont(audio, soundfont)
     if no_grammar and repeat_penalty:
         raise ValueError(
             "`--repeat-penalty` needs the grammar. "
@@ -746,11 +762,33 @@ def generate(
             progress=report,
         )
     border = _border(notes, prompt_seconds, model)
-    _save(pieces, places, border, speed(), seed)
+    _save(pieces, places, border, speed(), seed, soundfont)
 
 
-def _places(out, picture, variations):
-    """Pairs of files, MIDI and picture or none, one for each piece."""
+@_command("No half file is left.")
+def render(
+    midi: Annotated[pathlib.Path, typer.Argument(help="MIDI file to play.")],
+    out: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="WAV file to write.", show_default="beside the MIDI file"
+        ),
+    ] = None,
+    soundfont: Annotated[str | None, _soundfont] = None,
+):
+    """Play a MIDI file to a WAV file."""
+    out = midi.with_suffix(".wav") if out is None else out
+    _check_place("--out", out, SOUNDS)
+    from keras_pianogen.midi import read_notes
+
+    notes = read_notes(midi)
+    player = _play(notes, out, soundfont)
+    _out.print(f"{_figures(notes)}, {player}", markup=False)
+    _out.print(str(out), markup=False)
+
+
+def _places(out, picture, audio, variations):
+    """Files of each piece: MIDI, picture or none, sound or none."""
     if variations is None:
         numbers = [None]
     elif variations < 1:
@@ -763,6 +801,7 @@ def _places(out, picture, variations):
         (
             _place("--out", out, number),
             picture and _place("--picture", picture, number, PICTURES),
+            audio and _place("--audio", audio, number, SOUNDS),
         )
         for number in numbers
     ]
@@ -790,6 +829,19 @@ def _check_prompt(prompt, prompt_seconds):
         )
     if prompt is not None and not prompt.is_file():
         raise ValueError(f"`--prompt` must be a MIDI file. Received: {prompt}")
+
+
+def _check_soundfont(audio, soundfont):
+    if audio is None:
+        if soundfont is not None:
+            raise ValueError(
+                "`--soundfont` needs `--audio`, the file to write. "
+                f"Received: --soundfont {soundfont} alone"
+            )
+        return
+    from keras_pianogen.fluidsynth import choose_soundfont
+
+    choose_soundfont(soundfont)
 
 
 def _check_place(name, path, suffixes=None):
@@ -825,11 +877,11 @@ def _border(prompt, prompt_seconds, model):
     return float(times[times <= prompt_seconds].max(initial=0))
 
 
-def _save(pieces, places, border, rate, seed):
-    """Write the pieces, then draw them, and say so."""
+def _save(pieces, places, border, rate, seed, soundfont):
+    """Write the pieces, then draw and play them, and say so."""
     from keras_pianogen.midi import write_midi
 
-    for piece, (out, _) in zip(pieces, places, strict=True):
+    for piece, (out, *_) in zip(pieces, places, strict=True):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_midi(piece, out)
     alone = len(pieces) == 1
@@ -837,7 +889,7 @@ def _save(pieces, places, border, rate, seed):
     if rate:
         made += f", {rate:,.0f} events a second"
     _out.print(f"{made}, seed {seed}")
-    for piece, (out, picture) in zip(pieces, places, strict=True):
+    for piece, (out, picture, audio) in zip(pieces, places, strict=True):
         line = str(out) if alone else f"{out}: {_figures(piece)}"
         _out.print(line, markup=False)
         if picture is not None and not len(piece):
@@ -845,6 +897,11 @@ def _save(pieces, places, border, rate, seed):
         elif picture is not None:
             _draw(piece, picture, border)
             _out.print(str(picture), markup=False)
+        if audio is not None and not len(piece):
+            _out.print("There are no notes to play.")
+        elif audio is not None:
+            player = _play(piece, audio, soundfont)
+            _out.print(f"{audio}: {player}", markup=False)
 
 
 def _figures(piece):
@@ -862,6 +919,15 @@ def _draw(piece, picture, prompt_seconds):
         part.replace(picture)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _play(piece, audio, soundfont):
+    """Write the sound, which is there whole or not at all; what played."""
+    from keras_pianogen.synthesis import render
+
+    audio.parent.mkdir(parents=True, exist_ok=True)
+    with _err.status("Playing …"):
+        return render(piece, audio, soundfont=soundfont)
 
 
 @_command("Nothing was measured.")

@@ -30,6 +30,7 @@ from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import grammar
 from keras_pianogen.recipes import Recipe
+from keras_pianogen.synthesis import synthesize
 from keras_pianogen.training import train
 from keras_pianogen.windows import EventWindows
 
@@ -171,6 +172,26 @@ def test_decoding(measure, long_piece):
         len(ids),
         lambda: vocabulary.decode(ids),
         n=30,
+    )
+
+
+def test_sound(benchmark, summary, long_piece):
+    """Against real time, on one core: by the CPU time of all threads."""
+    seconds = float(long_piece["end"].max())
+    spent = []
+
+    def play():
+        began = time.process_time()
+        synthesize(long_piece)
+        spent.append(time.process_time() - began)
+
+    benchmark.pedantic(play, rounds=3, warmup_rounds=1)
+    speed = seconds / min(spent)
+    summary.table.add_row(
+        f"playing 10,000 notes, {seconds:,.0f} s, built-in piano",
+        f"{_short(speed)} s/s",
+        "real time, on one core",
+        f"{_short(speed)} x",
     )
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import write_midi
 
 DATA = pathlib.Path(__file__).parent / "data"
-COMMANDS = ("prepare", "train", "generate", "evaluate")
+COMMANDS = ("prepare", "train", "generate", "render", "evaluate")
 TINY = (
     "--num-layers 1 --num-heads 2 --hidden-dim 16 --intermediate-dim 32 "
     "--sequence-length 32 --batch-size 2 --validation-events 500 --samples 0"
@@ -506,6 +507,8 @@ def test_without_a_grammar_another_piece_comes(generate, tmp_path):
             "needs the grammar",
             "--repeat-penalty 0.5 and --no-grammar",
         ),
+        (["--audio", "piece.mp3"], ".wav", "piece.mp3"),
+        (["--soundfont", "a.sf2"], "needs `--audio`", "a.sf2 alone"),
         (["--prompt-seconds", "3"], "needs `--prompt`", "3.0 alone"),
         (
             ["--prompt", DATA / "none.mid", "--prompt-seconds", "-1"],
@@ -583,6 +586,106 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     assert result.exit_code == 130
     assert result.stderr == "Stopped. No half file is left.\n"
     assert not out.parent.exists()
+
+
+def test_generate_plays_each_piece_that_it_writes(run, tmp_path):
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    options += ["--out", tmp_path / "a.mid", "--variations", "2"]
+    options += ["--audio", tmp_path / "new" / "a.wav"]
+    printed = succeed("generate", *options, "--soundfont", "built-in")
+    for i in (1, 2):
+        path = tmp_path / "new" / f"a-{i}.wav"
+        assert f"{path}: the built-in piano" in printed.splitlines()
+        last = read_notes(tmp_path / f"a-{i}.mid")["end"].max()
+        assert last < wav_seconds(path) < last + 3
+    assert sorted(os.listdir(tmp_path / "new")) == ["a-1.wav", "a-2.wav"]
+
+
+def test_a_piece_without_notes_is_not_played(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "keras_pianogen.models.MusicTransformerCausalLM.generate",
+        lambda *_, **__: [np.zeros(0, NOTE_DTYPE)],
+    )
+    options = ["--preset", run / "preset", "--out", tmp_path / "a.mid"]
+    printed = succeed("generate", *options, "--audio", tmp_path / "a.wav")
+    assert "There are no notes to play." in printed
+    assert os.listdir(tmp_path) == ["a.mid"]
+
+
+def test_generate_looks_at_the_soundfont_before_it_writes(run, tmp_path):
+    options = ["--preset", run / "preset", "--out", tmp_path / "a.mid"]
+    options += ["--audio", tmp_path / "a.wav"]
+    missing = tmp_path / "none.sf2"
+    error, _ = fail("generate", *options, "--soundfont", missing)
+    assert str(missing) in error
+    assert os.listdir(tmp_path) == []
+
+
+# render
+
+
+def wav_seconds(path):
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
+        assert file.getframerate() == 44_100
+        return file.getnframes() / 44_100
+
+
+@pytest.fixture
+def short_midi(midi_folder):
+    """Ten seconds of a real piece."""
+    notes = read_notes(sorted(midi_folder.glob("*.midi"))[0])
+    write_midi(notes[notes["end"] < 10], midi_folder / "short.mid")
+    return midi_folder / "short.mid"
+
+
+def test_render_plays_a_file_beside_it(short_midi):
+    printed = succeed("render", short_midi, "--soundfont", "built-in")
+    notes = read_notes(short_midi)
+    path = short_midi.with_suffix(".wav")
+    last = notes["end"].max()
+    figures = f"{len(notes)} notes, {last:.1f} s, the built-in piano"
+    assert printed.splitlines() == [figures, str(path)]
+    assert last < wav_seconds(path) < last + 3
+
+
+def test_render_without_fluidsynth_plays_by_itself(
+    short_midi, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    out = tmp_path / "new" / "a.wav"
+    assert "the built-in piano" in succeed("render", short_midi, "--out", out)
+    assert os.listdir(out.parent) == ["a.wav"]
+
+
+def test_render_names_the_program_that_a_soundfont_needs(
+    short_midi, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    font = tmp_path / "piano.sf2"
+    font.write_bytes(b"RIFF\0\0\0\0sfbk")
+    error, hint = fail("render", short_midi, "--soundfont", font)
+    assert "`fluidsynth` must be installed" in error and str(font) in error
+    assert "apt install fluidsynth" in hint
+    assert not short_midi.with_suffix(".wav").exists()
+
+
+def test_render_says_what_it_expected_and_received(midi_folder, tmp_path):
+    broken, none = midi_folder / "broken.mid", midi_folder / "none.mid"
+    for midi in (broken, none):
+        error, _ = fail("render", midi)
+        assert str(midi) in error
+    error, hint = fail("render", broken, "--out", tmp_path / "a.mp3")
+    assert "`--out` must end in .wav" in error and "a.mp3" in error
+    assert ".wav" in hint
+    broken.with_suffix(".sf2").write_bytes(b"no SoundFont at all")
+    good = sorted(midi_folder.glob("*.midi"))[0]
+    font = broken.with_suffix(".sf2")
+    error, hint = fail("render", good, "--soundfont", font)
+    assert "`soundfont` must be" in error and str(font) in error
+    assert "built-in" in hint
+    assert not list(midi_folder.glob("*.wav"))
 
 
 # evaluate

@@ -46,7 +46,7 @@ import sys, keras_pianogen
 keras_pianogen.read_notes, keras_pianogen.write_midi
 keras_pianogen.EventVocabulary, keras_pianogen.Maestro
 keras_pianogen.Corpus, keras_pianogen.prepare_corpus
-keras_pianogen.plot_piano_roll
+keras_pianogen.plot_piano_roll, keras_pianogen.render
 loaded = [name for name in {BACKENDS} if name in sys.modules]
 assert not loaded, loaded
 """

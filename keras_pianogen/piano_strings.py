@@ -1,0 +1,214 @@
+"""One struck key of a piano, as the sum of its partials. Hertz and seconds.
+
+It knows nothing of performances: a key is struck here, and rings as long as
+it can. What a partial is:
+
+    a · exp(-t · d) · cos(2π · f · t + φ)
+
+- f, the frequency, is sharp of the harmonic by the string's stiffness
+  (Fletcher 1964).
+- d, the decay, is the string's own, and one that grows with f² (Chaigne and
+  Askenfelt 1994).
+- a, the amplitude, comes of the hammer's place and hardness (Hall 1986) and
+  of what a soundboard radiates.
+
+Each partial is two: a prompt sound, and an aftersound, weak, slow to decay and
+a little out of tune, because a key has two or three strings (Weinreich 1977).
+The numbers are chosen by ear and by what those papers measured, not fitted to
+one instrument.
+
+A tone is one product of matrices: a partial at the time `t + u` is its value
+at `t` times its value at `u`, so blocks of samples are partials at the blocks'
+beginnings, times partials within one block.
+"""
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+BRIGHTNESSES = 16  # steps of hammer hardness, 8 velocities to each
+MAX_PARTIALS = 80
+MAX_FREQUENCY = 13_000.0  # Hz: just above the highest MIDI pitch
+MAX_SECONDS = 30.0  # a low string's last sound is cut there
+MAX_RELEASE = 0.4  # s, of the lowest string
+INAUDIBLE = 10 ** (-75 / 20)  # of the loudest partial
+
+STRIKING_POINT = 1 / 8.3  # of the string's length
+AFTERSOUND = 0.16  # of the prompt sound's amplitude
+AFTERSOUND_DECAY = 0.35  # of the prompt sound's decay
+TREBLE = -3.0  # dB an octave, above C5
+DETUNING = 2.5e-4  # of the frequency, at most: 0.4 cents
+KNOCK = 0.12  # of a hard stroke's amplitude
+BLOCK = 256  # samples
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly, as if by chance
+
+
+def frequency(pitch: int) -> float:
+    """Hertz of a MIDI pitch, equal temperament, A4 (69) at 440."""
+    return 440.0 * 2 ** ((pitch - 69) / 12)
+
+
+def inharmonicity(pitch: int) -> float:
+    """B of a string: partial n is sharp by the root of 1 + B n².
+
+    A curve through measured pianos, falling towards the tenor and rising in
+    the treble (Young 1952; Rigaud, David and Daudet 2013, their start values).
+    """
+    return math.exp(0.0926 * pitch - 13.64) + math.exp(-0.0847 * pitch - 5.82)
+
+
+def hammer_cutoff(pitch: int, brightness: int) -> float:
+    """Hertz over which a hammer's spectrum falls by a factor of e.
+
+    A harder stroke is a shorter one, and brighter.
+
+    Args:
+        pitch: MIDI pitch, 0 to 127.
+        brightness: 0 to `BRIGHTNESSES` - 1, from the softest to the hardest.
+    """
+    hardness = (brightness + 0.5) / BRIGHTNESSES - 0.5
+    return 2000.0 * 2 ** (4.0 * hardness + (pitch - 60) / 48)
+
+
+class PianoString:
+    """The tones of one key, as soft or as hard as it is struck.
+
+    Args:
+        pitch: MIDI pitch, 0 to 127.
+        sample_rate: samples a second.
+        longest: samples for which the key is held at most. Defaults to as
+            many as can be heard.
+
+    Attributes:
+        samples: for how many samples a tone is held at most.
+        release: the damper's gain when the key is let go, (samples, 1).
+    """
+
+    def __init__(
+        self, pitch: int, sample_rate: int, longest: int | None = None
+    ) -> None:
+        self.pitch = pitch
+        self.sample_rate = sample_rate
+        self.number, self.frequency = self._partials()  # (partials,)
+        # A C4 loses 60 dB in 7 s, its tenth partial in 1 s.
+        own = 0.3 + 0.7 * 2 ** ((pitch - 60) / 24)
+        self.decay = own + 7e-7 * self.frequency**2  # 1/s
+        self.samples = self._audible_samples()
+        if longest is not None:
+            self.samples = min(self.samples, int(longest))
+        self.release = self._release()
+
+    def _audible_samples(self) -> int:
+        slowest = AFTERSOUND_DECAY * self.decay.min(initial=1e6)
+        seconds = math.log(AFTERSOUND / INAUDIBLE) / slowest
+        return int(min(seconds, MAX_SECONDS) * self.sample_rate)
+
+    def _release(self) -> npt.NDArray[np.float32]:
+        """From 1 to 0; a damper needs longer to stop a long string."""
+        seconds = MAX_RELEASE * (
+            0.4 + 0.6 * 2 ** (-max(self.pitch - 21, 0) / 18)
+        )
+        count = int(seconds * self.sample_rate)
+        along = np.arange(1, count + 1)[:, None] / count
+        return (np.exp(-6 * along) * (1 - along)).astype(np.float32)
+
+    def tone(self, brightness: int, samples: int) -> npt.NDArray[np.float32]:
+        """The sound of one stroke, of one energy whatever the brightness.
+
+        Args:
+            brightness: 0 to `BRIGHTNESSES` - 1.
+            samples: how many are needed.
+
+        Returns:
+            (samples, 2), left and right.
+        """
+        if not len(self.number):  # Nothing below half the sample rate.
+            return np.zeros((samples, 2), np.float32)
+        count = -(-samples // BLOCK)
+        inside = self._inside * self._amplitudes(brightness)
+        inside = inside.transpose(1, 2, 0)  # (waves, samples, channels)
+        rows = np.concatenate([inside.real, -inside.imag])
+        rows = rows.reshape(len(rows), -1).astype(np.float32)
+        tone = self._beginnings[:count] @ rows  # (blocks, samples x channels)
+        tone = tone.reshape(-1, 2)[:samples]
+        self._strike(tone, brightness)
+        return tone
+
+    def _partials(self) -> tuple[npt.NDArray, npt.NDArray]:
+        """Numbers and frequencies of partials; the first is on the pitch."""
+        number = np.arange(1, MAX_PARTIALS + 1)
+        stiffness = inharmonicity(self.pitch)
+        sharp = np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
+        frequencies = frequency(self.pitch) * number * sharp
+        heard = frequencies < min(MAX_FREQUENCY, 0.45 * self.sample_rate)
+        return number[heard], frequencies[heard]
+
+    @functools.cached_property
+    def _waves(self) -> npt.NDArray[np.complex128]:
+        """Logarithm of what one second does to each prompt and aftersound."""
+        drift = DETUNING * (0.3 + 0.7 * (self.number * GOLDEN % 1))
+        prompt = -self.decay + 2j * np.pi * self.frequency
+        out_of_tune = self.frequency * (1 - drift)
+        after = -AFTERSOUND_DECAY * self.decay + 2j * np.pi * out_of_tune
+        return np.concatenate([prompt, after])  # (waves,)
+
+    @functools.cached_property
+    def _inside(self) -> npt.NDArray[np.complex128]:
+        """Each wave within one block, (1, waves, samples)."""
+        time = np.arange(BLOCK) / self.sample_rate
+        return np.exp(self._waves[:, None] * time)[None]
+
+    @functools.cached_property
+    def _beginnings(self) -> npt.NDArray[np.float32]:
+        """Each wave at the beginnings of blocks, (blocks, real and imag)."""
+        count = -(-(self.samples + len(self.release)) // BLOCK)
+        time = np.arange(count) * (BLOCK / self.sample_rate)
+        waves = np.exp(time[:, None] * self._waves)
+        return np.concatenate([waves.real, waves.imag], 1).astype(np.float32)
+
+    def _amplitudes(self, brightness: int) -> npt.NDArray[np.complex128]:
+        """Amplitudes and phases of waves, (channels, waves, 1)."""
+        number, hertz = self.number, self.frequency
+        above = hertz - hertz[0]
+        amplitude = np.exp(-above / hammer_cutoff(self.pitch, brightness))
+        amplitude *= np.abs(np.sin(np.pi * STRIKING_POINT * number))
+        amplitude /= number**1.4
+        amplitude /= 1 + (90 / hertz) ** 2  # what a soundboard radiates
+        weaker = 10 ** (max(self.pitch - 72, 0) / 12 * TREBLE / 20)
+        amplitude *= weaker / math.sqrt((amplitude**2).sum())
+        chance = number * GOLDEN + self.pitch * GOLDEN**2
+        both = []
+        for weight, turn in ((1.0, 0.0), (AFTERSOUND, 0.5)):
+            # Bass at the left, as the player hears it; partials spread.
+            spread = 0.2 * np.sin(2 * np.pi * (chance + turn))
+            angle = np.pi / 4 + 0.25 * (self.pitch - 64) / 44 + spread
+            pan = np.stack([np.cos(angle), np.sin(angle)])
+            apart = 0.4 * np.sin(2 * np.pi * (chance * 1.7 + turn))
+            phase = 2 * np.pi * (chance**2 + turn) + np.stack([-apart, apart])
+            both.append(weight * amplitude * pan * np.exp(1j * phase))
+        return np.concatenate(both, axis=1)[..., None]
+
+    def _strike(self, tone: npt.NDArray[np.float32], brightness: int) -> None:
+        """Lets the tone begin as a hammer's stroke does, in place."""
+        low = 2 ** (-max(self.pitch - 21, 0) / 24)
+        count = min(len(tone), int((0.0015 + 0.003 * low) * self.sample_rate))
+        along = np.arange(count)[:, None] / max(count, 1)
+        tone[:count] *= (0.5 - 0.5 * np.cos(np.pi * along)).astype(np.float32)
+        count = min(len(tone), len(self._knock))
+        hardness = 10 ** ((brightness / BRIGHTNESSES - 1) / 4)
+        tone[:count] += np.float32(hardness) * self._knock[:count]
+
+    @functools.cached_property
+    def _knock(self) -> npt.NDArray[np.float32]:
+        """What wood and felt add: noise below 1 kHz, gone in 50 ms."""
+        count = self.sample_rate // 20
+        noise = np.random.default_rng(self.pitch).normal(size=(count, 2))
+        window = np.hanning(self.sample_rate // 700)
+        window /= math.sqrt((window**2).sum())
+        for channel in noise.T:
+            channel[:] = np.convolve(channel, window, "same")
+        along = np.arange(count)[:, None] / count
+        shape = (1 - np.exp(-60 * along)) * np.exp(-7 * along)
+        return (KNOCK * shape * (1 - along) * noise).astype(np.float32)

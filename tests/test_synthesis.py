@@ -1,0 +1,633 @@
+"""Sound: what is heard is what is written, at one loudness, unclipped."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from keras_pianogen import fluidsynth
+from keras_pianogen import loudness
+from keras_pianogen import room
+from keras_pianogen import synthesis
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import read_notes
+from keras_pianogen.piano_strings import PianoString
+from keras_pianogen.piano_strings import frequency
+from keras_pianogen.synthesis import render
+from keras_pianogen.synthesis import synthesize
+
+RATE = 44_100
+PIECE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
+
+
+def notes_of(*rows):
+    return np.array(list(rows), NOTE_DTYPE)
+
+
+def random_notes(count, seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    notes = np.zeros(count, NOTE_DTYPE)
+    notes["start"] = np.sort(rng.uniform(0, seconds - 1, count))
+    notes["end"] = notes["start"] + rng.uniform(0.1, 1, count)
+    notes["pitch"] = rng.integers(21, 109, count)
+    notes["velocity"] = rng.integers(1, 128, count)
+    return notes
+
+
+def played(*rows):
+    """Notes as the built-in piano plays them, before they are levelled."""
+    return synthesis._play(notes_of(*rows), RATE)
+
+
+def rms(sound, start, end):
+    """Root mean square between two times in seconds."""
+    part = sound[int(start * RATE) : int(end * RATE)].astype(float)
+    return np.sqrt((part**2).mean())
+
+
+def spectrum(sound, start=0.1, end=1.1):
+    """Frequencies and magnitudes, Hann-windowed, padded to 16 s."""
+    part = sound[int(start * RATE) : int(end * RATE)].mean(axis=1)
+    magnitude = np.abs(np.fft.rfft(part * np.hanning(len(part)), 16 * RATE))
+    return np.fft.rfftfreq(16 * RATE, 1 / RATE), magnitude
+
+
+def cents(found, expected):
+    return 1200 * np.log2(found / expected)
+
+
+def read_wav(path):
+    """A WAV file's parameters and samples, 1 at full scale."""
+    with wave.open(str(path)) as file:
+        data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        return file.getparams(), data.reshape(-1, 2) / 32768
+
+
+# The built-in piano.
+
+
+@pytest.mark.parametrize("pitch", [45, 57, 69, 81, 93, 105])
+def test_the_loudest_peak_near_a_pitch_is_on_it(pitch):
+    hertz, magnitude = spectrum(synthesize(notes_of((0, 2, pitch, 80))))
+    expected = frequency(pitch)
+    near = np.abs(cents(np.maximum(hertz, 1), expected)) < 200
+    found = hertz[near][magnitude[near].argmax()]
+    assert abs(cents(found, expected)) < 3
+
+
+def test_a4_is_its_strongest_partial_and_440_hertz():
+    hertz, magnitude = spectrum(synthesize(notes_of((0, 2, 69, 80))))
+    assert abs(cents(hertz[magnitude.argmax()], 440)) < 3
+
+
+def test_partials_are_sharp_as_those_of_a_stiff_string():
+    string = PianoString(60, RATE)
+    sharp = cents(string.frequency, string.number * string.frequency[0])
+    assert abs(sharp[0]) < 1e-9 and (np.diff(sharp) > 0).all()
+    assert 10 < sharp[9] < 60  # cents, of a C4's tenth partial
+
+
+@pytest.mark.parametrize("pitch", [24, 48, 60, 72, 96])
+def test_a_higher_velocity_is_louder_and_brighter(pitch):
+    levels, centroids = [], []
+    for velocity in (10, 30, 50, 70, 90, 110, 127):
+        sound = played((0, 2, pitch, velocity))
+        hertz, magnitude = spectrum(sound, 0.06)
+        levels.append(rms(sound, 0.05, 1))
+        centroids.append((hertz * magnitude).sum() / magnitude.sum())
+    assert (np.diff(levels) > 0).all()
+    assert 20 < 20 * np.log10(levels[-1] / levels[0]) < 50
+    assert (np.diff(centroids) > 0).all()
+
+
+def test_every_velocity_is_louder_than_the_one_below():
+    gain = synthesis._gain(np.arange(1, 128, dtype=np.uint8))
+    assert (np.diff(gain) > 0).all() and gain[-1] == pytest.approx(1)
+    assert 20 * np.log10(gain[0]) == pytest.approx(-50, abs=0.01)
+
+
+@pytest.mark.parametrize("pitch", [21, 45, 69, 93, 108])
+def test_a_held_key_decays_without_end_or_growth(pitch):
+    sound = played((0, 6, pitch, 80))
+    levels = [rms(sound, t, t + 0.5) for t in (0.1, 1, 2, 4)]
+    assert (np.diff(levels) < 0).all()
+
+
+def test_a_high_key_decays_faster_than_a_low_one():
+    kept = []
+    for pitch in range(21, 109, 12):
+        sound = played((0, 6, pitch, 80))
+        kept.append(rms(sound, 2, 2.5) / rms(sound, 0.1, 0.6))
+    assert (np.diff(kept) < 0).all() and kept[-1] < 0.01 < 0.2 < kept[0]
+
+
+@pytest.mark.parametrize("pitch", [21, 45, 60, 84, 108])
+def test_a_key_let_go_falls_silent(pitch):
+    held, released = played((0, 3, pitch, 90)), played((0, 0.5, pitch, 90))
+    same = slice(RATE // 2)
+    np.testing.assert_allclose(held[same], released[same], atol=1e-6)
+    assert rms(released, 1.1, 1.2) < 0.1 * rms(released, 0.3, 0.5)
+    assert rms(released, 1.5, 1.6) < 0.03 * rms(released, 0.3, 0.5)
+    # What is there for ever is nothing: the room's answer ends too.
+    assert len(released) < 2.2 * RATE
+
+
+def test_a_key_let_go_makes_no_click():
+    string = PianoString(60, RATE)
+    assert 0.98 < string.release[0, 0] <= 1 and string.release[-1, 0] == 0
+    assert np.abs(np.diff(string.release[:, 0])).max() < 0.01
+
+
+def test_nothing_sounds_before_the_first_note():
+    sound = synthesize(notes_of((0.75, 1, 60, 100)))
+    assert np.abs(sound[: int(0.75 * RATE)]).max() < 1e-7
+    assert rms(sound, 0.75, 0.8) > 0.01
+
+
+def test_notes_begin_where_they_are_written():
+    starts = [0.0, 0.51, 1.03, 1.504]
+    sound = played(*((start, start + 0.02, 72, 100) for start in starts))
+    for start in starts[1:]:
+        before, after = (
+            rms(sound, start - 0.01, start),
+            rms(sound, start + 0.002, start + 0.012),
+        )
+        assert after > 5 * before
+
+
+def test_notes_add_up():
+    first, second = (0.0, 0.4, 60, 80), (0.2, 0.9, 67, 50)
+    both = played(first, second)
+    alone = np.zeros_like(both)
+    for note in (first, second):
+        sound = played(note)
+        alone[: len(sound)] += sound
+    np.testing.assert_allclose(both, alone, atol=1e-5)
+
+
+def test_a_tone_is_the_sum_of_its_partials_written_out():
+    string = PianoString(52, RATE, 3000)
+    string._knock[:] = 0
+    tone = string.tone(9, 3000)
+    time = np.arange(3000) / RATE
+    waves = np.exp(string._waves[:, None] * time)  # (waves, samples)
+    slow = (string._amplitudes(9) * waves).real.sum(axis=1).T
+    ramp = RATE // 100
+    np.testing.assert_allclose(tone[ramp:], slow[ramp:], atol=2e-5)
+
+
+def test_low_keys_stand_left_and_high_keys_right():
+    low, high = (synthesize(notes_of((0, 1, p, 80))) for p in (30, 100))
+    for sound, louder in ((low, 0), (high, 1)):
+        assert sound.std(axis=0).argmax() == louder
+        assert sound.std(axis=0).min() > 0.3 * sound.std(axis=0).max()
+
+
+def test_the_same_notes_in_any_order_give_the_same_sound():
+    notes = random_notes(60, 5)
+    before = notes.copy()
+    sound = synthesize(notes)
+    np.testing.assert_array_equal(sound, synthesize(notes[::-1]))
+    assert (notes == before).all()
+    assert sound.dtype == np.float32 and sound.shape[1] == 2
+
+
+def test_the_pitch_is_the_same_at_another_sample_rate():
+    sound = synthesize(notes_of((0, 2, 69, 80)), 16_000)
+    part = sound[1600:17600].mean(axis=1)
+    magnitude = np.abs(np.fft.rfft(part * np.hanning(16_000), 256_000))
+    assert abs(cents(magnitude.argmax() / 16, 440)) < 3
+
+
+def test_what_a_sample_rate_cannot_hold_is_silent():
+    assert not synthesize(notes_of((0, 1, 127, 80)), 8_000).any()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 2),
+            st.floats(0, 2),
+            st.integers(0, 127),
+            st.integers(1, 127),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_any_notes_give_finite_sound_below_full_scale(rows):
+    notes = notes_of(*((start, start + d, p, v) for start, d, p, v in rows))
+    sound = synthesize(notes, 16_000)
+    assert np.isfinite(sound).all() and 0 < np.abs(sound).max() < 0.9
+    assert len(sound) > notes["end"].max() * 16_000
+
+
+def test_a_note_of_no_length_is_heard():
+    sound = played((0.2, 0.2, 60, 100))
+    assert rms(sound, 0.2, 0.25) > 0.001
+
+
+def test_a_note_held_for_minutes_dies_away():
+    sound = played((0, 120, 60, 100))
+    assert 120 * RATE < len(sound) < 123 * RATE
+    assert (sound[60 * RATE :] == 0).all() or rms(sound, 60, 120) < 1e-6
+
+
+# The room.
+
+
+def test_the_room_is_a_convolution(monkeypatch):
+    rng = np.random.default_rng(0)
+    sound = rng.normal(size=(30_000, 2)).astype(np.float32)
+    response = room.answer(8_000)
+    slow = [
+        np.convolve(channel, wall)[: len(sound)] + channel
+        for channel, wall in zip(sound.T, response, strict=True)
+    ]
+    monkeypatch.setattr(room, "TRANSFORM", 2**14)
+    room.add_room(sound, 8_000)
+    np.testing.assert_allclose(sound.T, slow, atol=1e-4)
+
+
+def test_the_room_dies_away():
+    response = room.answer(RATE)
+    loud, faint = response[:, : RATE // 5], response[:, RATE:]
+    assert np.abs(faint).max() < 0.01 * np.abs(loud).max()
+
+
+# Loudness.
+
+
+def filtered(signal, coefficients):
+    """A second-order filter, sample by sample."""
+    (b0, b1, b2), (_, a1, a2) = coefficients
+    result = np.zeros_like(signal)
+    for i in range(len(signal)):
+        result[i] = b0 * signal[i]
+        if i > 0:
+            result[i] += b1 * signal[i - 1] - a1 * result[i - 1]
+        if i > 1:
+            result[i] += b2 * signal[i - 2] - a2 * result[i - 2]
+    return result
+
+
+def slow_loudness(sound, rate):
+    """ITU-R BS.1770-4 as it is written, at 48 kHz alone."""
+    sound = sound.astype(float)
+    heard = filtered(filtered(sound, loudness.SHELF), loudness.HIGH_PASS)
+    size, hop = 4 * rate // 10, rate // 10
+    starts = range(0, len(sound) - size + 1, hop)
+    z = [(heard[i : i + size] ** 2).mean(axis=0).sum() for i in starts]
+    z = np.array(z)
+    levels = -0.691 + 10 * np.log10(z)
+    gate = -0.691 + 10 * np.log10(z[levels > -70].mean()) - 10
+    return -0.691 + 10 * np.log10(z[(levels > -70) & (levels > gate)].mean())
+
+
+def test_loudness_is_that_of_a_slow_twin():
+    notes = read_notes(PIECE)
+    sound = synthesize(notes[notes["end"] < 4], 48_000)
+    sound = sound[: len(sound) // 4800 * 4800]
+    measured = loudness.integrated_loudness(sound, 48_000)
+    assert abs(measured - slow_loudness(sound, 48_000)) < 0.1
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_a_sine_of_997_hertz_has_the_loudness_that_bs_1770_gives_it(rate):
+    sine = np.sin(2 * np.pi * 997 * np.arange(3 * rate) / rate)[:, None]
+    found = loudness.integrated_loudness(sine.astype(np.float32), rate)
+    assert found == pytest.approx(-3.01, abs=0.05)
+    both = loudness.integrated_loudness(np.repeat(sine, 2, axis=1), rate)
+    assert both == pytest.approx(0, abs=0.05)
+
+
+def test_silence_between_notes_does_not_count():
+    rng = np.random.default_rng(0)
+    noise = (0.1 * rng.normal(size=(2 * RATE, 2))).astype(np.float32)
+    gap = np.concatenate([noise, np.zeros((20 * RATE, 2), np.float32)])
+    found = loudness.integrated_loudness(gap, RATE)
+    expected = loudness.integrated_loudness(noise, RATE)
+    assert abs(found - expected) < 0.6
+    assert loudness.integrated_loudness(gap[2 * RATE :], RATE) == -np.inf
+
+
+@pytest.mark.parametrize("velocities", [(1, 12), (30, 50), (100, 127)])
+def test_pieces_of_any_velocity_are_equally_loud(velocities):
+    notes = random_notes(150, 15)
+    low, high = velocities
+    notes["velocity"] = low + notes["velocity"] * (high - low) // 127
+    found = loudness.integrated_loudness(synthesize(notes), RATE)
+    assert abs(found - loudness.TARGET) < 0.5
+
+
+def test_a_real_piece_soft_or_loud_is_equally_loud():
+    notes = read_notes(PIECE)
+    notes = notes[notes["end"] < 20]
+    for shift in (-40, 0, 30):
+        moved = notes.copy()
+        velocity = notes["velocity"].astype(int) + shift
+        moved["velocity"] = np.clip(velocity, 1, 127)
+        sound = synthesize(moved)
+        found = loudness.integrated_loudness(sound, RATE)
+        assert abs(found - loudness.TARGET) < 0.5
+        assert np.abs(sound).max() <= loudness.CEILING * 1.0001
+
+
+def test_a_hundred_loudest_notes_at_once_do_not_clip(tmp_path):
+    notes = notes_of(*((1, 3, pitch, 127) for pitch in range(14, 114)))
+    sound = synthesize(notes)
+    assert len(notes) == 100
+    assert 0.5 < np.abs(sound).max() <= loudness.CEILING * 1.0001
+    render(notes, tmp_path / "loud.wav", soundfont="built-in")
+    _, samples = read_wav(tmp_path / "loud.wav")
+    assert np.abs(samples).max() < 10 ** (-0.9 / 20)
+
+
+@given(
+    st.lists(st.floats(0, 50), min_size=1, max_size=40),
+    st.integers(1, 9000),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_limiter_holds_any_peaks(peaks, length):
+    rng = np.random.default_rng(length)
+    sound = rng.uniform(-0.5, 0.5, (length, 2)).astype(np.float32)
+    sound[rng.integers(0, length, len(peaks)), 0] = peaks
+    quiet = np.abs(sound).max() <= loudness.CEILING
+    before = sound.copy()
+    loudness.limit(sound)
+    assert np.abs(sound).max() <= loudness.CEILING * (1 + 1e-6)
+    if quiet:
+        np.testing.assert_array_equal(sound, before)
+    assert (np.abs(sound) <= np.abs(before)).all()
+
+
+def test_the_limiter_leaves_alone_what_is_far_from_a_peak():
+    sound = np.full((3 * RATE, 2), 0.1, np.float32)
+    sound[RATE] = 3
+    loudness.limit(sound)
+    assert (sound[: RATE // 2] == np.float32(0.1)).all()
+    assert (sound[2 * RATE :] == np.float32(0.1)).all()
+    gain = np.delete(sound[:, 0], RATE) / 0.1
+    assert np.abs(np.diff(gain)).max() < 0.001
+
+
+# Files.
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100])
+def test_a_file_is_stereo_of_16_bits_and_what_was_played(tmp_path, rate):
+    notes = random_notes(30, 4)
+    path = tmp_path / "piece.wav"
+    player = render(notes, path, soundfont="built-in", sample_rate=rate)
+    assert player == "the built-in piano"
+    params, samples = read_wav(path)
+    assert (params.nchannels, params.sampwidth) == (2, 2)
+    assert params.framerate == rate
+    np.testing.assert_allclose(samples, synthesize(notes, rate), atol=1e-4)
+    assert path.stat().st_size == 44 + 4 * len(samples)
+
+
+def test_the_same_notes_give_the_same_file(tmp_path):
+    notes = random_notes(30, 3)
+    for name in ("a.wav", "b.WAV"):
+        render(notes, tmp_path / name, soundfont="built-in")
+    one, other = tmp_path / "a.wav", tmp_path / "b.WAV"
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "piece.wav"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(wave.Wave_write, "writeframesraw", fail)
+    with pytest.raises(OSError, match="disk full"):
+        render(random_notes(5, 2), path, soundfont="built-in")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["piece.wav"]
+
+
+def test_sound_starts_no_backend():
+    code = (
+        "import sys, keras_pianogen.synthesis;"
+        "print([m for m in ('keras', 'torch', 'jax', 'tensorflow', 'scipy', "
+        "'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("play", [synthesize, lambda n: render(n, "x.wav")])
+def test_no_notes_are_refused(play):
+    with pytest.raises(ValueError, match="Received: 0 notes"):
+        play(notes_of())
+
+
+def test_what_is_not_notes_is_refused():
+    with pytest.raises(ValueError, match="`notes` must be a one-dim"):
+        synthesize(np.zeros(3))
+
+
+def test_notes_beyond_two_hours_are_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match="end by 7,200 s.*1,000,000,000"):
+        synthesize(notes_of((0, 1e9, 60, 64)))
+
+
+@pytest.mark.parametrize("rate", [0, -1, 7_999, 96_001, 44_100.5, float("nan")])
+def test_a_sample_rate_out_of_range_is_refused(rate):
+    with pytest.raises(ValueError, match="`sample_rate` must be .*Received"):
+        synthesize(notes_of((0, 1, 60, 64)), rate)
+
+
+@pytest.mark.parametrize("name", ["piece.mp3", "piece", "wav"])
+def test_another_format_than_wav_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="`path` must end in .wav"):
+        render(random_notes(5, 2), tmp_path / name)
+    assert not os.listdir(tmp_path)
+
+
+# FluidSynth. A script stands for the program where its failures are tested.
+
+FIND_FILE = 'while [ "$1" != -F ]; do shift; done; '
+WRITE_NOISE = FIND_FILE + 'head -c 80000 "$0" | tr -c a b > "$2"; '
+FAILURES = {
+    "says nothing and fails": "exit 3",
+    "says why and fails": "echo 'fluidsynth: error: no memory' >&2; exit 1",
+    "says why and succeeds": WRITE_NOISE
+    + "echo 'Failed to load the SoundFont a.sf2' >&2",
+    "makes nothing": "exit 0",
+    "makes silence": FIND_FILE + 'head -c 80000 /dev/zero > "$2"',
+    "does not end": "exec sleep 60",
+}
+
+
+@pytest.fixture
+def soundfont(tmp_path):
+    """The first bytes of a SoundFont, enough for a script."""
+    path = tmp_path / "-piano.sf2"  # A name that looks like an option.
+    path.write_bytes(b"RIFF\0\0\0\0sfbk" + bytes(100))
+    return path
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Puts a script `fluidsynth` first on the path."""
+
+    def script(code):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        program = folder / "fluidsynth"
+        program.write_text(f"#!/bin/sh\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return script
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_fluidsynth_that_fails_is_an_error_and_leaves_the_old_file(
+    failure, soundfont, script, tmp_path, monkeypatch
+):
+    script(FAILURES[failure])
+    monkeypatch.setattr(fluidsynth, "MIN_SECONDS", 0.5)
+    path = tmp_path / "piece.wav"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="`fluidsynth` must .*"):
+        render(notes_of((0, 0.1, 60, 64)), path, soundfont=soundfont)
+    assert path.read_bytes() == b"old"
+
+
+def test_what_fluidsynth_plays_is_levelled_and_cut_to_what_is_heard(
+    soundfont, script, tmp_path
+):
+    samples = np.zeros((3 * RATE, 2), "<f4")
+    samples[:RATE] = 0.001 * np.random.default_rng(0).normal(size=(RATE, 2))
+    (tmp_path / "played").write_bytes(samples.tobytes())
+    code = FIND_FILE
+    code += "echo 'fluidsynth: warning: Failed to pin data to RAM' >&2; "
+    script(code + f'cp "{tmp_path}/played" "$2"')
+    path = tmp_path / "piece.wav"
+    player = render(notes_of((0, 0.5, 60, 64)), path, soundfont=soundfont)
+    assert player == "FluidSynth with -piano.sf2"
+    _, samples = read_wav(path)
+    assert len(samples) == RATE
+    found = loudness.integrated_loudness(samples, RATE)
+    assert abs(found - loudness.TARGET) < 0.5
+
+
+def test_a_soundfont_that_is_not_there_is_named(tmp_path, script):
+    script("exit 0")
+    path = tmp_path / "none.sf2"
+    with pytest.raises(FileNotFoundError, match="none.sf2"):
+        render(notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=path)
+
+
+def test_a_soundfont_that_is_none_is_named(tmp_path, script):
+    script("exit 0")
+    path = tmp_path / "none.sf2"
+    path.write_bytes(b"RIFF\0\0\0\0WAVE")
+    with pytest.raises(ValueError, match="`soundfont` must be .*none.sf2"):
+        render(notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=path)
+
+
+def test_a_soundfont_needs_the_program(tmp_path, soundfont, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for asked in (soundfont, None):
+        monkeypatch.setenv("PIANOGEN_SOUNDFONT", str(soundfont))
+        with pytest.raises(OSError, match="`fluidsynth` must be installed"):
+            render(
+                notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=asked
+            )
+
+
+def test_without_the_program_the_built_in_piano_plays(tmp_path, monkeypatch):
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    notes = notes_of((0, 0.2, 60, 64))
+    assert render(notes, tmp_path / "x.wav") == "the built-in piano"
+
+
+def test_without_a_soundfont_the_built_in_piano_plays(
+    tmp_path, monkeypatch, script
+):
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    monkeypatch.setattr(fluidsynth, "FOLDERS", (str(tmp_path),))
+    script("exit 1")
+    notes = notes_of((0, 0.2, 60, 64))
+    assert render(notes, tmp_path / "x.wav") == "the built-in piano"
+
+
+def test_the_argument_chooses_then_the_environment_then_the_folders(
+    tmp_path, monkeypatch, script, soundfont
+):
+    script("exit 1")
+    choose = fluidsynth.choose_soundfont
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    monkeypatch.setattr(fluidsynth, "FOLDERS", (str(tmp_path),))
+    (tmp_path / "TimGM6mb.sf2").touch()
+    assert choose() == tmp_path / "TimGM6mb.sf2"
+    (tmp_path / "FluidR3_GM.sf2").touch()
+    assert choose() == tmp_path / "FluidR3_GM.sf2"
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", str(soundfont))
+    assert choose() == soundfont
+    assert choose("built-in") is None
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "built-in")
+    assert choose() is None
+    assert choose(soundfont) == soundfont
+
+
+# The real program, where it is installed.
+
+
+@pytest.fixture
+def real_soundfont(monkeypatch):
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    found = fluidsynth.choose_soundfont()
+    if found is None:
+        pytest.skip("needs FluidSynth and a SoundFont")
+    return found
+
+
+def test_the_real_fluidsynth_plays_the_pitch_at_the_loudness(
+    real_soundfont, tmp_path
+):
+    path = tmp_path / "piece.wav"
+    notes = notes_of(*((i, i + 1, 69, 30 + 30 * i) for i in range(3)))
+    assert render(notes, path) == f"FluidSynth with {real_soundfont.name}"
+    params, samples = read_wav(path)
+    assert (params.nchannels, params.sampwidth, params.framerate) == (
+        2,
+        2,
+        RATE,
+    )
+    assert 3 * RATE < len(samples) < 6 * RATE
+    assert np.abs(samples).max() < 10 ** (-0.9 / 20)
+    found = loudness.integrated_loudness(samples, RATE)
+    assert abs(found - loudness.TARGET) < 0.5
+    hertz, magnitude = spectrum(samples, 0.1, 0.9)
+    assert abs(cents(hertz[magnitude.argmax()], 440)) < 10
+
+
+def test_the_real_fluidsynth_says_what_is_wrong_with_a_soundfont(
+    real_soundfont, soundfont, tmp_path
+):
+    with pytest.raises(OSError, match="`fluidsynth` must play the notes.*"):
+        render(
+            notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=soundfont
+        )
+    assert not (tmp_path / "x.wav").exists()
