@@ -74,6 +74,17 @@ HINTS = {
     "--variations": "Three pieces are --variations 3.",
     "pieces or more to be compared": "Add MIDI files to the folder.",
     "`folder` must be a folder with": "Give a folder with MIDI files in it.",
+    "`--condition` must": "Such as --condition real=FOLDER --condition "
+    "transformer=FOLDER.",
+    "`key` must lie outside": "Give --key a path that listeners never get.",
+    "`out` must be a new folder": "Give another; a page isn't made over.",
+    "`key` must be a new file": "A lost key can't be made again: give "
+    "another path.",
+    "belongs to another page": "Each page has a key of its own.",
+    "file of ratings": "Give the files that listeners saved from the page.",
+    "is not whole": "Ask for it again, or leave that file out.",
+    "of the same listener": "Leave one of them out.",
+    "must be of two listeners": "Ask more people.",
     "--split": "Without it, validation is read.",
 }
 
@@ -87,8 +98,11 @@ _REPORTED = (ValueError, OSError, ModuleNotFoundError)
 _CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
 
 
-def _command(stopped):
-    """Makes a command; `stopped` is what it says when Ctrl-C ends it."""
+def _command(stopped, within=None):
+    """Makes a command; `stopped` is what it says when Ctrl-C ends it.
+
+    It is one of `within`, a group of commands, or of the program itself.
+    """
 
     def decorate(function):
         @functools.wraps(function)
@@ -112,7 +126,7 @@ def _command(stopped):
                 _err.print(f"Stopped. {stopped}", markup=False)
                 raise typer.Exit(130) from error
 
-        return app.command()(run)
+        return (within or app).command()(run)
 
     return decorate
 
@@ -1330,6 +1344,155 @@ _MEASURES = {
     "frechet": "Fréchet distance, embeddings",
     "classifier": "classifier's accuracy",
 }
+
+
+listen = typer.Typer(
+    help="A blind listening test: make its page, report its ratings.",
+    no_args_is_help=True,
+)
+app.add_typer(listen, name="listen")
+
+
+@_command("Nothing was left.", within=listen)
+def make(
+    out: Annotated[
+        pathlib.Path, typer.Argument(help="New folder for the page.")
+    ],
+    condition: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=FOLDER of MIDI files, once for each; the first is the "
+            "real music."
+        ),
+    ],
+    key: Annotated[
+        pathlib.Path,
+        typer.Option(
+            help="File for the key, outside OUT: it tells which sound is which."
+        ),
+    ],
+    seconds: Annotated[
+        float, typer.Option(help="Length of each sound, 1 to 120.")
+    ] = 20.0,
+    pieces: Annotated[int, typer.Option(help="Sounds of each condition.")] = 5,
+    anchor: Annotated[
+        bool,
+        typer.Option(help="Add the first one with its pitches shuffled."),
+    ] = True,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The same seed gives the same page.",
+            show_default="a secret one, kept in the key",
+        ),
+    ] = None,
+):
+    """Make a page on which listeners judge pieces without knowing whose."""
+    folders = dict(map(_named_folder, condition))
+    if len(folders) < len(condition):
+        raise ValueError(
+            "`--condition` must have a name of its own each time. Received: "
+            f"{', '.join(condition)}"
+        )
+    from keras_pianogen.comparison import read_folder
+    from keras_pianogen.listening import make_page
+    from keras_pianogen.synthesis import render
+
+    conditions = {name: read_folder(folder) for name, folder in folders.items()}
+    with _progress("Playing", unit="sounds") as bar:
+        made = make_page(
+            conditions,
+            out,
+            key,
+            render=render,
+            seconds=seconds,
+            pieces=pieces,
+            anchor=anchor,
+            seed=seed,
+            progress=bar,
+        )
+    _out.print(
+        f"{len(made['items'])} sounds of {seconds:g} s: "
+        f"{', '.join(made['conditions'])}",
+        markup=False,
+    )
+    _out.print(f"For listeners: {out / 'index.html'}", markup=False)
+    _out.print(f"Not for them:  {key}", markup=False)
+
+
+def _named_folder(text):
+    """A condition's name, and its folder."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise ValueError(
+            f"`--condition` must be NAME=FOLDER. Received: {text!r}"
+        )
+    return name, pathlib.Path(folder)
+
+
+@_command("Nothing was reported.", within=listen)
+def report(
+    ratings: Annotated[
+        list[pathlib.Path],
+        typer.Argument(help="Listeners' files, or folders of them."),
+    ],
+    key: Annotated[
+        pathlib.Path, typer.Option(help="The key that `listen make` wrote.")
+    ],
+    picture: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Bars to draw: .png, .svg or .pdf."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON.")
+    ] = False,
+):
+    """Count what listeners said, with intervals and paired tests."""
+    if picture is not None:
+        _check_place("--picture", picture, PICTURES)
+    from keras_pianogen import listening
+
+    found = listening.report(
+        listening.read_ratings(ratings, listening.Key.read(key))
+    )
+    if picture is not None:
+        from keras_pianogen.listening.picture import plot_report
+
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        plot_report(found, picture)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    _print_report(found)
+    if picture is not None:
+        _out.print(str(picture), markup=False)
+
+
+def _print_report(found):
+    from rich.table import Table
+
+    who = "simulated listeners" if found.simulated else "listeners"
+    answers = list(next(iter(found.shares.values())))
+    table = Table("condition", *answers, title=f"{found.listeners} {who}")
+    for condition, shares in found.shares.items():
+        cells = [
+            f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+            for share in shares.values()
+        ]
+        table.add_row(condition, *cells)
+    _out.print(table)
+    table = Table("pair", "quality", "p", "inspiring", "p")
+    for quality, inspiring in zip(found.quality, found.inspiring, strict=True):
+        cells = [f"{quality.first} less {quality.second}"]
+        for pair in (quality, inspiring):
+            star = " *" if pair.differ else ""
+            cells += [f"{pair.difference:+.2f}", f"{pair.p_value:.3f}{star}"]
+        table.add_row(*cells)
+    _out.print(table)
+    _out.print(
+        "Quality: good 1, average 0, bad -1. p: Wilcoxon's signed-rank test "
+        "over listeners, corrected after Holm; * below 0.05."
+    )
 
 
 class _progress:
