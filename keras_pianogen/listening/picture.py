@@ -1,0 +1,71 @@
+"""The report of a listening test as a picture, after the paper's figure 11.
+
+Matplotlib's objects are used without `pyplot`.
+"""
+
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keras_pianogen.listening.ratings import QUALITIES
+from keras_pianogen.listening.report import Report
+
+COLOURS = {
+    "good": "#047857",
+    "average": "#94a3b8",
+    "bad": "#b91c1c",
+    "inspiring": "#1d4ed8",
+}
+
+
+def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
+    """Draws bars of what listeners said of each condition.
+
+    Lines are 95 % intervals.
+
+    Args:
+        report: a `Report`.
+        path: picture to write: .png, .svg or .pdf.
+    """
+    width = 2 + 1.1 * len(report.shares)
+    figure = Figure(figsize=(2 * width, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    _draw(axes[0], report, QUALITIES)
+    _draw(axes[1], report, ("inspiring",))
+    axes[0].set_title("how they find it", fontsize=10, loc="left")
+    axes[1].set_title("inspiring", fontsize=10, loc="left")
+    axes[0].set_ylabel("share of ratings")
+    axes[0].legend(frameon=False, fontsize=9, ncols=3)
+    who = "simulated listeners" if report.simulated else "listeners"
+    figure.suptitle(
+        f"{report.listeners} {who}; lines are 95 % intervals", fontsize=11
+    )
+    figure.savefig(path, dpi=120)
+
+
+def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
+    """A group of bars for each condition."""
+    width = 0.8 / max(len(answers), 2)
+    middle = np.arange(len(report.shares))
+    for place, answer in enumerate(answers):
+        shares = [of[answer] for of in report.shares.values()]
+        heights = np.array([share.share for share in shares])
+        low = np.array([share.low for share in shares])
+        high = np.array([share.high for share in shares])
+        axis.bar(
+            middle + (place - (len(answers) - 1) / 2) * width,
+            heights,
+            0.92 * width,
+            color=COLOURS[answer],
+            yerr=np.maximum([heights - low, high - heights], 0),
+            error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "#1f2937"},
+            label=answer,
+        )
+    axis.set_xticks(middle, list(report.shares), fontsize=9)
+    axis.set_ylim(0, 1.12)
+    axis.set_yticks(
+        np.arange(0, 1.01, 0.25), ["0", "25 %", "50 %", "75 %", "100 %"]
+    )
+    axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,369 @@
+"""Distances between sets of pieces: known ones are found, and only those."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen.comparison import classifier_accuracy
+from keras_pianogen.comparison import compare
+from keras_pianogen.comparison import compare_distances
+from keras_pianogen.comparison import frechet_distance
+from keras_pianogen.comparison import holm
+from keras_pianogen.comparison import kl_divergence
+from keras_pianogen.comparison import overlapping_area
+from keras_pianogen.comparison import read_folder
+from keras_pianogen.features import FEATURES
+from keras_pianogen.features import cut
+from keras_pianogen.features import excerpt
+from keras_pianogen.features import measure
+from keras_pianogen.features import shuffle_pitches
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import write_midi
+
+NAMES = [feature.name for feature in FEATURES]
+
+
+def melody(seed, count=250):
+    """A walk in C major that stays in two octaves, with a pulse and swells."""
+    rng = np.random.default_rng(seed)
+    scale = np.array([0, 2, 4, 5, 7, 9, 11])
+    place = 7 + np.abs(np.cumsum(rng.integers(-2, 3, count)) % 14 - 7)
+    notes = np.zeros(count, NOTE_DTYPE)
+    notes["start"] = np.cumsum(rng.choice([0.1, 0.2], count))
+    notes["end"] = notes["start"] + rng.choice([0.1, 0.3], count)
+    notes["pitch"] = 48 + 12 * (place // 7) + scale[place % 7]
+    notes["velocity"] = 64 + 20 * np.sin(np.arange(count) / 9)
+    return notes
+
+
+def melodies(count, first=0):
+    return {f"{i}.mid": melody(i) for i in range(first, first + count)}
+
+
+def of(notes, name):
+    return measure(notes)[name]
+
+
+def chord(*pitches, start=0.0, end=1.0, velocity=64):
+    return [(start, end, pitch, velocity) for pitch in pitches]
+
+
+# Features.
+
+
+def test_shares_sum_to_one_and_identical_pieces_are_0_apart():
+    shares = measure(melody(0))
+    assert list(shares) == NAMES
+    for feature in FEATURES:
+        values = shares[feature.name]
+        assert len(values) == len(feature.edges) - 1
+        assert values.sum() == pytest.approx(1) and (values >= 0).all()
+        assert kl_divergence(values, values) == 0
+        assert overlapping_area(values, values) == pytest.approx(1)
+
+
+def test_features_of_a_known_piece():
+    """A chord of C and G, held under a D half a second later."""
+    notes = np.array(chord(60, 67) + chord(74, start=0.5, end=1.5), NOTE_DTYPE)
+    assert of(notes, "pitch class")[[0, 2, 7]].tolist() == [1 / 3] * 3
+    np.testing.assert_array_equal(
+        np.flatnonzero(of(notes, "interval")) - 24, [7]
+    )  # both steps are fifths
+    # The notes of the chord are a fifth apart, and the D stands alone.
+    assert of(notes, "chord")[[0, 8]].tolist() == [0.5, 0.5]
+    inter_onset = FEATURES[NAMES.index("inter-onset time")]
+    assert inter_onset.values(notes).tolist() == [0, 0.5]
+    assert of(notes, "polyphony")[:3].tolist() == [0, 2 / 3, 1 / 3]
+    # Half of the chord sounds on under the D; nothing follows the D.
+    overlap = FEATURES[NAMES.index("overlap")]
+    np.testing.assert_allclose(overlap.values(notes), [0.5, 0.5, 0])
+    density = FEATURES[NAMES.index("density")]
+    assert density.values(notes).tolist() == [3]
+
+
+def test_an_octave_is_found_in_the_pitch_alone():
+    """KL is 0, and the area 1, of all that an octave doesn't change."""
+    higher = melody(0)
+    higher["pitch"] += 12
+    ours, others = measure(melody(0)), measure(higher)
+    changed = {
+        name
+        for name in NAMES
+        if kl_divergence(ours[name], others[name]) > 1e-12
+        or overlapping_area(ours[name], others[name]) < 1 - 1e-12
+    }
+    assert changed == {"pitch"}
+    assert overlapping_area(ours["pitch"], others["pitch"]) < 0.5
+
+
+def test_a_slower_piece_differs_in_times_alone():
+    slower = melody(0)
+    for field in ("start", "end"):
+        slower[field] *= 2
+    ours, others = measure(melody(0)), measure(slower)
+    same = {n for n in NAMES if kl_divergence(ours[n], others[n]) < 1e-12}
+    assert {"pitch", "pitch class", "interval", "velocity"} <= same
+    assert not same & {"inter-onset time", "duration", "density"}
+
+
+def test_shuffling_keeps_all_but_the_order_of_pitches():
+    notes, shuffled = melody(0), shuffle_pitches(melody(0), seed=1)
+    assert (notes["pitch"] != shuffled["pitch"]).any()
+    ours, others = measure(notes), measure(shuffled)
+    changed = {n for n in NAMES if kl_divergence(ours[n], others[n]) > 1e-12}
+    assert changed == {"interval"}  # There are no chords.
+
+
+def test_excerpts_are_as_long_as_asked_and_keep_their_seed():
+    notes = melody(0)
+    part = excerpt(notes, 10, seed=3)
+    assert part["start"][0] == 0 and part["end"].max() <= 10
+    assert part["start"].max() > 9
+    np.testing.assert_array_equal(part, excerpt(notes, 10, seed=3))
+    whole = excerpt(notes, 1000, seed=3)
+    assert len(whole) == len(notes)
+    np.testing.assert_allclose(np.diff(whole["start"]), np.diff(notes["start"]))
+    assert len(cut(notes, 1e4, 5)) == 0
+
+
+# Distances.
+
+
+def test_divergence_and_area_of_known_shares():
+    p, q = np.array([0.5, 0.5, 0, 0]), np.array([0, 0.5, 0.25, 0.25])
+    assert overlapping_area(p, q) == 0.5
+    mixed = [0.99 * x + 0.0025 for x in (p, q)]
+    expected = sum(a * np.log(a / b) for a, b in zip(*mixed))
+    assert kl_divergence(p, q) == pytest.approx(expected)
+    assert kl_divergence(q, p) != pytest.approx(expected)
+
+
+def test_distances_within_and_between_agree_where_the_sets_do():
+    rng = np.random.default_rng(0)
+    real, same = rng.normal(size=(2, 60, 5))
+    kl, area = compare_distances(real, same)
+    assert kl < 0.02 and area > 0.93
+    kl, area = compare_distances(real, same + 8)
+    assert kl > 1 and area < 0.1
+    alike = np.ones((4, 5))
+    kl, area = compare_distances(alike, alike)
+    assert kl == pytest.approx(0) and area == pytest.approx(1)
+
+
+def test_frechet_distance_meets_the_closed_form():
+    """Of Gaussians in one dimension: (m₁ - m₂)² + (s₁ - s₂)²."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6))
+    x = (x - x.mean(0)) @ np.linalg.inv(
+        np.linalg.cholesky(np.cov(x, rowvar=False)).T
+    )  # mean 0 and covariance 1, exactly
+    deviations = np.array([1, 2, 0.5, 3, 1, 0.1])
+    shift = np.array([0, 1, 0, -2, 0.5, 0])
+    expected = np.sum(shift**2) + np.sum((deviations - 1) ** 2)
+    assert frechet_distance(x, x * deviations + shift) == pytest.approx(
+        expected
+    )
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    # Fewer vectors than dimensions: no covariance has full rank.
+    few = rng.normal(size=(4, 6))
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(few, few + 1) == pytest.approx(6)
+
+
+def test_the_classifier_keeps_pieces_apart():
+    """Each piece has a mark of its own, and the labels mean nothing."""
+    marks = np.repeat(np.eye(40), 6, axis=0).reshape(40, 6, 40)
+    found = [
+        classifier_accuracy(marks[::2], marks[1::2], seed=seed)
+        for seed in range(5)
+    ]
+    assert np.mean(found) < 0.6  # Rows at random would be told: 1.0.
+
+
+def test_the_classifier_tells_what_can_be_told():
+    rng = np.random.default_rng(0)
+    real, same = rng.normal(size=(2, 30, 3, 8))
+    assert abs(classifier_accuracy(real, same) - 0.5) < 0.15
+    assert classifier_accuracy(real, same + 3) == 1
+    uneven = [*(same + 3), np.full((200, 8), 3.0)]
+    assert classifier_accuracy(real, uneven) > 0.98
+
+
+# Sets of pieces.
+
+
+def test_other_melodies_of_a_kind_are_not_told_apart():
+    found = compare(
+        melodies(16), melodies(16, first=50), permutations=299, seed=2
+    )
+    assert found.size == 8
+    assert not [name for name in found.p_values if found.told_apart(name)]
+    assert abs(found.mean("classifier", "floor") - 0.5) < 0.2
+    assert abs(found.mean("classifier", "other") - 0.5) < 0.25
+    assert found.mean("classifier", "shuffled") > 0.95
+    for of in ("floor", "other"):
+        assert found.mean("interval.kl", "shuffled") > 5 * found.mean(
+            "interval.kl", of
+        )
+
+
+def test_chance_alone_tells_sets_apart_once_in_twenty_times():
+    """The tests of one set's halves hold to their level."""
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(8), size=(150, 20))
+    below = [
+        stats.permutation_test(
+            np.split(np.arange(20), 2),
+            lambda a, b, s=s: kl_divergence(s[a].mean(0), s[b].mean(0)),
+            n_resamples=99,
+            vectorized=False,
+            alternative="greater",
+            rng=np.random.default_rng(i),
+        ).pvalue
+        <= 0.05
+        for i, s in enumerate(shares)
+    ]
+    assert np.mean(below) < 0.1
+
+
+def test_shuffled_pieces_are_told_by_their_intervals():
+    shuffled = {
+        name: shuffle_pitches(notes)
+        for name, notes in melodies(12, first=50).items()
+    }
+    found = compare(melodies(12), shuffled, permutations=299, seed=2)
+    told = {name for name in found.p_values if found.told_apart(name)}
+    assert told == {"interval.kl", "classifier"}  # There are no chords.
+    assert found.mean("classifier", "other") > 0.95
+
+
+def test_a_set_an_octave_higher_is_found_in_its_pitches_alone():
+    higher = melodies(16, first=50)
+    for notes in higher.values():
+        notes["pitch"] += 12
+    found = compare(melodies(16), higher, permutations=299, seed=2)
+    told = {name for name in found.p_values if found.told_apart(name)}
+    assert told == {"pitch.kl", "classifier"}
+    assert found.mean("pitch.overlap", "other") < 0.6
+    assert found.mean("pitch.distances_overlap", "other") < 0.6
+    for name in set(NAMES) - {"pitch"}:
+        assert found.mean(f"{name}.overlap", "other") > 0.8, name
+    assert found.mean("classifier", "other") > 0.95
+
+
+def test_holm_corrects_as_in_his_example():
+    found = holm({"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06, "d": 0.02})
+
+
+def test_embeddings_give_a_frechet_distance():
+    seen = []
+
+    def embed(pieces):
+        seen.append(len(pieces))
+        return [
+            np.stack([notes["pitch"][:40:2], notes["pitch"][1:40:2]], 1)
+            for notes in pieces
+        ]
+
+    higher = melodies(5, first=50)
+    for notes in higher.values():
+        notes["pitch"] += 12
+    found = compare(
+        melodies(8), higher, embed=embed, splits=3, permutations=299
+    )
+    assert seen == [8 + 5 + 8] and found.size == 4
+    assert len(found.values["frechet"]["other"]) == 3
+    assert found.told_apart("frechet")
+    bare = compare(melodies(4), higher, splits=1, permutations=9)
+    assert "frechet" not in bare.values and "frechet" not in bare.p_values
+
+
+def test_the_same_seed_gives_the_same_comparison():
+    sets = melodies(6), melodies(4, first=50)
+    first, again, other = (
+        compare(*sets, splits=2, permutations=19, seed=seed).to_dict()
+        for seed in (5, 5, 6)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"real": melodies(3)}, "`real` must have 4 pieces"),
+        ({"other": melodies(1)}, r"`other` must have 2 pieces .*0\.mid"),
+        ({"seconds": 0}, "`seconds` must be"),
+        ({"splits": 0}, "`splits` must be"),
+        ({"permutations": 0}, "`permutations` must be"),
+        (
+            {"other": melodies(3) | {"bare.mid": melody(0)[:1]}},
+            "two notes .* 1 in bare.mid",
+        ),
+    ],
+)
+def test_what_can_not_be_compared_is_refused(change, words):
+    settings = {"real": melodies(4), "other": melodies(4)} | change
+    with pytest.raises(ValueError, match=words):
+        compare(**settings)
+
+
+# The command.
+
+
+def save(pieces, folder):
+    for name, notes in pieces.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_midi(notes, folder / name)
+    return folder
+
+
+def test_folders_are_read_to_their_depths_and_broken_files_named(tmp_path):
+    save({"b/2.MID": melody(0), "1.midi": melody(1)}, tmp_path)
+    (tmp_path / "notes.txt").write_text("no music")
+    assert list(read_folder(tmp_path)) == ["1.midi", "b/2.MID"]
+    (tmp_path / "bad.mid").write_bytes(b"no music")
+    with pytest.raises(ValueError, match="bad.mid is not a MIDI file"):
+        read_folder(tmp_path)
+    with pytest.raises(ValueError, match="must be a folder with .mid"):
+        read_folder(tmp_path / "nowhere")
+
+
+def test_the_command_prints_a_table_and_draws(tmp_path):
+    folders = [
+        save(melodies(6), tmp_path / "a"),
+        save(melodies(4, first=9), tmp_path / "b"),
+    ]
+    command = ["compare", *map(str, folders), "--no-embeddings"]
+    command += ["--splits=2", "--permutations=99"]
+    picture = tmp_path / "drawn" / "compared.png"
+    result = CliRunner().invoke(cli.app, [*command, f"--picture={picture}"])
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for words in (*NAMES, "classifier", "floor", "shuffled"):
+        assert words in result.stdout
+    result = CliRunner().invoke(cli.app, [*command, "--json"])
+    rows = json.loads(result.stdout)
+    assert rows["size"] == 3 and rows["splits"] == 2
+    assert set(rows["measures"]["pitch.kl"]) == {"floor", "other", "shuffled"}
+    assert 0 < rows["p_values"]["classifier"] <= 1
+
+
+def test_the_command_says_what_a_folder_lacks(tmp_path):
+    folder = save(melodies(4), tmp_path / "a")
+    empty, alone = tmp_path / "empty", save(melodies(1), tmp_path / "alone")
+    empty.mkdir()
+    for other, words in (
+        (empty, "must be a folder with .mid"),
+        (alone, "must have 2 pieces"),
+    ):
+        command = ["compare", str(folder), str(other), "--no-embeddings"]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == 2
+        error, hint = result.stderr.splitlines()
+        assert words in error and hint.startswith("Hint: ")

@@ -1,0 +1,446 @@
+"""The listening test: its page tells nothing, its report finds what is so."""
+
+import json
+import re
+import wave
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen.listening import Key
+from keras_pianogen.listening import make_page
+from keras_pianogen.listening import read_ratings
+from keras_pianogen.listening import report
+from keras_pianogen.listening import simulate_listeners
+from keras_pianogen.listening.picture import plot_report
+from keras_pianogen.listening.report import compare_pairs
+from keras_pianogen.listening.report import count
+from keras_pianogen.listening.report import wilson
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import write_midi
+
+RATE = 8000
+# Chances of good, average and bad, and of inspiring.
+TASTES = {
+    "genuine": (0.7, 0.25, 0.05, 0.6),
+    "machine": (0.4, 0.4, 0.2, 0.3),
+    "shuffled": (0.05, 0.25, 0.7, 0.05),
+}
+
+
+def piece(seed, count=100):
+    rng = np.random.default_rng(seed)
+    notes = np.zeros(count, NOTE_DTYPE)
+    notes["start"] = np.arange(count) / 8
+    notes["end"] = notes["start"] + 0.2
+    notes["pitch"] = rng.integers(40, 80, count)
+    notes["velocity"] = 64
+    return notes
+
+
+def render(notes, path):
+    """Stands in for the piano: a hum as long as the notes, and a tail."""
+    length = round((notes["end"].max() + 1) * RATE)
+    sound = np.rint(9000 * np.sin(notes["pitch"].sum() * np.arange(length)))
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, RATE, 0, "NONE", ""))
+        file.writeframes(np.repeat(sound, 2).astype("<i2").tobytes())
+
+
+CONDITIONS = {
+    "genuine": {f"chopin-{i}.mid": piece(i) for i in range(4)},
+    "machine": {f"made-{i}.mid": piece(10 + i) for i in range(3)},
+}
+SETTINGS = {"render": render, "seconds": 5, "pieces": 3, "seed": 7}
+
+
+def make(folder, **changes):
+    conditions = changes.pop("conditions", CONDITIONS)
+    return make_page(
+        conditions,
+        changes.pop("out", folder / "page"),
+        changes.pop("key", folder / "key.json"),
+        **SETTINGS | changes,
+    )
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page's folder, and its key's file."""
+    make(tmp_path)
+    return tmp_path / "page", tmp_path / "key.json"
+
+
+@pytest.fixture
+def key(page):
+    return Key.read(page[1])
+
+
+def save(listeners, folder):
+    folder.mkdir(exist_ok=True)
+    for i, values in enumerate(listeners):
+        (folder / f"{i}.json").write_text(json.dumps(values))
+    return folder
+
+
+def judged(key, *args, **kwargs):
+    """The ratings of simulated listeners, without files."""
+    from keras_pianogen.listening import Ratings
+    from keras_pianogen.listening.ratings import QUALITIES
+
+    rows = [
+        {r["item"]: r for r in listener["ratings"]}
+        for listener in simulate_listeners(key, *args, **kwargs)
+    ]
+    items = tuple(sorted(key.items))
+    return Ratings(
+        key,
+        tuple(map(str, range(len(rows)))),
+        items,
+        np.array(
+            [[QUALITIES.index(r[i]["quality"]) for i in items] for r in rows]
+        ),
+        np.array([[r[i]["inspiring"] for i in items] for r in rows]),
+        True,
+    )
+
+
+# The page.
+
+
+def test_nothing_in_the_page_tells_a_condition_or_a_piece(page):
+    folder, key = page
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    kept = json.loads(key.read_text())
+    assert len(files) == 4 + 9
+    words = [*kept["conditions"], "chopin", "made-", "anchor"]
+    words += [kept["seed"]] if len(kept["seed"]) > 4 else []
+    for path in files:
+        text = f"{path.relative_to(folder)} ".encode() + path.read_bytes()
+        for word in words:
+            assert word.encode() not in text.lower(), (path, word)
+    assert len({path.stat().st_mtime for path in folder.rglob("*")}) == 1
+    sounds = [path for path in files if path.suffix == ".wav"]
+    assert len({path.stat().st_size for path in sounds}) == 1
+    assert all(re.fullmatch("[0-9a-f]{16}", path.stem) for path in sounds)
+
+
+def test_the_order_of_the_list_is_that_of_names_drawn_by_lot(page):
+    folder, key = page
+    text = (folder / "items.js").read_text()
+    told = json.loads(text.removeprefix("window.STUDY = ").rstrip(";\n"))
+    assert set(told) == {"study", "seconds", "items"}
+    assert told["items"] == sorted(told["items"])
+    kept = json.loads(key.read_text())
+    assert list(kept["items"]) == told["items"]
+    conditions = [item["condition"] for item in kept["items"].values()]
+    assert conditions != sorted(conditions)
+    assert {c: conditions.count(c) for c in conditions} == {
+        "genuine": 3, "machine": 3, "shuffled": 3,
+    }  # fmt: skip
+
+
+def test_sounds_are_as_long_as_asked_and_fade(page):
+    for path in (page[0] / "sounds").iterdir():
+        with wave.open(str(path)) as file:
+            assert file.getnframes() == 5 * RATE
+            sound = np.frombuffer(file.readframes(5 * RATE), "<i2")
+        assert np.abs(sound[:RATE]).max() > 8000
+        assert np.abs(sound[-20:]).max() < 100
+
+
+def test_the_anchor_is_of_pieces_that_are_not_heard_as_they_are(page):
+    items = json.loads(page[1].read_text())["items"].values()
+    genuine = {i["piece"] for i in items if i["condition"] == "genuine"}
+    shuffled = {i["piece"] for i in items if i["condition"] == "shuffled"}
+    assert (
+        len(genuine) == 3 and set(CONDITIONS["genuine"]) - genuine <= shuffled
+    )
+
+
+def test_the_same_seed_gives_the_same_page(tmp_path):
+    made = [
+        make(tmp_path / name, seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", None), ("d", None))
+    ]
+    assert made[0] == made[1]
+    assert made[2]["study"] != made[3]["study"]
+    assert not set(made[2]["items"]) & set(made[3]["items"])
+    for path in (tmp_path / "a" / "page").rglob("*.*"):
+        other = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == other.read_bytes()
+
+
+def test_the_page_asks_nothing_of_other_hosts(page):
+    html = (page[0] / "index.html").read_text()
+    policy = re.search('Security-Policy" content="([^"]*)"', html)[1]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy and "http" not in policy
+    for name in ("index.html", "page.css", "page.js"):
+        text = (page[0] / name).read_text()
+        assert "//" not in re.sub("^// .*|[^:]// .*", "", text, flags=re.M)
+    assert " style=" not in html and " onclick" not in html
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"key": "page/key.json"}, "`key` must lie outside"),
+        ({"pieces": 4}, "pieces=4, and 3 in machine"),
+        ({"pieces": 0}, "`pieces` must be"),
+        ({"seconds": 0.5}, "`seconds` of a sound"),
+        ({"seconds": 30}, "must last 30 s.* 12.6 s in"),
+        ({"conditions": {}}, "`conditions` must be"),
+        ({"conditions": {"shuffled": CONDITIONS["machine"]}}, "the anchor's"),
+        ({"conditions": CONDITIONS | {"": {}}}, "must have a name"),
+    ],
+)
+def test_a_page_that_would_not_do_is_not_made(tmp_path, changes, words):
+    if "key" in changes:
+        changes = changes | {"key": tmp_path / changes["key"]}
+    with pytest.raises(ValueError, match=words):
+        make(tmp_path, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_neither_a_page_nor_a_key_is_written_over(page):
+    with pytest.raises(ValueError, match="`out` must be a new folder"):
+        make(page[0].parent, key=page[0].parent / "other.json")
+    with pytest.raises(ValueError, match="`key` must be a new file"):
+        make(page[0].parent, out=page[0].parent / "other")
+
+
+def test_a_sound_that_fails_leaves_nothing(tmp_path):
+    def fails(notes, path):
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        make(tmp_path, render=fails)
+    assert not list(tmp_path.iterdir())
+
+
+# Ratings.
+
+
+def test_ratings_are_read_whatever_their_order(key, tmp_path):
+    listeners = simulate_listeners(key, TASTES, 5, seed=3)
+    assert listeners[0]["order"] != listeners[1]["order"]
+    read = read_ratings([save(listeners, tmp_path / "sent")], key)
+    assert read.simulated and len(read.listeners) == 5
+    expected = judged(key, TASTES, 5, seed=3)
+    np.testing.assert_array_equal(read.quality, expected.quality)
+    np.testing.assert_array_equal(read.inspiring, expected.inspiring)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda v: v.update(study="other"), "0.json belongs to another page"),
+        (lambda v: v.update(version=2), "0.json is not a file of ratings"),
+        (lambda v: v.pop("listener"), "0.json is broken"),
+        (lambda v: v["ratings"].pop(), "0.json is not whole: 8 of 9"),
+        (lambda v: v["ratings"].append(v["ratings"][0]), "rated twice"),
+        (lambda v: v["ratings"][0].update(item="x"), "no sound of the page"),
+        (lambda v: v["ratings"][0].update(quality="fine"), "0.json is broken"),
+        (lambda v: v["ratings"][0].update(inspiring=1), "0.json is broken"),
+        (lambda v: v["ratings"].insert(0, 3), "0.json is broken"),
+        (lambda v: v.update(simulated=False), "1.json is of a simulated"),
+        (
+            lambda v: v.update(listener="simulated-0-1"),
+            "1.json is of the same listener as .*0.json",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_named_and_refused(
+    key, tmp_path, change, words
+):
+    listeners = simulate_listeners(key, TASTES, 3)
+    change(listeners[0])
+    folder = save(listeners, tmp_path / "sent")
+    with pytest.raises(ValueError, match=words):
+        read_ratings([folder], key)
+
+
+def test_files_that_are_no_json_are_named_and_refused(key, tmp_path):
+    for text in (b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"0" * 10**7):
+        path = tmp_path / "sent.json"
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match="sent.json is "):
+            read_ratings([path], key)
+        with pytest.raises(ValueError, match="sent.json is "):
+            Key.read(path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="must be files that the page saved"):
+        read_ratings([tmp_path / "none"], key)
+
+
+# The report.
+
+
+def test_wilson_intervals_are_scipys_and_the_papers():
+    """Of 10 people 5, 4 and 1; 6 found it inspiring (figure 11)."""
+    for said in (0, 1, 4, 5, 6, 10):
+        expected = stats.binomtest(said, 10).proportion_ci(method="wilson")
+        assert wilson(said / 10, 10) == pytest.approx(tuple(expected))
+        share = count((np.arange(10) < said)[:, None])
+        assert (share.low, share.high) == pytest.approx(tuple(expected))
+
+
+def test_simulated_tastes_are_found_again(key):
+    """With many listeners the shares are the tastes, and the pairs differ."""
+    found = report(judged(key, TASTES, 400, spread=0.3, seed=1))
+    for condition, tastes in TASTES.items():
+        for answer, chance in zip(found.shares[condition], tastes):
+            share = found.shares[condition][answer]
+            assert abs(share.share - chance) < 0.06
+            assert share.high - share.low < 0.11
+    order = [(pair.first, pair.second) for pair in found.quality]
+    assert order == [
+        ("genuine", "machine"), ("genuine", "shuffled"), ("machine", "shuffled")
+    ]  # fmt: skip
+    assert all(pair.differ for pair in [*found.quality, *found.inspiring])
+    assert found.quality[0].difference == pytest.approx(0.45, abs=0.1)
+    assert found.inspiring[0].difference == pytest.approx(0.3, abs=0.1)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.7])
+def test_intervals_hold_the_truth_19_times_of_20(key, spread):
+    """Of ten listeners, whether they agree or each hears in their own way."""
+    held = []
+    for seed in range(100):
+        ratings = judged(key, TASTES, 10, spread=spread, seed=seed)
+        for condition, tastes in TASTES.items():
+            columns = ratings.columns(condition)
+            quality = ratings.quality[:, columns]
+            given = [quality == 0, quality == 1, quality == 2]
+            given.append(ratings.inspiring[:, columns])
+            for share, chance in zip(map(count, given), tastes):
+                held.append(share.low <= chance <= share.high)
+    assert 0.92 <= np.mean(held) <= 0.98, np.mean(held)
+
+
+def test_intervals_are_wider_where_listeners_disagree():
+    agree = np.tile([True, False], (10, 5))
+    differ = np.repeat(np.arange(10) < 5, 10).reshape(10, 10)
+    shares = count(agree), count(differ)
+    assert shares[0].share == shares[1].share == 0.5
+    widths = [share.high - share.low for share in shares]
+    assert widths[1] > 2 * widths[0]
+    # As of 100 ratings, and as of about ten.
+    assert widths[0] == pytest.approx(0.19, abs=0.01)
+    everybody = count(np.ones((10, 10), bool))
+    assert everybody.low < 0.73 and everybody.high == pytest.approx(1)
+
+
+def test_no_difference_is_found_where_there_is_none(key):
+    """In one test of twenty at most, over all of its pairs."""
+    same = dict.fromkeys(TASTES, (0.4, 0.4, 0.2, 0.3))
+    found = [
+        report(judged(key, same, 12, spread=0.3, seed=seed))
+        for seed in range(100)
+    ]
+    for pairs in ("quality", "inspiring"):
+        false = [any(p.differ for p in getattr(f, pairs)) for f in found]
+        assert np.mean(false) <= 0.08, (pairs, np.mean(false))
+
+
+def test_twenty_listeners_find_a_clear_difference(key):
+    found = [
+        report(judged(key, TASTES, 20, spread=0.2, seed=seed))
+        for seed in range(40)
+    ]
+    real = [f.quality[0].differ for f in found]  # genuine less machine
+    assert np.mean(real) > 0.7, np.mean(real)
+    assert all(f.quality[1].differ for f in found)
+
+
+def test_conditions_are_compared_within_each_listener():
+    """A small difference that all hear, among listeners who differ widely."""
+    taste = np.linspace(-0.8, 0.8, 12)
+    (pair,) = compare_pairs({"a": taste + 0.1, "b": taste})
+    assert pair.differ and pair.difference == pytest.approx(0.1)
+    (pair,) = compare_pairs({"a": taste, "b": taste.copy()})
+    assert pair.p_value == 1 and not pair.differ
+
+
+def test_the_signed_rank_test_is_scipys_where_that_is_exact():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(0.4, 1, 15), rng.integers(-2, 4, 8) / 3):
+        (pair,) = compare_pairs({"a": values, "b": np.zeros(len(values))})
+        expected = stats.wilcoxon(values, zero_method="pratt").pvalue
+        assert pair.p_value == pytest.approx(expected)
+
+
+def test_one_listener_is_no_test(key):
+    with pytest.raises(ValueError, match="two listeners or more"):
+        report(judged(key, TASTES, 1))
+
+
+# The commands.
+
+
+def test_the_commands_make_a_page_and_report_on_it(tmp_path, monkeypatch):
+    stand_in = type("synthesis", (), {"render": staticmethod(render)})
+    monkeypatch.setitem(
+        __import__("sys").modules, "keras_pianogen.synthesis", stand_in
+    )
+    for condition, pieces in CONDITIONS.items():
+        for name, notes in pieces.items():
+            (tmp_path / condition).mkdir(exist_ok=True)
+            write_midi(notes, tmp_path / condition / name)
+    page, key = tmp_path / "page", tmp_path / "key.json"
+    command = ["listen", "make", str(page), "--key", str(key)]
+    for condition in CONDITIONS:
+        command += ["--condition", f"{condition}={tmp_path / condition}"]
+    command += ["--seconds=5", "--pieces=2"]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "6 sounds of 5 s: genuine, machine, shuffled",
+        f"For listeners: {page / 'index.html'}",
+        f"Not for them:  {key}",
+    ]
+    again = CliRunner().invoke(cli.app, command)
+    assert again.exit_code == 2 and "must be a new folder" in again.stderr
+
+    sent = save(
+        simulate_listeners(Key.read(key), TASTES, 12), tmp_path / "sent"
+    )
+    command = ["listen", "report", str(sent), "--key", str(key)]
+    picture = tmp_path / "bars.png"
+    result = CliRunner().invoke(cli.app, [*command, f"--picture={picture}"])
+    assert result.exit_code == 0, result.output
+    assert "12 simulated listeners" in result.stdout
+    assert "genuine less shuffled" in result.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    values = json.loads(
+        CliRunner().invoke(cli.app, [*command, "--json"]).stdout
+    )
+    assert values["simulated"] is True and values["listeners"] == 12
+    assert set(values["shares"]["genuine"]) == {
+        "good", "average", "bad", "inspiring",
+    }  # fmt: skip
+    (sent / "3.json").write_text("{}")
+    result = CliRunner().invoke(cli.app, command)
+    error, hint = result.stderr.splitlines()
+    assert "3.json is not a file of ratings" in error
+    assert hint == "Hint: Give the files that listeners saved from the page."
+
+
+@pytest.mark.parametrize("condition", ["real", "=folder", "real="])
+def test_a_condition_has_a_name_and_a_folder(tmp_path, condition):
+    result = CliRunner().invoke(
+        cli.app,
+        ["listen", "make", str(tmp_path / "page"), "--key", "key.json"]
+        + ["--condition", condition],
+    )
+    assert result.exit_code == 2
+    assert "`--condition` must be NAME=FOLDER" in result.stderr
+
+
+def test_bars_are_drawn_of_few_and_many_conditions(key, tmp_path):
+    plot_report(report(judged(key, TASTES, 10)), tmp_path / "bars.svg")
+    assert (tmp_path / "bars.svg").read_text().startswith("<?xml")
