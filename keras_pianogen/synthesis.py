@@ -39,7 +39,8 @@ def synthesize(
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the built-in piano.
 
-    The same notes always give the same sound.
+    The same notes give the same sound, in any order; on another machine, or
+    with other threads, its last bits may differ.
 
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
