@@ -37,6 +37,36 @@ PRESETS = {
             ),
         },
     },
+    "music_transformer_small_maestro": {
+        "metadata": {
+            "description": (
+                "4 layers, 2.2 million parameters, trained on MAESTRO v3.0.0 "
+                "on two CPU cores; magenta vocabulary, 512 events of context. "
+                "CC BY-NC-SA 4.0."
+            ),
+            "params": 2_248_128,
+        },
+        "sha256": {
+            "config.json": (
+                "46fc9e887371e9a7c967938fdbf2ddf352203a7692ac67a74cb1160d4250d51b"
+            ),
+            "metadata.json": (
+                "6b30c8bd754ad648086aba22f9c37a85a235e9264092e115d3910c2e7a27c995"
+            ),
+            "model.weights.h5": (
+                "6a2100afbeec9eee82949e32dca393bd48b432bf893c932486a008ff1213991b"
+            ),
+            "preprocessor.json": (
+                "30049ee47876af5bc2c9f5a127bf3398d2688ac8219a54a4b11d58e1bfd69964"
+            ),
+            "task.json": (
+                "00c077c965b50c33dea52713302902226b420a474d9ced9fee8a8b1bc80902a0"
+            ),
+            "tokenizer.json": (
+                "1c376a5cba6232d047125eba13455d78e0593760d2ec046ed31dc7bd64e07c11"
+            ),
+        },
+    },
 }
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
