@@ -12,9 +12,11 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from keras_pianogen import comparison
     from keras_pianogen import evaluation
     from keras_pianogen import gan_training
     from keras_pianogen import layers
+    from keras_pianogen import listening
     from keras_pianogen import models
     from keras_pianogen import samplers
     from keras_pianogen import training
@@ -57,9 +59,11 @@ __all__ = [
     "EventWindows",
     "Maestro",
     "MidiError",
+    "comparison",
     "evaluation",
     "gan_training",
     "layers",
+    "listening",
     "models",
     "plot_piano_roll",
     "prepare_corpus",

@@ -1619,8 +1619,9 @@ def _print_report(found):
     for quality, inspiring in zip(found.quality, found.inspiring, strict=True):
         cells = [f"{quality.first} less {quality.second}"]
         for pair in (quality, inspiring):
+            p = "<0.001" if pair.p_value < 0.001 else f"{pair.p_value:.3f}"
             star = " *" if pair.differ else ""
-            cells += [f"{pair.difference:+.2f}", f"{pair.p_value:.3f}{star}"]
+            cells += [f"{pair.difference:+.2f}", p + star]
         table.add_row(*cells)
     _out.print(table)
     _out.print(

@@ -64,7 +64,7 @@ def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
             label=answer,
         )
     axis.set_xticks(middle, list(report.shares), fontsize=9)
-    axis.set_ylim(0, 1.12)
+    axis.set_ylim(0, 1.2)
     axis.set_yticks(
         np.arange(0, 1.01, 0.25), ["0", "25 %", "50 %", "75 %", "100 %"]
     )

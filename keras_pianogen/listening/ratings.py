@@ -100,7 +100,9 @@ def read_ratings(paths: Iterable[str | os.PathLike[str]], key: Key) -> Ratings:
     """
     files = _files(paths)
     if not files:
-        raise ValueError("`ratings` must be files that the page saved. None.")
+        raise ValueError(
+            "`ratings` must be files that the page saved. Received: none"
+        )
     rows = {path: _read(path, key) for path in files}
     first: dict[str, pathlib.Path] = {}
     for path, row in rows.items():

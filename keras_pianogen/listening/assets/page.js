@@ -9,8 +9,6 @@ const form = byId("answers");
 const sound = byId("sound");
 
 let state = recall() || begin();
-let heard = 0; // seconds of this piece
-let last = 0;
 
 function randomHex(bytes) {
   const values = crypto.getRandomValues(new Uint8Array(bytes));
@@ -68,7 +66,6 @@ function showPiece() {
     showEnd();
     return;
   }
-  heard = last = 0;
   form.reset();
   byId("missing").textContent = "";
   byId("heading").textContent = `Piece ${place + 1} of ${state.order.length}`;
@@ -94,15 +91,19 @@ function showEnd() {
   byId("thanks").focus();
 }
 
-sound.addEventListener("timeupdate", () => {
-  const step = sound.currentTime - last;
-  heard += step > 0 && step < 1 ? step : 0;
-  last = sound.currentTime;
-});
+// Seconds of this piece that were played, each once.
+function secondsHeard() {
+  let sum = 0;
+  for (let i = 0; i < sound.played.length; i++) {
+    sum += sound.played.end(i) - sound.played.start(i);
+  }
+  return sum;
+}
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const answers = new FormData(form);
+  const heard = secondsHeard();
   const missing = [];
   if (heard < MUST_HEAR) missing.push("listen to half of the piece or more");
   if (!answers.has("quality")) missing.push("say how you find it");
