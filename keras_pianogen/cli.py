@@ -1,4 +1,4 @@
-"""The command line: pianogen prepare | train | generate | evaluate.
+"""The command line: pianogen prepare | train | generate | evaluate | serve.
 
 Heavy imports happen inside the commands, so that `--help` answers at once.
 What was asked for goes to standard output, all else to standard error. Exit
@@ -73,6 +73,8 @@ HINTS = {
     "--repeat-penalty": "Leave one of them out.",
     "--variations": "Three pieces are --variations 3.",
     "--split": "Without it, validation is read.",
+    "--host": "Without --host the page is for this machine alone.",
+    "Address already in use": "--port chooses another.",
 }
 
 _out = Console(highlight=False, soft_wrap=True)
@@ -121,6 +123,9 @@ def _explain(error):
         backend = (error.name or "").split(".")[0].replace("jaxlib", "jax")
         if backend == "wandb":
             return "wandb is not installed.", "`pip install wandb`"
+        if backend in ("starlette", "uvicorn"):
+            hint = "`pip install 'keras_pianogen[studio]'`"
+            return f"{backend} is not installed.", hint
         if backend not in BACKENDS:
             raise error
         others = " or ".join(f"KERAS_BACKEND={b}" for b in BACKENDS)
@@ -1114,6 +1119,40 @@ def presets(
         _out.print(f"[bold]{name}[/]  {row['bytes'] / 1e6:.1f} MB, verified")
         _out.print(row["description"], markup=False)
         _out.print(f"Card: {row['card']}", markup=False)
+
+
+@_command("The page is closed.")
+def serve(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")
+    ] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address; another than this one needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="What a browser must know to come in.")
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A bundled preset's name, or a folder; may be repeated.",
+            show_default=DEFAULT_PRESET,
+        ),
+    ] = None,
+):
+    """Open the studio, a page to hear, see and continue what is written."""
+    from keras_pianogen.studio import serving
+
+    presets = preset or [DEFAULT_PRESET]
+    serving.check(presets, host, token)
+    serving.choose_backend()
+    serving.serve(
+        presets,
+        host,
+        port,
+        token,
+        lambda place: _out.print(f"The studio is at {place}", markup=False),
+    )
 
 
 @_command("Nothing was measured.")
