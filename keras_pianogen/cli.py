@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from typing import Annotated
 
@@ -190,6 +191,33 @@ def _loading():
             log.seek(0)
             if not interrupts:
                 terminal.writelines(x for x in log if not hidden.match(x))
+
+
+@contextlib.contextmanager
+def _without_chatter():
+    """Leaves what TensorFlow logs out of standard error, line by line."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    reader, writer = os.pipe()
+    terminal = os.dup(2)
+
+    def pass_on():
+        with open(reader, errors="backslashreplace") as lines:
+            for line in lines:
+                if not _CHATTER.match(line):
+                    os.write(terminal, line.encode(errors="replace"))
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        thread.join(1)
 
 
 @contextlib.contextmanager
@@ -1146,13 +1174,12 @@ def serve(
     presets = preset or [DEFAULT_PRESET]
     serving.check(presets, host, token)
     serving.choose_backend()
-    serving.serve(
-        presets,
-        host,
-        port,
-        token,
-        lambda place: _out.print(f"The studio is at {place}", markup=False),
-    )
+
+    def announce(place):
+        _out.print(f"The studio is at {place}", markup=False)
+
+    with _without_chatter():  # The model loads while the page is there.
+        serving.serve(presets, host, port, token, announce)
 
 
 @_command("Nothing was measured.")

@@ -25,12 +25,14 @@ class Composer:
     Attributes:
         state: `"loading"`, `"warming"`, `"ready"` or `"failed"`.
         failure: a sentence, where the first preset can't be loaded.
+        ahead: int. Lengths of prompts that are still to be compiled for.
     """
 
     def __init__(self, presets):
         self.presets = list(presets)
         self.state = "loading"
         self.failure = None
+        self.ahead = len(WARM_PROMPTS)
         self._models = {}
 
     @property
@@ -93,6 +95,7 @@ class Composer:
 
     def _read_ahead(self, length):
         """Compile what a prompt of so many events needs."""
+        self.ahead -= bool(length)
         model = self._models.get(self.presets[0])
         if model is None or self.state == "failed":
             return

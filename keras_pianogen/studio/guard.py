@@ -12,6 +12,8 @@ import ipaddress
 import json
 import socket
 
+from starlette.requests import ClientDisconnect
+
 MAX_BODY = 1_000_000
 BODY_TIMEOUT = 20.0
 
@@ -147,6 +149,8 @@ async def read_body(request, limit=MAX_BODY, timeout=BODY_TIMEOUT):
                 body += part
                 if len(body) > limit:
                     raise Refused(413, f"At most {limit:,} bytes may be sent.")
+    except ClientDisconnect:
+        raise Refused(400, "Not all of it came.") from None
     except TimeoutError:
         raise Refused(408, "What was sent came too slowly.") from None
     return bytes(body)

@@ -134,6 +134,7 @@ class _Studio:
             {
                 "state": self.composer.state,
                 "failure": self.composer.failure,
+                "ahead": self.composer.ahead,
                 "presets": self.composer.presets,
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
                 "wav": _has_sound(),

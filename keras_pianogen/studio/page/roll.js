@@ -120,7 +120,7 @@ export class Roll {
     brush.fillStyle = colours().quiet;
     brush.font = "10px system-ui, sans-serif";
     for (let pitch = Math.ceil(low / 12) * 12; pitch <= high; pitch += 12) {
-      brush.fillText(`C${pitch / 12 - 1}`, 4, y(pitch) + row - 1);
+      brush.fillText(`C${pitch / 12 - 1}`, 4, Math.max(10, y(pitch) + row - 2));
     }
   }
 

@@ -14,6 +14,7 @@ import { audio, prepare, release, strike } from "/sound.js";
 
 const $ = (id) => document.getElementById(id);
 const PAUSE = 3000; // milliseconds without a key, after which a take is over
+const BACKENDS = { jax: "JAX", torch: "PyTorch", tensorflow: "TensorFlow" };
 const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
 
 let count = 0;
@@ -268,7 +269,8 @@ function seeds() {
   if (wanted) {
     return [...Array(many).keys()].map((i) => (Number(wanted) + i) % 2 ** 32);
   }
-  return [...crypto.getRandomValues(new Uint32Array(many))];
+  return [...crypto.getRandomValues(new Uint32Array(many))]
+    .map((seed) => seed % 1e6);
 }
 
 // === Writing ===
@@ -284,6 +286,8 @@ async function write() {
   run.made.backend = status.backend;
   writing = run;
   showWriting("Asking …");
+  const top = $("written").getBoundingClientRect().top;
+  if (top > innerHeight - 200) $("written").scrollIntoView({ block: "start" });
   try {
     const answer = await ask("/write", {
       json: {
@@ -349,8 +353,9 @@ function grow(run, { candidate, events, until }) {
   if (!run.first && events.length) firstNote(run, piece);
   const { seconds } = run.made;
   const made = Math.min(until - piece.border, seconds);
+  $("progress").ariaLive = "off"; // Not to be read out at each note.
   showWriting(`Candidate ${candidate + 1}: ${made.toFixed(0)} of ${seconds} s`
-    + ` · first note after ${(run.first / 1000).toFixed(2)} s`);
+    + ` · first note after ${((run.first || 0) / 1000).toFixed(2)} s`);
   cards.get(piece)?.update();
 }
 
@@ -407,6 +412,7 @@ function finish(run) {
     close(piece);
   }
   writing = null;
+  $("progress").ariaLive = "polite";
   const spent = ((performance.now() - run.clicked) / 1000).toFixed(1);
   const said = {
     done: `Done in ${spent} s · first note after ${((run.first || 0) / 1000).toFixed(2)} s`,
@@ -441,7 +447,6 @@ function showCards() {
 function addCard(piece) {
   const item = $("card").content.firstElementChild.cloneNode(true);
   const find = (name) => item.querySelector(`.${name}`);
-  item.querySelector("h3").textContent = piece.name;
   const roll = new Roll(find("roll"), `${piece.name}, position`,
     (time) => seek(piece, time));
   const card = {
@@ -454,7 +459,7 @@ function addCard(piece) {
       const fresh = piece.notes.filter((n) => n.start >= piece.border - 1e-6);
       item.classList.toggle("writing", !piece.done);
       find("about").textContent = `seed ${piece.made.seed} · ${fresh.length} `
-        + `new notes${piece.stopped ? " · stopped" : ""}`;
+        + `notes${piece.stopped ? " · stopped" : ""}`;
       for (const name of ["continue", "midi", "wav", "command", "python", "discard"]) {
         find(name).disabled = !piece.done
           || (name !== "discard" && !piece.notes.length);
@@ -464,6 +469,8 @@ function addCard(piece) {
     },
   };
   cards.set(piece, card);
+  item.querySelector("h3").textContent = piece.name;
+  find("discard").ariaLabel = `Discard ${piece.name}`;
   roll.show(piece);
   on(find("play"), "click", () => toggle(piece));
   on(find("continue"), "click", () => continueFrom(piece));
@@ -536,7 +543,9 @@ async function watchStatus() {
     else setTimeout(watchStatus, 3000);
     return;
   }
-  if (!["ready", "failed"].includes(status.state)) setTimeout(watchStatus, 400);
+  if (status.state !== "failed" && (status.state !== "ready" || status.ahead)) {
+    setTimeout(watchStatus, 500);
+  }
 }
 
 function showStatus() {
@@ -544,7 +553,8 @@ function showStatus() {
   $("state").textContent = {
     loading: "The model is loading …",
     warming: "The model warms up …",
-    ready: `Ready, on ${{ jax: "JAX", torch: "PyTorch", tensorflow: "TensorFlow" }[status.backend] || status.backend}`,
+    ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`
+      + (status.ahead ? ` · warming up for prompts, ${status.ahead} to go` : ""),
     failed: status.failure,
   }[state];
   $("state").dataset.state = state;
