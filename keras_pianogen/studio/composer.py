@@ -10,9 +10,9 @@ from keras_pianogen.events import PITCHES
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
-# Prompts, in events, whose reading is compiled ahead: those up to the
-# bundled preset's context. Each length that is a multiple of 64 compiles.
-WARM_PROMPTS = range(64, 1025, 64)
+# Prompts, in events, whose reading is compiled ahead, a minute of music or so:
+# what `sampling` fills a cache with are multiples of 64, then of 512.
+WARM_PROMPTS = (*range(64, 1025, 64), 1536, 2048)
 
 
 class Composer:
