@@ -344,6 +344,25 @@ def test_a_job_that_fails_is_not_the_last_one():
     assert "Inside" not in errors[0]
 
 
+def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 0.3)
+    done, begun = [], threading.Event()
+
+    def first():
+        begun.set()
+        time.sleep(0.2)
+
+    worker = jobs.Worker([first, lambda: done.append("preparation")])
+    assert begun.wait(5)
+    for _ in range(2):
+        worker.submit(lambda job: done.append("job"), lambda message: None)
+        time.sleep(0.25)
+    assert done == ["job", "job"]
+    time.sleep(0.6)
+    assert done == ["job", "job", "preparation"]
+    worker.close()
+
+
 # What it refuses.
 
 

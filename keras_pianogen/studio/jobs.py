@@ -12,6 +12,7 @@ import time
 
 MAX_WAITING = 4  # jobs, beside the one that is done
 TIMEOUT = 120.0  # seconds of work, waiting not counted
+QUIET = 4.0  # seconds without a job, before preparations go on
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class Worker:
     `"timeout"`) or `{"error": ...}`, a sentence.
 
     Args:
-        preparations: functions to call, one by one, while no job waits.
+        preparations: functions to call, one by one, while no job waits and
+            none was done of late: whoever listens may soon want another.
         reported: exceptions whose message is for the user. Of others it only
             gets to know that they happened; they are logged.
         max_waiting: int. Jobs that may wait.
@@ -83,6 +85,7 @@ class Worker:
         self._timeout = timeout
         self._waiting = collections.deque()
         self._current = None
+        self._quiet_from = 0.0
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(
@@ -153,16 +156,19 @@ class Worker:
     def _next(self):
         """The next job, else the next preparation; `None` once closed."""
         with self._changed:
+            if self._current is not None:
+                self._quiet_from = time.monotonic() + QUIET
             self._current = None
-            while not (self._closed or self._waiting or self._preparations):
-                self._changed.wait()
+            while not (self._closed or self._waiting):
+                left = self._quiet_from - time.monotonic()
+                if self._preparations and left <= 0:
+                    return self._preparations.popleft()
+                self._changed.wait(left if self._preparations else None)
             if self._closed:
                 return None
-            if self._waiting:
-                self._current = self._waiting.popleft()
-                self._tell_places()
-                return self._current
-            return self._preparations.popleft()
+            self._current = self._waiting.popleft()
+            self._tell_places()
+            return self._current
 
     def _do(self, job):
         job.begin(self._timeout)
