@@ -355,7 +355,7 @@ function grow(run, { candidate, events, until }) {
   const made = Math.min(until - piece.border, seconds);
   $("progress").ariaLive = "off"; // Not to be read out at each note.
   showWriting(`Candidate ${candidate + 1}: ${made.toFixed(0)} of ${seconds} s`
-    + ` · first note after ${((run.first || 0) / 1000).toFixed(2)} s`);
+    + ` · first note after ${((run.first || 0) / 1000).toFixed(2)}\u00a0s`);
   cards.get(piece)?.update();
 }
 
@@ -415,7 +415,7 @@ function finish(run) {
   $("progress").ariaLive = "polite";
   const spent = ((performance.now() - run.clicked) / 1000).toFixed(1);
   const said = {
-    done: `Done in ${spent} s · first note after ${((run.first || 0) / 1000).toFixed(2)} s`,
+    done: `Done in ${spent} s · first note after ${((run.first || 0) / 1000).toFixed(2)}\u00a0s`,
     timeout: "That took too long, and was ended.",
   }[run.ended];
   if (said || !$("progress").classList.contains("bad")) {
