@@ -1,4 +1,4 @@
-"""The command line: pianogen prepare | train | generate | render | evaluate.
+"""The command line: pianogen prepare | train | generate | evaluate | serve.
 
 Heavy imports happen inside the commands, so that `--help` answers at once.
 What was asked for goes to standard output, all else to standard error. Exit
@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from typing import Annotated
 
@@ -96,6 +97,8 @@ HINTS = {
     "of the same listener": "Leave one of them out.",
     "must be of two listeners": "Ask more people.",
     "--split": "Without it, validation is read.",
+    "--host": "Without --host the page is for this machine alone.",
+    "Address already in use": "--port chooses another.",
 }
 
 _out = Console(highlight=False, soft_wrap=True)
@@ -147,6 +150,9 @@ def _explain(error):
         backend = (error.name or "").split(".")[0].replace("jaxlib", "jax")
         if backend in LOGGERS:
             return f"{backend} is not installed.", f"`pip install {backend}`"
+        if backend in ("starlette", "uvicorn"):
+            hint = "`pip install 'keras_pianogen[studio]'`"
+            return f"{backend} is not installed.", hint
         if backend not in BACKENDS:
             raise error
         others = " or ".join(f"KERAS_BACKEND={b}" for b in BACKENDS)
@@ -211,6 +217,33 @@ def _loading():
             log.seek(0)
             if not interrupts:
                 terminal.writelines(x for x in log if not hidden.match(x))
+
+
+@contextlib.contextmanager
+def _without_chatter():
+    """Leaves what TensorFlow logs out of standard error, line by line."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    reader, writer = os.pipe()
+    terminal = os.dup(2)
+
+    def pass_on():
+        with open(reader, errors="backslashreplace") as lines:
+            for line in lines:
+                if not _CHATTER.match(line):
+                    os.write(terminal, line.encode(errors="replace"))
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        thread.join(1)
 
 
 @contextlib.contextmanager
@@ -1264,6 +1297,39 @@ def curves(
     else:
         plot_training_curves(folders, out, lines=lines)
     _out.print(str(out), markup=False)
+
+
+@_command("The page is closed.")
+def serve(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")
+    ] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address; another than this one needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="What a browser must know to come in.")
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A bundled preset's name, or a folder; may be repeated.",
+            show_default=DEFAULT_PRESET,
+        ),
+    ] = None,
+):
+    """Open the studio, a page to hear, see and continue what is written."""
+    from keras_pianogen.studio import serving
+
+    presets = preset or [DEFAULT_PRESET]
+    serving.check(presets, host, token)
+    serving.choose_backend()
+
+    def announce(place):
+        _out.print(f"The studio is at {place}", markup=False)
+
+    with _without_chatter():  # The model loads while the page is there.
+        serving.serve(presets, host, port, token, announce)
 
 
 @_command("Nothing was measured.")

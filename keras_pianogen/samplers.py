@@ -62,6 +62,68 @@ class MinPSampler(keras_hub.samplers.Sampler):
         return config
 
 
+class AdjustableSampler(keras_hub.samplers.Sampler):
+    """What `build_sampler` gives, with numbers that may change at no cost.
+
+    They are a variable and no part of the configuration. So a model that
+    samples with one, then with another of other numbers, compiles once, and
+    draws what `MinPSampler` or KerasHub's `TopPSampler` would draw.
+
+    Args:
+        temperature: float above 0. Divides the logits. Defaults to `1.0`.
+        min_p: float, 0 to 1; see `MinPSampler`. Defaults to `0.005`, where
+            `top_p` isn't given.
+        top_p: float, above 0 to 1. The share of probability kept, in place
+            of `min_p`.
+
+    Examples:
+        >>> sampler = AdjustableSampler(min_p=0.5)
+        >>> sampler.get_config()
+        {}
+    """
+
+    def __init__(self, temperature=1.0, *, min_p=None, top_p=None):
+        # It checks the numbers, and knows the defaults.
+        twin = build_sampler(temperature, min_p=min_p, top_p=top_p)
+        super().__init__()
+        numbers = [temperature, getattr(twin, "min_p", 0.0), top_p or 0.0]
+        self.numbers = keras.Variable(
+            numbers, dtype="float32", trainable=False, name="numbers"
+        )
+        self.seed_generator = keras.random.SeedGenerator()
+
+    @property
+    def variables(self):
+        return [*super().variables, self.numbers]
+
+    def compute_probabilities(self, logits):
+        logits = ops.cast(logits, "float32")
+        return keras.activations.softmax(logits / self.numbers[0])
+
+    def get_next_token(self, probabilities):
+        min_p, top_p = self.numbers[1], self.numbers[2]
+        size = ops.shape(probabilities)[1]
+        ranked, ids = ops.top_k(probabilities, k=size, sorted=True)
+        kept = ops.cumsum(ranked, axis=-1) <= top_p
+        # The one that crosses the bar is kept too.
+        kept = ops.concatenate(
+            [ops.ones_like(kept[:, :1]), kept[:, :-1]], axis=-1
+        )
+        ranked = ops.where(kept, ranked, ops.zeros_like(ranked))
+        passed = probabilities >= min_p * ranked[:, :1]
+        by_id = ops.where(passed, probabilities, ops.zeros_like(probabilities))
+        # A top-p sampler draws a rank, a min-p sampler draws an id.
+        chosen = ops.where(top_p > 0, ranked, by_id)
+        drawn = keras.random.categorical(
+            ops.log(chosen), 1, seed=self.seed_generator, dtype="int32"
+        )
+        ids = ops.cast(ops.take_along_axis(ids, drawn, axis=-1), "int32")
+        return ops.squeeze(ops.where(top_p > 0, ids, drawn), axis=-1)
+
+    def get_config(self):
+        return {}
+
+
 def get_sampler(identifier):
     """A sampler from itself or its name.
 

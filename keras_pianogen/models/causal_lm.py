@@ -279,6 +279,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         repeat_penalty=0.0,
         seed=None,
         progress=None,
+        on_events=None,
     ):
         """Write new music, from nothing or from the end of a prompt.
 
@@ -325,6 +326,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             progress: a function called now and then with the number of
                 new events of all pieces together, and the seconds of new
                 music that the shortest of them has.
+            on_events: a function called every few events with the ids of
+                each piece so far, prompts included, as a list of arrays. What
+                it raises ends the call.
 
         Returns:
             One piece, or a list of them where `inputs` was a list.
@@ -375,6 +379,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 ending,
                 rules,
                 progress,
+                on_events,
             )
         pieces = [
             self._as_output(piece, prompt, strip_prompt, output)
@@ -568,7 +573,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             # neighbouring seeds would be each other's: hence the hash.
             first = np.random.SeedSequence(seed % 2**32).generate_state(1)[0]
             for state in self.sampler.variables:
-                state.assign(np.array([first, 0], "uint32"))
+                if tuple(state.shape) == (2,):  # Others are settings.
+                    state.assign(np.array([first, 0], "uint32"))
         try:
             yield
         finally:
@@ -611,6 +617,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         ending,
         rules,
         progress,
+        on_events=None,
     ):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
         vocabulary = self._vocabulary
@@ -622,9 +629,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             limits = rules | self._bounds(
                 prompts, seconds, ending, stop_token_ids
             )
-        made = calls(
-            self, prompts, max_length, stop_token_ids, limits, EVENTS_A_CALL
-        )
+        room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
+        made = calls(self, prompts, max_length, stop_token_ids, limits, room)
         for at, events in made:
             reached = at + events.shape[1]
             pieces[:, at:reached] = events
@@ -642,6 +648,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                     )
                 ]
                 progress(sum(map(len, new)), min(map(vocabulary.duration, new)))
+            if on_events is not None:
+                on_events([p[:stop] for p, stop in zip(pieces, stops)])
             if all(stop < reached for stop in stops):
                 break
         pieces = [p[:stop] for p, stop in zip(pieces, stops, strict=True)]

@@ -1,0 +1,169 @@
+"""The models behind the page: loaded, warmed up, writing. Times in seconds.
+
+Keras is imported when the first model loads, not with this module, so that
+the page is there at once. All of it is for one thread, see `jobs.Worker`.
+"""
+
+import numpy as np
+
+from keras_pianogen.events import PITCHES
+from keras_pianogen.studio.messages import Wish
+from keras_pianogen.studio.messages import to_rows
+
+# Prompts, in events, whose reading is compiled ahead, a minute of music or so:
+# what `sampling` fills a cache with are multiples of 64, then of 512.
+WARM_PROMPTS = (*range(64, 1025, 64), 1536, 2048)
+
+
+class Composer:
+    """Models by the names of their presets, and what they write.
+
+    Args:
+        presets: list of names that `MusicTransformerCausalLM.from_preset`
+            takes, or folders. The first is warmed up.
+
+    Attributes:
+        state: `"loading"`, `"warming"`, `"ready"` or `"failed"`.
+        failure: a sentence, where the first preset can't be loaded.
+        ahead: int. Lengths of prompts that are still to be compiled for.
+    """
+
+    def __init__(self, presets):
+        self.presets = list(presets)
+        self.state = "loading"
+        self.failure = None
+        self.ahead = len(WARM_PROMPTS)
+        self._models = {}
+
+    @property
+    def preparations(self):
+        """Functions to call while nothing else is to be done."""
+        ahead = (
+            lambda length=length: self._read_ahead(length)
+            for length in WARM_PROMPTS
+        )
+        return [self._load_first, self._warm_up, *ahead]
+
+    def write(self, wish, job):
+        """Write a wish's candidates, one after the other.
+
+        What is reported: `{"candidate", "seed", "start"}`, where its new
+        music begins; `{"candidate", "events", "until"}` again and again, rows
+        of time, pitch and velocity, 0 for a note's end, and the time up to
+        which the music is known; `{"candidate", "notes"}`, rows of the whole
+        piece, its prompt included.
+
+        Args:
+            wish: a `messages.Wish`.
+            job: a `jobs.Job`, told of what is made, and asked whether to
+                go on.
+        """
+        model = self._model(wish.preset)
+        vocabulary = model.preprocessor.tokenizer.vocabulary
+        prompt = vocabulary.encode(wish.notes)
+        given = len(prompt) + model.preprocessor.add_start_token
+        for candidate, seed in enumerate(wish.seeds):
+            job.check()
+            feed = _Feed(vocabulary, max(1, given), candidate, job)
+            start = vocabulary.duration(prompt)
+            job.report({"candidate": candidate, "seed": seed, "start": start})
+            notes = _generate(model, wish, prompt, seed, feed)
+            rows = to_rows(notes)
+            job.report({"candidate": candidate, "seed": seed, "notes": rows})
+        self.state = "ready"
+
+    def _model(self, preset):
+        if preset not in self._models:
+            from keras_pianogen.models import MusicTransformerCausalLM
+
+            self._models[preset] = MusicTransformerCausalLM.from_preset(preset)
+        return self._models[preset]
+
+    def _load_first(self):
+        try:
+            self._model(self.presets[0])
+        except Exception as error:
+            self.state, self.failure = "failed", str(error)
+            raise
+        self.state = "warming"
+
+    def _warm_up(self):
+        """Compile what a new piece needs."""
+        if self.state == "warming":
+            self._read_ahead(0)
+            self.state = "ready"
+
+    def _read_ahead(self, length):
+        """Compile what a prompt of so many events needs."""
+        self.ahead -= bool(length)
+        model = self._models.get(self.presets[0])
+        if model is None or self.state == "failed":
+            return
+        vocabulary = model.preprocessor.tokenizer.vocabulary
+        note = [vocabulary.note_on_id + 60, vocabulary.shift_id]
+        note += [vocabulary.note_off_id + 60, vocabulary.shift_id]
+        prompt = np.resize(np.array(note, "int32"), length)
+        wish = Wish(self.presets[0], None, 0.1, (0,))
+        _generate(model, wish, prompt, 0, lambda pieces: None)
+
+
+def _generate(model, wish, prompt, seed, on_events):
+    """Just what `pianogen generate` does with the same settings."""
+    from keras_pianogen.samplers import AdjustableSampler
+
+    sampler = AdjustableSampler(
+        wish.temperature, min_p=wish.min_p, top_p=wish.top_p
+    )
+    return model.generate(
+        prompt,
+        seconds=wish.seconds,
+        sampler=sampler,
+        seed=seed,
+        on_events=on_events,
+    )
+
+
+class _Feed:
+    """Tells a job of one candidate's new events as they come.
+
+    Args:
+        vocabulary: an `EventVocabulary`.
+        given: int. Events that were there before.
+        candidate: int. Its place among the candidates.
+        job: a `jobs.Job`.
+    """
+
+    def __init__(self, vocabulary, given, candidate, job):
+        self._vocabulary = vocabulary
+        self._told = given
+        self._candidate = candidate
+        self._job = job
+
+    def __call__(self, pieces):
+        self._job.check()
+        ids, vocabulary = pieces[0], self._vocabulary
+        if len(ids) <= self._told:
+            return
+        times = vocabulary.times(ids)
+        rows = [
+            [round(float(times[at]), 4), *self._strike(ids, at)]
+            for at in range(self._told, len(ids))
+            if vocabulary.note_on_id <= ids[at] < vocabulary.shift_id
+        ]
+        self._told = len(ids)
+        self._job.report(
+            {
+                "candidate": self._candidate,
+                "events": rows,
+                "until": round(float(times[-1]), 4),
+            }
+        )
+
+    def _strike(self, ids, at):
+        """Pitch and velocity of a note-on or a note-off, whose is 0."""
+        code = int(ids[at]) - self._vocabulary.note_on_id
+        if code >= PITCHES:
+            return code - PITCHES, 0
+        said = ids[:at][ids[:at] >= self._vocabulary.velocity_id]
+        notes = self._vocabulary.decode(np.append(said[-1:], ids[at]))
+        return code, int(notes["velocity"][0])

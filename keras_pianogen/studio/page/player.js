@@ -1,0 +1,106 @@
+// Plays a piece, also one that is still being written. Times in seconds.
+//
+// Notes are given to the audio's clock a little ahead. Where the music is not
+// known yet, the player waits, then goes on.
+
+import { audio, release, silence, strike } from "/sound.js";
+
+const AHEAD = 0.3;
+const AHEAD_HIDDEN = 2.5; // timers of hidden pages are slow
+const MARGIN = 0.6; // of known music, before a player that waited goes on
+
+export function endOf(piece) {
+  let end = piece.until || 0;
+  for (const note of piece.notes) end = Math.max(end, note.end || note.start);
+  return end;
+}
+
+export class Player {
+  // `onMove(piece)` is called at each frame, and once when playing ends;
+  // `startOf(piece)` says where to begin again.
+  constructor(onMove, startOf) {
+    this.onMove = onMove;
+    this.startOf = startOf;
+    this.piece = null;
+    this.playing = false;
+    this.held = 0; // the position while the clock stands still
+    this.voices = [];
+    setInterval(() => this.tick(), 60);
+  }
+
+  get position() {
+    if (!this.playing || this.started === null) return this.held;
+    const passed = audio().currentTime - this.started;
+    return Math.max(this.from, this.from + passed);
+  }
+
+  play(piece, from) {
+    if (this.playing) this.pause();
+    audio();
+    this.piece = piece;
+    this.playing = true;
+    this.held = from;
+    this.started = null;
+    this.scheduled = from;
+    this.tick();
+    const frame = () => {
+      if (!this.playing || this.piece !== piece) return;
+      this.onMove(piece);
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  pause() {
+    if (!this.playing) return;
+    this.held = this.position;
+    this.playing = false;
+    this.voices.forEach((voice) => silence(voice.sound));
+    this.voices = [];
+    this.piece.position = this.held;
+    this.onMove(this.piece);
+  }
+
+  tick() {
+    if (!this.playing) return;
+    const { piece } = this;
+    const known = piece.done ? Infinity : piece.until;
+    if (this.started === null) {
+      if (!piece.done && known < this.held + MARGIN) return;
+      this.from = this.held;
+      this.started = audio().currentTime + 0.05;
+    }
+    const position = this.position;
+    piece.position = position;
+    if (position > known) { // It is written more slowly than it is played.
+      this.held = position;
+      this.started = null;
+      return;
+    }
+    this.schedule(position, known);
+    if (piece.done && position > endOf(piece) + 0.4) {
+      this.pause();
+      piece.position = this.startOf(piece);
+      this.held = piece.position;
+      this.onMove(piece);
+    }
+  }
+
+  schedule(position, known) {
+    const ahead = document.hidden ? AHEAD_HIDDEN : AHEAD;
+    const until = Math.min(position + ahead, known);
+    const at = (time) => this.started + time - this.from;
+    for (const note of this.piece.notes) {
+      if (note.start >= this.scheduled && note.start < until) {
+        const sound = strike(note.pitch, note.velocity, at(note.start));
+        this.voices.push({ note, sound });
+      }
+    }
+    this.scheduled = Math.max(this.scheduled, until);
+    this.voices = this.voices.filter(({ note, sound }) => {
+      if (note.end === null || note.end >= until) return true;
+      release(sound, at(note.end));
+      return false;
+    });
+  }
+}

@@ -1,0 +1,269 @@
+"""The server behind the page: Starlette routes, no path parameters.
+
+| path       | takes                    | gives                             |
+| ---------- | ------------------------ | --------------------------------- |
+| `/`, files |                          | the page                          |
+| `/status`  |                          | presets, limits, is it warm       |
+| `/write`   | JSON, see `messages`     | lines of JSON as music is made    |
+| `/stop`    | JSON: a job's id         | whether there was such a job      |
+| `/read`    | a MIDI file's bytes      | JSON: its notes                   |
+| `/midi`    | JSON: notes              | a MIDI file                       |
+| `/wav`     | JSON: notes              | a WAV file                        |
+
+Errors are JSON, `{"error": sentence}`, with a status of 4xx; 501 says that
+sound is not installed and 503 that too much waits already.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import tempfile
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.responses import Response
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from keras_pianogen import midi
+from keras_pianogen.studio import messages
+from keras_pianogen.studio.composer import Composer
+from keras_pianogen.studio.guard import Guard
+from keras_pianogen.studio.guard import Refused
+from keras_pianogen.studio.guard import check_type
+from keras_pianogen.studio.guard import read_body
+from keras_pianogen.studio.jobs import MAX_WAITING
+from keras_pianogen.studio.jobs import TIMEOUT
+from keras_pianogen.studio.jobs import Busy
+from keras_pianogen.studio.jobs import Worker
+
+PAGE = pathlib.Path(__file__).parent / "page"
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+NO_SOUND = (
+    "This installation makes no WAV files: pip install 'keras_pianogen[audio]'"
+)
+MAX_WAV_SECONDS = 900.0
+
+
+def make_app(
+    presets,
+    *,
+    host="127.0.0.1",
+    token=None,
+    max_waiting=MAX_WAITING,
+    timeout=TIMEOUT,
+):
+    """The studio as an ASGI application.
+
+    Args:
+        presets: list of names or folders of presets. The first is loaded and
+            warmed up as the application starts, the others when they are
+            chosen.
+        host: str. The address that the server is bound to.
+        token: str or `None`. What a page must know to use the server.
+        max_waiting: int. Jobs that may wait for the one that is done.
+        timeout: float. Seconds of work that a job may take.
+
+    Returns:
+        An ASGI application, to be run by uvicorn.
+    """
+    studio = _Studio(Composer(presets), max_waiting, timeout)
+    files = {f"/{path.name}": path for path in sorted(PAGE.iterdir())}
+    files["/"] = files.pop("/index.html")
+    app = Starlette(
+        routes=[
+            *(Route(place, _file(path)) for place, path in files.items()),
+            Route("/status", studio.status),
+            Route("/write", studio.write, methods=["POST"]),
+            Route("/stop", studio.stop, methods=["POST"]),
+            Route("/read", studio.read, methods=["POST"]),
+            Route("/midi", studio.midi, methods=["POST"]),
+            Route("/wav", studio.wav, methods=["POST"]),
+        ],
+        exception_handlers={
+            Refused: _refuse,
+            messages.BadMessage: _refuse,
+            HTTPException: _refuse,
+        },
+        lifespan=studio.lifespan,
+    )
+    return Guard(app, host, token, open_paths=files)
+
+
+class _Studio:
+    """The answers to what the page asks for.
+
+    Args:
+        composer: a `Composer`.
+        max_waiting: int. Jobs that may wait.
+        timeout: float. Seconds of work that a job may take.
+    """
+
+    def __init__(self, composer, max_waiting, timeout):
+        self.composer = composer
+        self._max_waiting = max_waiting
+        self._timeout = timeout
+        self._worker = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app):
+        self._worker = Worker(
+            self.composer.preparations,
+            max_waiting=self._max_waiting,
+            timeout=self._timeout,
+        )
+        try:
+            yield
+        finally:
+            self._worker.close()
+
+    async def status(self, request):
+        return JSONResponse(
+            {
+                "state": self.composer.state,
+                "failure": self.composer.failure,
+                "ahead": self.composer.ahead,
+                "presets": self.composer.presets,
+                "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
+                "wav": _has_sound(),
+                "max_seconds": messages.MAX_PIECE_SECONDS,
+                "max_candidates": messages.MAX_CANDIDATES,
+            }
+        )
+
+    async def write(self, request):
+        message = await _read_message(request)
+        wish = messages.read_wish(message, self.composer.presets)
+        job, reports = self._submit(lambda job: self.composer.write(wish, job))
+        return StreamingResponse(
+            self._lines(job, reports), media_type="application/x-ndjson"
+        )
+
+    async def stop(self, request):
+        job_id = messages.read_job(await _read_message(request))
+        return JSONResponse({"stopped": self._worker.stop(job_id)})
+
+    async def read(self, request):
+        check_type(request, "audio/midi")
+        body = await read_body(request)
+        try:
+            notes, report = await run_in_threadpool(
+                midi.read_notes, body, return_report=True
+            )
+        except midi.MidiError as error:
+            sentence = str(error).removeprefix("<bytes>: ")
+            raise Refused(400, sentence) from None
+        return JSONResponse(
+            {"notes": notes.tolist(), "drum_notes": report.drum_notes}
+        )
+
+    async def midi(self, request):
+        notes = messages.read_piece(await _read_message(request))
+        data = await run_in_threadpool(_as_midi, notes)
+        return Response(data, media_type="audio/midi")
+
+    async def wav(self, request):
+        notes = messages.read_piece(await _read_message(request))
+        if notes["end"].max() > MAX_WAV_SECONDS:
+            raise Refused(
+                400, f"A WAV file may last {MAX_WAV_SECONDS:.0f} seconds."
+            )
+        if not _has_sound():
+            raise Refused(501, NO_SOUND)
+        job, reports = self._submit(lambda job: job.report(_as_wav(notes)))
+        try:
+            while True:
+                report = await reports.get()
+                if "wav" in report:
+                    return Response(report["wav"], media_type="audio/wav")
+                if "error" in report or "end" in report:
+                    raise Refused(503, report.get("error", "It was stopped."))
+                if "missing" in report:
+                    raise Refused(501, report["missing"])
+        finally:
+            self._worker.stop(job.id)
+
+    def _submit(self, work):
+        """A job, and the queue of what it reports to this event loop."""
+        loop, reports = asyncio.get_running_loop(), asyncio.Queue()
+
+        def report(message):
+            # The server, and with it the loop, may be gone by now.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(reports.put_nowait, message)
+
+        try:
+            return self._worker.submit(work, report), reports
+        except Busy:
+            raise Refused(
+                503, "Too many pieces wait already; try again in a while."
+            ) from None
+
+    async def _lines(self, job, reports):
+        """What a job reports, a line each; who leaves stops the job."""
+        try:
+            while True:
+                report = await reports.get()
+                yield json.dumps(report, separators=(",", ":")) + "\n"
+                if "end" in report or "error" in report:
+                    return
+        finally:
+            self._worker.stop(job.id)
+
+
+async def _read_message(request):
+    check_type(request, "application/json")
+    return messages.read_json(await read_body(request))
+
+
+async def _refuse(request, error):
+    if isinstance(error, HTTPException):
+        sentence, status = error.detail, error.status_code
+    else:
+        sentence, status = str(error), getattr(error, "status", 400)
+    headers = getattr(error, "headers", None)
+    return JSONResponse({"error": sentence}, status, headers=headers)
+
+
+def _file(path):
+    """An endpoint that gives one file of the page, read once."""
+    data, kind = path.read_bytes(), TYPES[path.suffix]
+
+    async def answer(request):
+        return Response(data, headers={"content-type": kind})
+
+    return answer
+
+
+def _as_midi(notes):
+    file = io.BytesIO()
+    midi.write_midi(notes).dump(file=file)
+    return file.getvalue()
+
+
+def _has_sound():
+    return importlib.util.find_spec("keras_pianogen.synthesis") is not None
+
+
+def _as_wav(notes):
+    """`{"wav": bytes}`, or `{"missing": sentence}` where a library is."""
+    try:
+        synthesis = importlib.import_module("keras_pianogen.synthesis")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "piece.wav"
+            synthesis.render(notes, path)
+            return {"wav": path.read_bytes()}
+    except ModuleNotFoundError:
+        return {"missing": NO_SOUND}

@@ -1,0 +1,583 @@
+"""The studio's server: what it refuses, what it writes, who waits and stops."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette")
+uvicorn = pytest.importorskip("uvicorn")
+httpx = pytest.importorskip("httpx2")
+
+from keras_pianogen.events import EventVocabulary  # noqa: E402
+from keras_pianogen.midi import NOTE_DTYPE  # noqa: E402
+from keras_pianogen.midi import read_notes  # noqa: E402
+from keras_pianogen.models import MusicTransformerBackbone  # noqa: E402
+from keras_pianogen.models import MusicTransformerCausalLM  # noqa: E402
+from keras_pianogen.models import MusicTransformerCausalLMPreprocessor  # noqa: E402
+from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
+from keras_pianogen.samplers import AdjustableSampler  # noqa: E402
+from keras_pianogen.samplers import build_sampler  # noqa: E402
+from keras_pianogen.studio import composer  # noqa: E402
+from keras_pianogen.studio import jobs  # noqa: E402
+from keras_pianogen.studio import messages  # noqa: E402
+from keras_pianogen.studio import server as studio_server  # noqa: E402
+from keras_pianogen.studio import serving  # noqa: E402
+from keras_pianogen.studio.server import make_app  # noqa: E402
+
+NOTES = [[0.0, 0.5, 60, 80], [0.5, 1.0, 64, 70], [1.0, 1.5, 67, 75]]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """The folder of a tiny, untrained preset."""
+    keras.utils.set_random_seed(0)
+    vocabulary = EventVocabulary.named("magenta")
+    model = MusicTransformerCausalLM(
+        MusicTransformerBackbone(
+            vocabulary_size=len(vocabulary),
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=16,
+            intermediate_dim=32,
+            max_sequence_length=64,
+        ),
+        MusicTransformerCausalLMPreprocessor(
+            PerformanceTokenizer.from_vocabulary(vocabulary),
+            sequence_length=64,
+        ),
+    )
+    folder = tmp_path_factory.mktemp("preset") / "tiny"
+    model.save_to_preset(folder)
+    return str(folder)
+
+
+class Served:
+    """A server in a thread of its own, and a client of it."""
+
+    def __init__(self, app):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, lifespan="on", ws="none", log_level="error"
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.listener]}
+        )
+        self.thread.start()
+        self.client = httpx.Client(
+            base_url=f"http://{self.address}", timeout=60, trust_env=False
+        )
+
+    def write(self, on_line=None, **fields):
+        """Every line that the server answers to a wish."""
+        lines = []
+        with self.client.stream("POST", "/write", json=fields) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                return answer
+            for line in answer.iter_lines():
+                lines.append(json.loads(line))
+                if on_line is not None:
+                    on_line(lines[-1])
+        return lines
+
+    def close(self):
+        self.client.close()
+        self.server.should_exit = True
+        self.thread.join(20)
+        self.listener.close()
+        assert not self.thread.is_alive()
+
+
+class Slow:
+    """In a composer's place: writes 0.1 s of silence every 20 ms."""
+
+    presets = ["slow"]
+    state, failure, ahead = "ready", None, 0
+    preparations = ()
+
+    def write(self, wish, job):
+        for step in range(round(10 * wish.seconds)):
+            time.sleep(0.02)
+            job.check()
+            job.report({"candidate": 0, "events": [], "until": step / 10})
+
+
+@pytest.fixture(scope="module")
+def model(preset):
+    return MusicTransformerCausalLM.from_preset(preset)
+
+
+@pytest.fixture(scope="module")
+def server(preset):
+    """A server of the tiny preset."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composer, "WARM_PROMPTS", ())
+        served = Served(make_app([preset]))
+        served.client.get("/status")  # It has started.
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def serve_slow(monkeypatch):
+    """Makes servers that write slowly, and closes them."""
+    monkeypatch.setattr(studio_server, "Composer", lambda presets: Slow())
+    made = []
+
+    def serve(**kwargs):
+        made.append(Served(make_app(["slow"], **kwargs)))
+        return made[-1]
+
+    yield serve
+    for served in made:
+        served.close()
+
+
+def wish(name, /, **fields):
+    return {"preset": name, "notes": [], "seconds": 2, "seeds": [1]} | fields
+
+
+# What it writes.
+
+
+@pytest.mark.parametrize("settings", [{"min_p": 0.3}, {"top_p": 0.6}])
+def test_numbers_of_a_sampler_change_and_the_draws_are_the_usual_ones(settings):
+    logits = np.random.default_rng(0).normal(0, 2, (5, 50)).astype("float32")
+    usual = build_sampler(0.7, seed=4, **settings)
+    ours = AdjustableSampler(0.7, **settings)
+    ours.seed_generator.state.assign(usual.seed_generator.state)
+    for _ in range(20):
+        drawn = [
+            keras.ops.convert_to_numpy(
+                sampler.get_next_token(sampler.compute_probabilities(logits))
+            )
+            for sampler in (usual, ours)
+        ]
+        np.testing.assert_array_equal(*drawn)
+
+
+def test_numbers_of_a_sampler_change_without_compiling_again(model):
+    functions = set()
+    for temperature, top_p in ((1.0, None), (0.8, None), (0.9, 0.5)):
+        sampler = AdjustableSampler(temperature, top_p=top_p)
+        model.generate(seconds=1, seed=0, sampler=sampler)
+        functions.add(model._other_sampling[1])
+    assert len(functions) == 1
+
+
+def test_the_page_gets_what_generate_writes(server, preset, model):
+    lines = server.write(**wish(preset, notes=NOTES, seeds=[5, 6], top_p=0.9))
+    assert "job" in lines[0]
+    assert lines[-1] == {"end": "done"}
+    notes = np.array([tuple(note) for note in NOTES], NOTE_DTYPE)
+    for candidate, seed in enumerate((5, 6)):
+        own = [x for x in lines if x.get("candidate") == candidate]
+        assert own[0] == {"candidate": candidate, "seed": seed, "start": 1.5}
+        sampler = build_sampler(1.0, top_p=0.9)
+        piece = model.generate(notes, seconds=2, seed=seed, sampler=sampler)
+        assert own[-1]["notes"] == messages.to_rows(piece)
+
+
+def test_streamed_events_are_the_notes_of_the_piece(server, preset):
+    lines = server.write(**wish(preset, notes=NOTES, seconds=4, seeds=[3]))
+    events = [e for line in lines for e in line.get("events", ())]
+    sounding, notes = {}, []
+    for at, pitch, velocity in events:
+        if velocity:
+            sounding[pitch] = [at, None, pitch, velocity]
+            notes.append(sounding[pitch])
+        else:
+            sounding.pop(pitch)[1] = at
+    (piece,) = [line["notes"] for line in lines if "notes" in line]
+    new = [note for note in piece if note[0] >= 1.5]
+    assert len(new) > 3
+    assert len(lines) > 5  # They came bit by bit.
+    by_start = sorted(notes, key=lambda note: (note[0], note[2]))
+    for streamed, final in zip(by_start, new, strict=True):
+        assert streamed[0] == final[0] and streamed[2:] == final[2:]
+        assert streamed[1] in (final[1], None)
+
+
+def test_two_clients_get_their_own_pieces(server, preset):
+    places, results = [], {}
+
+    def ask(seed):
+        results[seed] = server.write(
+            lambda line: places.append(line.get("waiting")),
+            **wish(preset, seconds=9, seeds=[seed]),
+        )
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = {
+        seed: server.write(**wish(preset, seconds=9, seeds=[seed]))
+        for seed in (1, 2)
+    }
+    for seed in (1, 2):
+        (together,) = [x["notes"] for x in results[seed] if "notes" in x]
+        (single,) = [x["notes"] for x in alone[seed] if "notes" in x]
+        assert together == single
+    assert 1 in places  # One of them waited for the other.
+
+
+def test_a_midi_file_comes_back_as_it_was_sent(client):
+    data = client.post("/midi", json={"notes": NOTES}).content
+    assert read_notes(data).tolist() == [tuple(note) for note in NOTES]
+    kind = {"content-type": "audio/midi"}
+    answer = client.post("/read", content=data, headers=kind).json()
+    assert answer == {"notes": NOTES, "drum_notes": 0}
+
+
+def test_sound_that_is_not_installed_is_said_to_be_missing(client, monkeypatch):
+    monkeypatch.setattr(
+        "keras_pianogen.studio.server._has_sound", lambda: False
+    )
+    answer = client.post("/wav", json={"notes": NOTES})
+    assert answer.status_code == 501
+    assert "keras_pianogen[audio]" in answer.json()["error"]
+
+
+def test_a_wav_file_is_what_synthesis_renders(client, monkeypatch):
+    module = types.ModuleType("keras_pianogen.synthesis")
+    module.render = lambda notes, path: path.write_bytes(
+        b"RIFF" + bytes(notes["pitch"])
+    )
+    monkeypatch.setitem(sys.modules, "keras_pianogen.synthesis", module)
+    monkeypatch.setattr("keras_pianogen.studio.server._has_sound", lambda: True)
+    answer = client.post("/wav", json={"notes": NOTES})
+    assert answer.headers["content-type"] == "audio/wav"
+    assert answer.content == b"RIFF" + bytes([60, 64, 67])
+
+
+# Who waits, and who stops.
+
+
+def test_a_stop_takes_effect_within_a_second(serve_slow):
+    server, stopped = serve_slow(), []
+
+    def on_line(line):
+        on_line.job = line.get("job", on_line.job)
+        if "events" in line and not stopped:
+            stopped.append(time.monotonic())
+            answer = server.client.post("/stop", json={"job": on_line.job})
+            assert answer.json() == {"stopped": True}
+
+    on_line.job = None
+    lines = server.write(on_line, **wish("slow", seconds=120))
+    assert time.monotonic() - stopped[0] < 1
+    assert lines[-1] == {"end": "stopped"}
+
+
+def test_who_leaves_stops_the_job(serve_slow):
+    server = serve_slow()
+    with server.client.stream(
+        "POST", "/write", json=wish("slow", seconds=120)
+    ) as answer:
+        next(answer.iter_lines())
+    began = time.monotonic()
+    lines = server.write(**wish("slow", seconds=0.1))
+    assert lines[-1] == {"end": "done"}
+    assert time.monotonic() - began < 2
+
+
+def test_a_full_queue_refuses(serve_slow):
+    server = serve_slow(max_waiting=1)
+    ids, refused = [], []
+
+    def ask():
+        lines = server.write(
+            lambda line: ids.append(line["job"]) if "job" in line else None,
+            **wish("slow", seconds=120),
+        )
+        if not isinstance(lines, list):
+            refused.append(lines.status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.3)
+    assert refused == [503, 503]
+    for job in ids:
+        server.client.post("/stop", json={"job": job})
+    for thread in threads:
+        thread.join(10)
+    assert server.write(**wish("slow", seconds=0.1))[-1] == {"end": "done"}
+
+
+def test_a_job_that_takes_too_long_is_ended(serve_slow):
+    lines = serve_slow(timeout=0.3).write(**wish("slow", seconds=120))
+    assert lines[-1] == {"end": "timeout"}
+
+
+def test_a_job_that_fails_is_not_the_last_one():
+    worker, reports = jobs.Worker(), []
+    done = threading.Event()
+
+    def fail(job):
+        raise RuntimeError("Inside.")
+
+    def refuse(job):
+        raise ValueError("For the user.")
+
+    worker.submit(fail, reports.append)
+    worker.submit(refuse, reports.append)
+    worker.submit(lambda job: done.set(), reports.append)
+    assert done.wait(5)
+    worker.close()
+    errors = [report["error"] for report in reports if "error" in report]
+    assert errors[1] == "For the user."
+    assert "Inside" not in errors[0]
+
+
+def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 0.3)
+    done, begun = [], threading.Event()
+
+    def first():
+        begun.set()
+        time.sleep(0.2)
+
+    worker = jobs.Worker([first, lambda: done.append("preparation")])
+    assert begun.wait(5)
+    for _ in range(2):
+        worker.submit(lambda job: done.append("job"), lambda message: None)
+        time.sleep(0.25)
+    assert done == ["job", "job"]
+    time.sleep(0.6)
+    assert done == ["job", "job", "preparation"]
+    worker.close()
+
+
+# What it refuses.
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A client of a server whose preset is not there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composer, "WARM_PROMPTS", ())
+        patch.setattr(composer.Composer, "preparations", ())
+        served = Served(make_app(["nowhere"]))
+        served.client.get("/status")  # It has started.
+    yield served.client
+    served.close()
+
+
+def test_every_answer_has_the_headers(client):
+    for path in ("/", "/studio.js", "/status", "/nowhere"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers or headers["server"] == "uvicorn"
+
+
+def test_the_page_names_no_other_host(client):
+    for name in ("", "studio.js", "studio.css", "sound.js", "server.js"):
+        text = client.get(f"/{name}").text
+        text = text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text and "https://" not in text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "127.0.0.1.evil.example"},
+        {"host": "192.168.0.7:8765"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_other_sites_may_not_ask(client, headers):
+    answer = client.post("/midi", json={"notes": NOTES}, headers=headers)
+    assert answer.status_code == 403
+
+
+def test_a_body_is_counted_as_it_comes(client):
+    def endless():
+        for _ in range(50):
+            yield bytes(100_000)
+
+    for path, kind in (("/read", "audio/midi"), ("/write", "application/json")):
+        answer = client.post(
+            path, content=endless(), headers={"content-type": kind}
+        )
+        assert answer.status_code == 413
+
+
+def test_a_broken_midi_file_is_explained(client):
+    for data in (b"", b"no MIDI", b"MThd\0\0\0\6\0\1\0\1\1\0MTrk\0\0\0\4\0"):
+        answer = client.post(
+            "/read", content=data, headers={"content-type": "audio/midi"}
+        )
+        assert answer.status_code == 400
+        assert len(answer.json()["error"]) > 20
+
+
+BAD_WISHES = [
+    {"preset": "../../etc"},
+    {"preset": 3},
+    {"seconds": 0},
+    {"seconds": 1e9},
+    {"seconds": "5"},
+    {"seconds": True},
+    {"seeds": []},
+    {"seeds": [1] * 5},
+    {"seeds": [-1]},
+    {"seeds": [1.5]},
+    {"temperature": 0},
+    {"temperature": None},
+    {"min_p": 2},
+    {"top_p": 0},
+    {"min_p": 0.1, "top_p": 0.9},
+    {"notes": None},
+    {"notes": [[0, 1, 60]]},
+    {"notes": [[0, 1, 60, "80"]]},
+    {"notes": [[1, 0, 60, 80]]},
+    {"notes": [[0, 1, 128, 80]]},
+    {"notes": [[0, 1, 60, 0]]},
+    {"notes": [[0, 1, 60.5, 80]]},
+    {"notes": [[0, 1e8, 60, 80]]},
+    {"notes": [[-1, 1, 60, 80]]},
+    {"notes": [[0, 10**400, 60, 80]]},
+    {"more": 1},
+]
+
+
+@pytest.mark.parametrize("fields", BAD_WISHES, ids=str)
+def test_a_bad_wish_is_refused_with_a_sentence(client, fields):
+    content = json.dumps(wish("nowhere", **fields))
+    answer = client.post(
+        "/write", content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]) > 15
+
+
+def test_two_hundred_bad_requests_give_no_5xx(client):
+    rng = random.Random(0)
+    good = json.dumps(wish("nowhere", notes=NOTES)).encode()
+    bodies = [b"", b"{}", b"[]", b"null", b"NaN", b"[" * 5000, b"\xff\xfe"]
+    bodies += [
+        b'{"notes": [[1e999, 1, 1, 1]]}',
+        b'{"job": null}',
+        b'{"a":' * 99,
+    ]
+    codes = set()
+    for turn in range(200):
+        body = rng.choice(bodies)
+        if turn % 2:
+            at = rng.randrange(len(good))
+            body = good[:at] + rng.randbytes(3) + good[at + rng.randrange(9) :]
+        answer = client.request(
+            rng.choice(["POST", "POST", "POST", "GET", "PUT", "DELETE"]),
+            rng.choice(
+                ["/write", "/stop", "/read", "/midi", "/wav", "/", "/../x"]
+                + ["/status", "/%00", "/write/1", "/studio.js/..%2f"]
+            ),
+            content=body,
+            headers={
+                "content-type": rng.choice(
+                    ["application/json", "audio/midi", "text/plain", "a"]
+                )
+            },
+        )
+        assert answer.status_code < 500, (turn, body)
+        codes.add(answer.status_code)
+    assert {200, 400, 404, 405, 415} <= codes
+
+
+def test_raw_nonsense_gives_no_5xx(client):
+    where = client.base_url.host, client.base_url.port
+    for data in (
+        b"\0\0\0\0\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n",
+        b"POST /write HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    ):
+        with socket.create_connection(where, 5) as connection:
+            connection.sendall(data)
+            answer = connection.recv(100)
+        assert answer[9:10] in (b"", b"2", b"4"), data
+
+
+def test_a_token_is_asked_for_but_not_for_the_page_itself(serve_slow):
+    token = "a long enough token"
+    client = serve_slow(host="0.0.0.0", token=token).client
+    assert client.get("/").status_code == 200
+    assert client.get("/status").status_code == 401
+    wrong = {"authorization": "Bearer a long enough tokem"}
+    assert client.get("/status", headers=wrong).status_code == 401
+    right = {"authorization": f"Bearer {token}"}
+    assert client.get("/status", headers=right).status_code == 200
+
+
+def test_other_addresses_need_a_token():
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        serving.check(["a"], host, None)
+    for host in ("0.0.0.0", "::", "192.168.0.7", "example.org"):
+        with pytest.raises(ValueError, match="--token"):
+            serving.check(["a"], host, None)
+        serving.check(["a"], host, "a long enough token")
+    with pytest.raises(ValueError, match="12 characters"):
+        serving.check(["a"], "0.0.0.0", "short")
+
+
+# The command.
+
+
+def run(*args, code="from keras_pianogen.cli import app; app()", **env):
+    return subprocess.run(
+        [sys.executable, "-c", code, "serve", *args],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_another_address_without_a_token_is_refused():
+    done = run("--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert "`--token`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_library_names_the_extra():
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; "
+        "from keras_pianogen.cli import app; app()"
+    )
+    done = run(code=code)
+    assert done.returncode == 2
+    assert "pip install 'keras_pianogen[studio]'" in done.stderr
+
+
+def test_a_port_in_use_is_said_to_be():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "--port chooses another" in done.stderr

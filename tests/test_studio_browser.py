@@ -1,0 +1,333 @@
+"""The studio in Debian's headless Chromium, as somebody uses it."""
+
+import os
+import shlex
+import shutil
+import time
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("httpx2")
+sync_api = pytest.importorskip("playwright.sync_api")
+
+from test_studio import Served  # noqa: E402
+from test_studio import preset  # noqa: E402, F401
+from typer.testing import CliRunner  # noqa: E402
+
+from keras_pianogen import cli  # noqa: E402
+from keras_pianogen.midi import read_notes  # noqa: E402
+from keras_pianogen.midi import write_midi  # noqa: E402
+from keras_pianogen.studio import composer  # noqa: E402
+from keras_pianogen.studio.server import make_app  # noqa: E402
+
+expect = sync_api.expect
+CHROMIUM = shutil.which("chromium")
+PATIENCE = 60_000  # ms; the machine may be busy
+DONE = {"timeout": PATIENCE}
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
+    # Which of Playwright's pipes is collected when is not ours to say.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+# Listens in where the page's sound goes to, and stands in for a MIDI keyboard.
+LISTEN = """
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...more) {
+  if (to instanceof AudioDestinationNode) {
+    const ear = new AnalyserNode(this.context);
+    connect.call(this, ear);
+    window.heard = () => {
+      const samples = new Float32Array(ear.fftSize);
+      ear.getFloatTimeDomainData(samples);
+      return [this.context.currentTime, Math.max(...samples.map(Math.abs))];
+    };
+  }
+  return connect.call(this, to, ...more);
+};
+window.keyboard = { name: "Toy keys", state: "connected" };
+navigator.requestMIDIAccess = async () => ({
+  inputs: new Map([["a", window.keyboard]]),
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def pace():
+    """Seconds that each few events take at least."""
+    return {"seconds": 0.0}
+
+
+@pytest.fixture(scope="module")
+def server(preset, pace):  # noqa: F811
+    call = composer._Feed.__call__
+
+    def wait(self, pieces):
+        time.sleep(pace["seconds"])
+        call(self, pieces)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composer, "WARM_PROMPTS", ())
+        patch.setattr(composer._Feed, "__call__", wait)
+        served = Served(make_app([preset]))
+        yield served
+        served.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox"] if os.getuid() == 0 else [],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, server, pace):
+    """Opens pages; nothing they do may fail or leave the machine."""
+    contexts, troubles = [], []
+
+    def open_page(**kwargs):
+        context = browser.new_context(**kwargs)
+        contexts.append(context)
+        context.add_init_script(LISTEN)
+        page = context.new_page()
+        own = (f"http://{server.address}/", f"blob:http://{server.address}/")
+        page.on(
+            "request",
+            lambda r: r.url.startswith(own) or troubles.append(r.url),
+        )
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                "Content Security" in message.text
+                and troubles.append(message.text)
+            ),
+        )
+        page.goto(f"http://{server.address}/")
+        expect(page.locator("#state")).to_contain_text("Ready", **DONE)
+        return page
+
+    pace["seconds"] = 0.0
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def play_notes(page):
+    """Four notes by the letters of the keyboard."""
+    page.locator("#keys button").first.focus()
+    for letter in "adgk":
+        page.keyboard.down(letter)
+        page.wait_for_timeout(60)
+        page.keyboard.up(letter)
+    expect(page.locator("#piece-about")).to_contain_text("4 notes")
+
+
+def choose(page, seconds=4, candidates=2, seed="7"):
+    page.locator("#seconds").fill(str(seconds))
+    page.locator("#candidates").select_option(str(candidates))
+    page.locator("#seed").fill(seed)
+
+
+def write(page, **kwargs):
+    choose(page, **kwargs)
+    page.locator("#write").click()
+    expect(page.locator("#progress")).to_contain_text("Done", **DONE)
+
+
+def test_music_is_written_heard_continued_and_undone(open_page, pace):
+    page = open_page()
+    play_notes(page)
+    write(page, candidates=1)  # Compiled from here on.
+    page.locator(".discard").click()
+    pace["seconds"] = 0.2
+    choose(page, seconds=10, candidates=2)
+    page.locator("#write").click()
+    about = page.locator(".card .about").first
+    expect(about).not_to_contain_text(" 0 notes", **DONE)
+    early = about.inner_text()
+    expect(about).not_to_have_text(early, **DONE)  # The roll grows.
+
+    roll = page.locator(".card .roll").first
+    deadline, levels = time.monotonic() + 30, [0]
+    clock = page.evaluate("heard()")[0]
+    while max(levels) < 0.001 and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+        now, level = page.evaluate("heard()")
+        levels.append(level)
+    assert max(levels) > 0.001  # There is sound,
+    assert now > clock  # its clock goes on,
+    cursor = float(roll.get_attribute("aria-valuenow"))
+    page.wait_for_timeout(1000)
+    assert float(roll.get_attribute("aria-valuenow")) > cursor  # as does this.
+
+    pace["seconds"] = 0.0
+    expect(page.locator("#progress")).to_contain_text("Done", **DONE)
+    page.locator(".card .continue").nth(1).click()
+    expect(page.locator("#piece-about")).to_contain_text("Candidate")
+    expect(page.locator(".card")).to_have_count(0)
+    write(page, candidates=3)
+    expect(page.locator(".card")).to_have_count(3)
+    page.locator("#undo").click()
+    expect(page.locator("#piece-about")).to_contain_text("Played: 4 notes")
+    expect(page.locator(".card")).to_have_count(2)
+    page.locator("#redo").click()
+    expect(page.locator(".card")).to_have_count(3)
+
+
+def test_a_download_and_the_copied_command_are_the_same_piece(
+    open_page, tmp_path, monkeypatch
+):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    play_notes(page)
+    write(page, candidates=1)
+    files = []
+    for button in ("#piece-midi", ".card .midi"):
+        with page.expect_download() as download:
+            page.locator(button).click()
+        files.append(tmp_path / download.value.suggested_filename)
+        download.value.save_as(files[-1])
+    page.locator(".card .command").click()
+    expect(page.locator("#toast")).to_contain_text("Copied")
+    command = page.evaluate("navigator.clipboard.readText()")
+    backend, program, *arguments = shlex.split(command)
+    assert program == "pianogen"
+    monkeypatch.chdir(tmp_path)
+    downloaded = files[1].rename(tmp_path / "downloaded.mid").read_bytes()
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert files[1].read_bytes() == downloaded
+
+    page.locator(".card .python").click()
+    page.wait_for_timeout(300)
+    code = page.evaluate("navigator.clipboard.readText()")
+    compile(code, "copied", "exec")
+    assert "seed=7" in code and files[0].name in code
+
+
+def test_a_missing_sound_library_is_said(open_page, monkeypatch):
+    monkeypatch.setattr(
+        "keras_pianogen.studio.server._has_sound", lambda: False
+    )
+    page = open_page()
+    play_notes(page)
+    page.locator("#piece-wav").click()
+    expect(page.locator("#toast")).to_contain_text("keras_pianogen[audio]")
+
+
+def test_a_broken_file_is_explained_and_a_good_one_read(open_page, tmp_path):
+    page = open_page()
+    broken = tmp_path / "broken.mid"
+    broken.write_bytes(b"This is no MIDI file.")
+    page.locator("#file").set_input_files(broken)
+    expect(page.locator("#toast")).to_contain_text("MThd")
+    expect(page.locator("#hint")).to_be_visible()
+    play_notes(page)
+    with page.expect_download() as download:
+        page.locator("#piece-midi").click()
+    good = tmp_path / "good.mid"
+    download.value.save_as(good)
+    write_midi(read_notes(good)[:3], good)
+    page.locator("#file").set_input_files(good)
+    expect(page.locator("#piece-about")).to_contain_text("good.mid: 3 notes")
+    page.locator("#undo").click()
+    expect(page.locator("#piece-about")).to_contain_text("Played: 4 notes")
+
+
+def test_two_tabs_at_once_both_get_music(open_page, pace):
+    pages = [open_page(), open_page()]
+    pace["seconds"] = 0.5
+    for page in pages:
+        choose(page, seconds=10)
+        page.locator("#write").click()
+    expect(pages[1].locator("#progress")).to_contain_text("Waiting")
+    pace["seconds"] = 0.0
+    for page in pages:
+        expect(page.locator("#progress")).to_contain_text("Done", **DONE)
+        expect(page.locator(".card")).to_have_count(2)
+
+
+def test_a_stop_ends_the_writing(open_page, pace):
+    page = open_page()
+    write(page, candidates=1)
+    page.locator(".discard").click()
+    pace["seconds"] = 0.1
+    choose(page, seconds=60, candidates=4)
+    page.locator("#write").click()
+    expect(page.locator(".card .about")).to_contain_text("notes", **DONE)
+    page.locator("#stop").click()
+    expect(page.locator("#progress")).to_have_text("Stopped.", timeout=5000)
+    expect(page.locator("#write")).to_be_enabled()
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".card .about")).to_contain_text("stopped")
+
+
+def test_a_midi_keyboard_plays_with_its_pedal(open_page):
+    page = open_page()
+    page.locator("#use-midi").click()
+    expect(page.locator("#midi-state")).to_have_text("Listening to Toy keys")
+    for message in ([0x90, 60, 99], [0xB0, 64, 127], [0x80, 60, 0]):
+        page.evaluate("data => keyboard.onmidimessage({ data })", message)
+    expect(page.locator("[data-pitch='60']")).to_have_class("white down")
+    page.evaluate("data => keyboard.onmidimessage({ data })", [0xB0, 64, 0])
+    expect(page.locator("[data-pitch='60']")).to_have_class("white")
+    expect(page.locator("#piece-about")).to_contain_text("1 notes")
+
+
+def test_everything_is_reached_by_the_keyboard_alone(open_page):
+    page, reached = open_page(), set()
+    play_notes(page)
+    write(page, candidates=1)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.className"
+            ).partition(" ")[0]
+        )
+    wanted = {"piece-roll", "piece-play", "file", "undo", "cut", "typing"}
+    wanted |= {"preset", "seconds", "temperature", "candidates", "seed"}
+    wanted |= {"write", "roll", "play", "continue", "midi", "command"}
+    assert wanted <= reached
+    page.locator(".card .roll").focus()
+    page.keyboard.press("Home")
+    before = page.locator(".card .roll").get_attribute("aria-valuenow")
+    page.keyboard.press("ArrowRight")
+    after = page.locator(".card .roll").get_attribute("aria-valuenow")
+    assert float(after) == float(before) + 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_in_its_width(open_page, scheme):
+    page = open_page(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme
+    )
+    play_notes(page)
+    write(page, candidates=1)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width == 390
+    small = page.evaluate(
+        "[...document.querySelectorAll('button:not(#keys *)')]"
+        ".filter(x => x.offsetParent && x.offsetHeight < 30).length"
+    )
+    assert small == 0
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (
+        ground
+        == {
+            "light": "rgb(244, 243, 239)",
+            "dark": "rgb(18, 21, 29)",
+        }[scheme]
+    )
