@@ -12,8 +12,8 @@ BACKEND ?= jax
 # The backends that `make test` goes through. The first one also runs the
 # tests below, which know nothing of backends.
 BACKENDS ?= tensorflow jax torch
-MUSIC_TESTS = comparison corpus events listening maestro midi ngram novelty \
-	package pianoroll synthesis
+MUSIC_TESTS = comparison corpus corpus_picture events listening maestro midi \
+	ngram notebook novelty package pianoroll synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

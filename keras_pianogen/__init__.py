@@ -28,6 +28,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.midi import MidiError
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import write_midi
+    from keras_pianogen.notebook import show
     from keras_pianogen.pianoroll import plot_piano_roll
     from keras_pianogen.synthesis import render
     from keras_pianogen.synthesis import synthesize
@@ -48,6 +49,7 @@ _HOMES = {
     "prepare_corpus": "corpus",
     "read_notes": "midi",
     "render": "synthesis",
+    "show": "notebook",
     "synthesize": "synthesis",
     "write_midi": "midi",
 }
@@ -70,6 +72,7 @@ __all__ = [
     "read_notes",
     "render",
     "samplers",
+    "show",
     "synthesize",
     "training",
     "two_sample",

@@ -342,6 +342,33 @@ def prepare(
     _out.print(f"{out} ({time.monotonic() - began:.1f} s)", markup=False)
 
 
+@_command("Nothing was drawn.")
+def describe(
+    corpus: Annotated[
+        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
+    ],
+    out: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Picture to draw: .png, .svg or .pdf."),
+    ] = None,
+):
+    """Show a corpus at a glance: its splits, and a picture of what it holds."""
+    if out is not None:
+        _check_place("--out", out, PICTURES)
+    from keras_pianogen.corpus import Corpus
+
+    opened = Corpus(corpus)
+    _out.print(str(opened), markup=False)
+    if out is None:
+        return
+    from keras_pianogen.corpus_picture import plot_corpus
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for panel, reason in plot_corpus(opened, out).items():
+        _out.print(f"Left out: {panel}, as {reason}.", markup=False)
+    _out.print(str(out), markup=False)
+
+
 _by_size = typer.Option(show_default="by size")
 _soundfont = typer.Option(
     help="SoundFont (.sf2, .sf3) that FluidSynth plays, or built-in.",

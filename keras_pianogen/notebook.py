@@ -1,0 +1,183 @@
+"""Performances in a notebook: a piano roll to see, and sound to hear.
+
+`show` gives what Jupyter displays by itself. All of it is inside the cell's
+output, an SVG picture and a WAV: the page asks nothing of the network, and a
+saved notebook keeps it. Times in seconds.
+
+Sound is the built-in piano's, in mono at half of a CD's sample rate: about
+60 kB of page for each second, a quarter of the whole.
+"""
+
+import base64
+import functools
+import hashlib
+import html
+import io
+import re
+import wave
+
+import matplotlib
+import numpy as np
+
+from keras_pianogen.midi import check_notes
+from keras_pianogen.pianoroll import BACKGROUND
+from keras_pianogen.pianoroll import WHITE_KEY
+from keras_pianogen.pianoroll import plot_piano_roll
+from keras_pianogen.synthesis import synthesize
+
+SAMPLE_RATE = 22_050
+MAX_SOUND = 180.0  # seconds, about 10 MB of page
+DPI = 100  # of what an SVG holds as pixels
+
+# Its own ground and text, so that a light page and a dark one both suit it.
+STYLE = (
+    f"margin:0;padding:0.6em;max-width:1100px;background:{BACKGROUND};"
+    f"color:{WHITE_KEY};font:14px sans-serif;color-scheme:dark"
+)
+# What isn't drawn: who made the picture, and what each text says.
+_UNSEEN = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+# What names an element of an SVG, or refers to one.
+_REFERENCE = re.compile(r'(\bid="|\bhref="#|url\(#)')
+
+
+class PieceView:
+    """A performance as Jupyter shows it; made by `show`.
+
+    Args:
+        notes: A performance.
+        prompt_seconds: Length of its prompt in seconds, or None.
+        title: What it is called, or None.
+    """
+
+    def __init__(
+        self,
+        notes: np.ndarray,
+        prompt_seconds: float | None = None,
+        title: str | None = None,
+    ):
+        self.notes = notes
+        self.prompt_seconds = prompt_seconds
+        self.title = title
+
+    def __repr__(self) -> str:
+        seconds = self.notes["end"].max(initial=0)
+        text = f"{len(self.notes):,} notes, {seconds:.1f} s"
+        title = " ".join((self.title or "").split())
+        return f"<{title}: {text}>" if title else f"<{text}>"
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    @functools.cached_property
+    def _html(self) -> str:
+        if not len(self.notes):
+            title = f"{self.title}: " if self.title else ""
+            return _figure(f"<p>{html.escape(title)}no notes to show.</p>")
+        return _figure(
+            _picture(self.notes, self.prompt_seconds, self.title)
+            + _sound(self.notes)
+        )
+
+
+def show(
+    notes: np.ndarray,
+    *,
+    prompt_seconds: float | None = None,
+    title: str | None = None,
+) -> PieceView:
+    """Shows a performance in a notebook: its piano roll, and its sound.
+
+    The last line of a cell is displayed by itself; elsewhere, give what this
+    returns to `IPython.display.display`. It plays the first three minutes of
+    a longer piece.
+
+    Args:
+        notes: A performance, as `read_notes` returns. Without any notes, a
+            sentence says so.
+        prompt_seconds: Length of the prompt in seconds, 0 or more, drawn in
+            grey. Defaults to no prompt.
+        title: Text above the picture.
+
+    Returns:
+        An object that Jupyter displays; elsewhere it is one line of text.
+
+    Raises:
+        ValueError: `notes` are not notes, or `prompt_seconds` is out of its
+            range.
+
+    Examples:
+        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> notes = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
+        >>> show(notes, title="Two notes")
+        <Two notes: 2 notes, 2.0 s>
+    """
+    notes = check_notes(notes).copy()
+    if prompt_seconds is not None and not 0 <= prompt_seconds < float("inf"):
+        raise ValueError(
+            "`prompt_seconds` must be a number of seconds, 0 or more. "
+            f"Received: prompt_seconds={prompt_seconds}"
+        )
+    return PieceView(notes, prompt_seconds, title)
+
+
+def _figure(content: str) -> str:
+    return f'<figure style="{STYLE}">{content}</figure>'
+
+
+def _picture(
+    notes: np.ndarray, prompt_seconds: float | None, title: str | None
+) -> str:
+    """The piano roll as an `<svg>` element, whose ids no other one has."""
+    figure = plot_piano_roll(
+        notes, prompt_seconds=prompt_seconds, title=title, dpi=DPI
+    )
+    file = io.StringIO()
+    style = {"svg.fonttype": "path", "svg.hashsalt": "keras_pianogen"}
+    with matplotlib.rc_context(style):
+        figure.savefig(file, format="svg", dpi=DPI, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = _UNSEEN.sub("", svg)
+    # Pictures that differ get ids that differ: a page has one set of them.
+    own = "p" + hashlib.sha256(svg.encode()).hexdigest()[:12]
+    svg = _REFERENCE.sub(rf"\g<1>{own}-", svg)
+    label = html.escape(f"Piano roll of {len(notes):,} notes")
+    return svg.replace(
+        "<svg",
+        f'<svg role="img" aria-label="{label}" '
+        'style="display:block;width:100%;height:auto"',
+        1,
+    )
+
+
+def _sound(notes: np.ndarray) -> str:
+    """Controls that play the piece, and a sentence if that isn't all of it."""
+    heard = notes[notes["start"] < MAX_SOUND]
+    heard["end"] = np.minimum(heard["end"], MAX_SOUND)
+    content = ""
+    if len(heard):
+        data = base64.b64encode(_wav(heard)).decode()
+        content = (
+            '<audio controls="controls" style="display:block;width:100%" '
+            f'src="data:audio/wav;base64,{data}"></audio>'
+        )
+    if notes["end"].max() > MAX_SOUND:
+        content += (
+            f"<p>Sound of the first {MAX_SOUND / 60:g} minutes only, to keep "
+            "the page small: <code>keras_pianogen.render(notes, "
+            "&quot;piece.wav&quot;)</code> plays all of it to a file.</p>"
+        )
+    return content
+
+
+def _wav(notes: np.ndarray) -> bytes:
+    """The built-in piano's sound as a WAV file: mono, 16 bits."""
+    sound = synthesize(notes, SAMPLE_RATE).mean(axis=1)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        samples = np.rint(sound * np.float32(32767)).astype("<i2")
+        writer.writeframes(samples.tobytes())
+    return file.getvalue()
