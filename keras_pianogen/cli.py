@@ -1274,6 +1274,45 @@ def presets(
 
 
 @_command("Nothing was drawn.")
+def attention(
+    piece: Annotated[pathlib.Path, typer.Argument(help="A MIDI file.")],
+    out: Annotated[
+        pathlib.Path, typer.Option(help="Picture: .png, .svg or .pdf.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="A bundled preset's name, or a folder.")
+    ] = DEFAULT_PRESET,
+    max_events: Annotated[
+        int, typer.Option(min=2, help="Events of the piece that are read.")
+    ] = 512,
+    head: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            help="Layer and head whose map is drawn, from 0.",
+            show_default="the one with most to show",
+        ),
+    ] = None,
+):
+    """Draw where the heads of a model look in a piece."""
+    from keras_pianogen.midi import read_notes
+
+    _check_place("--out", out, PICTURES)
+    notes = read_notes(piece)
+    with _loading():
+        from keras_pianogen import attention_maps
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        model = MusicTransformerCausalLM.from_preset(preset)
+        ids, weights = attention_maps.attention_weights(
+            model, notes, max_events
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    attention_maps.plot_attention(ids, weights, vocabulary, out, head=head)
+    _out.print(str(out), markup=False)
+
+
+@_command("Nothing was drawn.")
 def curves(
     runs: Annotated[
         list[pathlib.Path], typer.Argument(help="Folders of runs.")

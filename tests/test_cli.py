@@ -757,6 +757,17 @@ def test_presets_are_listed_with_their_cards():
     assert "music_transformer_maestro" in printed and "verified" in printed
 
 
+def test_attention_is_drawn_of_a_piece(run, tmp_path):
+    piece = next(DATA.glob("*.midi"))
+    picture = tmp_path / "attention.png"
+    attention = ["attention", piece, "--out", picture]
+    attention += ["--preset", run / "preset", "--max-events", "50"]
+    assert succeed(*attention, "--head", "0", "1") == f"{picture}\n"
+    assert picture.stat().st_size > 10_000
+    error, _ = fail(*attention, "--head", "1", "0")
+    assert "layer from 0 to 0" in error
+
+
 def test_curves_of_runs_are_drawn_in_one_picture(run, tmp_path):
     picture = tmp_path / "pictures" / "curves.png"
     lines = ["--line", "3-grams=3.65", "--line", "2-grams=3.96"]
