@@ -18,6 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
+from keras_pianogen.cli.app import DEFAULT_PRESET
+from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.progress import generation_bar
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
@@ -501,7 +504,7 @@ def test_without_a_grammar_another_piece_comes(generate, tmp_path):
         (["--min-p", "0.1", "--top-k", "5"], "at most one", "'top_k': 5"),
         (["--top-p", "1.5"], "at most 1", "1.5"),
         (["--seconds", "0"], "above 0", "seconds=0.0"),
-        (["--preset", "no such"], cli.DEFAULT_PRESET, "'no such'"),
+        (["--preset", "no such"], DEFAULT_PRESET, "'no such'"),
         (["--picture", "roll.jpg"], ".png", "roll.jpg"),
         (["--variations", "0"], "1 or more", "0"),
         (["--repeat-penalty", "-1"], "0 or above", "repeat_penalty=-1.0"),
@@ -582,7 +585,7 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     def interrupt(self, events, seconds):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli._generation_progress, "_report", interrupt)
+    monkeypatch.setattr(generation_bar, "_report", interrupt)
     out = tmp_path / "new" / "piece.mid"
     options = ["--preset", run / "preset", "--out", out, "--variations", "2"]
     result = invoke("generate", *options)
@@ -831,7 +834,7 @@ CHATTER = "I0000 00:00:1795356181.122278   22469 port.cc:153] oneDNN is on.\n"
 
 
 def log_while_loading(text, error=None):
-    with cli._loading():
+    with loading():
         os.write(2, text.encode())
         if error is not None:
             raise error
@@ -863,9 +866,9 @@ def test_loading_keeps_back_nothing_where_it_fails_or_is_told_not_to(
 def test_a_crash_while_loading_leaves_a_trace():
     code = """
 import os, resource
-from keras_pianogen import cli
+from keras_pianogen.cli.loading import loading
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-with cli._loading():
+with loading():
     os.abort()
 """
     process = start(code=code)
@@ -875,12 +878,12 @@ with cli._loading():
 
 
 def test_ctrl_c_that_a_library_swallows_while_loading_is_heeded():
-    with pytest.raises(KeyboardInterrupt), cli._loading():
+    with pytest.raises(KeyboardInterrupt), loading():
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             pass
-    with pytest.raises(KeyboardInterrupt), cli._loading():
+    with pytest.raises(KeyboardInterrupt), loading():
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:

@@ -1,0 +1,386 @@
+"""Commands that measure models: evaluate, tell-apart, attention."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+from keras_pianogen.cli.app import DEFAULT_PRESET
+from keras_pianogen.cli.app import command
+from keras_pianogen.cli.app import stdout
+from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.places import PICTURES
+from keras_pianogen.cli.places import check_place
+from keras_pianogen.cli.progress import progress_bar
+from keras_pianogen.cli.progress import steps_bar
+
+
+@command("Nothing was measured.")
+def evaluate(
+    corpus: Annotated[
+        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="A bundled preset's name, or a folder.")
+    ] = DEFAULT_PRESET,
+    split: Annotated[
+        str, typer.Option(help="train, validation or test.")
+    ] = "validation",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows read at once.")
+    ] = 8,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="New events of each window; fewer give more context.",
+            show_default="half of a window",
+        ),
+    ] = None,
+    max_events: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read about so many events, not all."),
+    ] = None,
+    n_gram: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=6,
+            help="Evaluate n-grams of the train split, so long; no preset's "
+            "weights, but its vocabulary.",
+        ),
+    ] = None,
+    novelty: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write so many pieces instead, and find the longest passage "
+            "that each shares with the train split.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Length of these pieces, in seconds.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(help="Of these pieces.")] = 0,
+    transpose: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=12,
+            help="Average over the piece in so many keys up and as many down.",
+        ),
+    ] = 0,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Also by piece, or by composer.", metavar="PART"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON.")
+    ] = False,
+):
+    """Measure how well a model predicts a split, each event once."""
+    from keras_pianogen.corpus import SPLITS
+    from keras_pianogen.corpus import Corpus
+
+    if split not in SPLITS:
+        raise ValueError(
+            f"`--split` must be one of {', '.join(SPLITS)}. Received: {split!r}"
+        )
+    if by not in (None, "piece", "composer"):
+        raise ValueError(f"`--by` must be piece or composer. Received: {by!r}")
+    if max_events and (by or n_gram or transpose):
+        raise ValueError(
+            "`--by`, `--n-gram` and `--transpose` read every event. Received: "
+            "--max-events with one of them"
+        )
+    if novelty and (n_gram or by or max_events or transpose):
+        raise ValueError(
+            "`--novelty` reads no split. Received: --novelty with --n-gram, "
+            "--by, --max-events or --transpose"
+        )
+    opened = Corpus(corpus)
+    with loading():
+        from keras_pianogen import evaluation
+        from keras_pianogen.models import load_language_model
+
+        model = load_language_model(preset)
+    if novelty:
+        _measure_novelty(model, opened, preset, novelty, seconds, seed, as_json)
+        return
+    with progress_bar("Reading", unit="pieces") as bar:
+        if n_gram:
+            preset = f"{n_gram}-grams"
+            figures = evaluation.evaluate_ngram(
+                opened,
+                split,
+                order=n_gram,
+                vocabulary=model.preprocessor.tokenizer.vocabulary,
+                progress=bar,
+            )
+        else:
+            figures = evaluation.evaluate(
+                model,
+                opened,
+                split,
+                batch_size=batch_size,
+                stride=stride,
+                max_events=max_events,
+                transpositions=(
+                    0,
+                    *range(-transpose, 0),
+                    *range(1, transpose + 1),
+                ),
+                progress=bar,
+            )
+    values = dataclasses.asdict(figures) | {
+        "perplexity": figures.perplexity,
+        "interval": figures.interval,
+    }
+    if as_json:
+        typer.echo(json.dumps({"preset": preset, "split": split} | values))
+        return
+    _print_likelihood(values, f"{preset} on {split}")
+    if by == "piece":
+        _print_parts(
+            by,
+            {
+                piece.path: (piece.nats / piece.num_events, 1, piece.seconds)
+                for piece in sorted(
+                    figures.pieces, key=lambda p: p.nats / p.num_events
+                )
+            },
+        )
+    if by == "composer":
+        _print_parts(
+            by,
+            {
+                composer or "(not known)": (
+                    part.nats_per_event,
+                    part.num_pieces,
+                    sum(piece.seconds for piece in part.pieces),
+                )
+                for composer, part in figures.by_composer().items()
+            },
+        )
+
+
+def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
+    """Write pieces, and print what they share with the train split."""
+    from keras_pianogen.novelty import measure_novelty
+
+    with progress_bar("Writing", unit="pieces") as bar:
+        pieces = []
+        for begin in range(0, count, 16):
+            pieces += model.generate(
+                seconds=seconds,
+                variations=min(16, count - begin),
+                seed=seed + begin,
+            )
+            bar(len(pieces), count)
+    train = [corpus.notes(i) for i in corpus.split("train")]
+    unrelated = [corpus.notes(i) for i in corpus.split("validation")]
+    with progress_bar("Comparing", unit="pieces") as bar:
+        found = measure_novelty(
+            pieces, train, unrelated, seed=seed, progress=bar
+        )
+    names = [corpus.pieces[i].path for i in corpus.split("train")]
+    suspects = found.suspects
+    rows = [
+        {
+            "piece": i + 1,
+            "notes": len(notes),
+            "shared_notes": match.notes,
+            "shared_with": names[match.corpus_piece] if match.notes else None,
+            "suspect": i in suspects,
+        }
+        for i, (notes, match) in enumerate(
+            zip(pieces, found.matches, strict=True)
+        )
+    ]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "preset": preset,
+                    "usual": found.usual,
+                    "real": found.real,
+                    "pieces": rows,
+                }
+            )
+        )
+        return
+    from rich.table import Table
+
+    table = Table("piece", "notes", "longest passage, notes", "of")
+    for row in rows:
+        shared = f"{row['shared_notes']}" + (" (!)" if row["suspect"] else "")
+        table.add_row(
+            f"{row['piece']}", f"{row['notes']}", shared, row["shared_with"]
+        )
+    stdout.print(table)
+    stdout.print(
+        f"{len(suspects)} of {count} pieces share more than "
+        f"{found.usual:.0f} notes, which 99 % of excerpts of unrelated real "
+        "music don't."
+    )
+
+
+def _print_likelihood(values, title):
+    from rich.table import Table
+
+    table = Table("figure", "value", title=title)
+    for name, value in values.items():
+        if name in ("pieces", "interval"):
+            continue
+        if value is None:
+            shown = "-"
+        elif isinstance(value, bool):
+            shown = "yes" if value else "no"
+        else:
+            shown = f"{value:,.4f}" if value % 1 else f"{value:,}"
+        table.add_row(name.replace("_", " "), shown)
+        if name == "nats_per_event" and values["interval"]:
+            low, high = values["interval"]
+            table.add_row("  95 % over pieces", f"{low:.4f} to {high:.4f}")
+    stdout.print(table)
+
+
+def _print_parts(by, parts):
+    from rich.table import Table
+
+    table = Table(by, "nats per event", "pieces", "minutes")
+    for name, (nats, count, seconds) in parts.items():
+        table.add_row(name, f"{nats:.4f}", f"{count}", f"{seconds / 60:.1f}")
+    stdout.print(table)
+
+
+@command("Nothing was measured.")
+def tell_apart(
+    corpus: Annotated[
+        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
+    ],
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A bundled preset's name, or a folder; may come again.",
+            show_default=DEFAULT_PRESET,
+        ),
+    ] = None,
+    train_windows: Annotated[
+        int, typer.Option(min=1, help="Real windows to learn from.")
+    ] = 8192,
+    test_windows: Annotated[
+        int, typer.Option(min=1, help="Real windows to be asked about.")
+    ] = 4096,
+    sequence_length: Annotated[
+        int, typer.Option(min=2, help="Events of a window.")
+    ] = 128,
+    context_length: Annotated[
+        int, typer.Option(min=1, help="Events of it that are continued.")
+    ] = 32,
+    pretrained: Annotated[
+        bool,
+        typer.Option(help="Begin the classifier with the first preset."),
+    ] = True,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over what it learns from.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON.")
+    ] = False,
+):
+    """Have a classifier tell models' continuations from real music."""
+    from keras_pianogen.corpus import Corpus
+
+    presets = preset or [DEFAULT_PRESET]
+    opened = Corpus(corpus)
+    with loading():
+        from keras_pianogen.models import MusicTransformerCausalLM
+        from keras_pianogen.two_sample import judge_continuations
+
+        models = {
+            name: MusicTransformerCausalLM.from_preset(name) for name in presets
+        }
+    with steps_bar() as report:
+        results = judge_continuations(
+            models,
+            opened,
+            train_windows=train_windows,
+            test_windows=test_windows,
+            sequence_length=sequence_length,
+            context_length=context_length,
+            pretrained=pretrained,
+            epochs=epochs,
+            seed=seed,
+            progress=report,
+        )
+    first = results[presets[0]]
+    rows = {
+        name: {
+            "accuracy": result.accuracy,
+            "interval": result.interval(),
+            "difference": result.accuracy - first.accuracy,
+            "difference_interval": result.interval(first),
+            "windows": len(result.right),
+        }
+        for name, result in results.items()
+    }
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{len(first.right):,} windows of pieces not met")
+    table.add_column("against real music", overflow="fold", min_width=10)
+    for column in ("told rightly", "95 %", "less the first", "95 %"):
+        table.add_column(column, no_wrap=True)
+    for name, row in rows.items():
+        low, high = row["interval"]
+        cells = [name, f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
+        if name != presets[0]:
+            low, high = row["difference_interval"]
+            cells += [f"{row['difference']:+.1%}", f"{low:+.1%} to {high:+.1%}"]
+        table.add_row(*cells)
+    stdout.print(table)
+
+
+@command("Nothing was drawn.")
+def attention(
+    piece: Annotated[pathlib.Path, typer.Argument(help="A MIDI file.")],
+    out: Annotated[
+        pathlib.Path, typer.Option(help="Picture: .png, .svg or .pdf.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="A bundled preset's name, or a folder.")
+    ] = DEFAULT_PRESET,
+    max_events: Annotated[
+        int, typer.Option(min=2, help="Events of the piece that are read.")
+    ] = 512,
+    head: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            help="Layer and head whose map is drawn, from 0.",
+            show_default="the one with most to show",
+        ),
+    ] = None,
+):
+    """Draw where the heads of a model look in a piece."""
+    from keras_pianogen.midi import read_notes
+
+    check_place("--out", out, PICTURES)
+    notes = read_notes(piece)
+    with loading():
+        from keras_pianogen import attention_maps
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        model = MusicTransformerCausalLM.from_preset(preset)
+        ids, weights = attention_maps.attention_weights(
+            model, notes, max_events
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    attention_maps.plot_attention(ids, weights, vocabulary, out, head=head)
+    stdout.print(str(out), markup=False)
