@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import time
+import wave
 
 import pytest
 
@@ -229,14 +230,14 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     assert "seed=7" in code and files[0].name in code
 
 
-def test_a_missing_sound_library_is_said(open_page, monkeypatch):
-    monkeypatch.setattr(
-        "keras_pianogen.studio.server._has_sound", lambda: False
-    )
+def test_a_wav_file_is_downloaded(open_page, tmp_path):
     page = open_page()
     play_notes(page)
-    page.locator("#piece-wav").click()
-    expect(page.locator("#toast")).to_contain_text("keras_pianogen[audio]")
+    with page.expect_download(timeout=PATIENCE) as download:
+        page.locator("#piece-wav").click()
+    download.value.save_as(tmp_path / "piece.wav")
+    with wave.open(str(tmp_path / "piece.wav")) as file:
+        assert file.getnframes() > file.getframerate()
 
 
 def test_a_broken_file_is_explained_and_a_good_one_read(open_page, tmp_path):

@@ -16,8 +16,6 @@ sound is not installed and 503 that too much waits already.
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import io
 import json
 import os
@@ -33,6 +31,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from keras_pianogen import midi
+from keras_pianogen import synthesis
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
 from keras_pianogen.studio.guard import Guard
@@ -51,9 +50,6 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-NO_SOUND = (
-    "This installation makes no WAV files: pip install 'keras_pianogen[audio]'"
-)
 MAX_WAV_SECONDS = 900.0
 
 
@@ -137,7 +133,6 @@ class _Studio:
                 "ahead": self.composer.ahead,
                 "presets": self.composer.presets,
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
-                "wav": _has_sound(),
                 "max_seconds": messages.MAX_PIECE_SECONDS,
                 "max_candidates": messages.MAX_CANDIDATES,
             }
@@ -180,9 +175,9 @@ class _Studio:
             raise Refused(
                 400, f"A WAV file may last {MAX_WAV_SECONDS:.0f} seconds."
             )
-        if not _has_sound():
-            raise Refused(501, NO_SOUND)
-        job, reports = self._submit(lambda job: job.report(_as_wav(notes)))
+        job, reports = self._submit(
+            lambda job: job.report({"wav": _as_wav(notes)})
+        )
         try:
             while True:
                 report = await reports.get()
@@ -190,8 +185,6 @@ class _Studio:
                     return Response(report["wav"], media_type="audio/wav")
                 if "error" in report or "end" in report:
                     raise Refused(503, report.get("error", "It was stopped."))
-                if "missing" in report:
-                    raise Refused(501, report["missing"])
         finally:
             self._worker.stop(job.id)
 
@@ -253,17 +246,8 @@ def _as_midi(notes):
     return file.getvalue()
 
 
-def _has_sound():
-    return importlib.util.find_spec("keras_pianogen.synthesis") is not None
-
-
 def _as_wav(notes):
-    """`{"wav": bytes}`, or `{"missing": sentence}` where a library is."""
-    try:
-        synthesis = importlib.import_module("keras_pianogen.synthesis")
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "piece.wav"
-            synthesis.render(notes, path)
-            return {"wav": path.read_bytes()}
-    except ModuleNotFoundError:
-        return {"missing": NO_SOUND}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "piece.wav"
+        synthesis.render(notes, path)
+        return path.read_bytes()

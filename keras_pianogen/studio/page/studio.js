@@ -21,7 +21,7 @@ let count = 0;
 let base = newPiece({ name: "New piece" });
 let take = null;
 let writing = null;
-let status = { backend: "jax", wav: true };
+let status = { backend: "jax" };
 const sounding = new Map();
 
 function newPiece(fields) {
