@@ -71,7 +71,7 @@ docs: .venv/.made-dev ## Build the documentation in site/
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
-		--benchmark-only --benchmark-quiet $(PYTEST_FLAGS)
+		--benchmark-quiet $(PYTEST_FLAGS)
 
 # In an environment that has JAX and PyTorch for CUDA, and `pip install -e
 # '.[test]'`: .venv holds their builds for CPUs.
@@ -82,7 +82,7 @@ gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest $(PYTEST_FLAGS) \
 			$(MUSIC_TESTS:%=--ignore=tests/test_%.py); \
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest tests/bench_*.py \
-			--benchmark-only --benchmark-quiet; \
+			--benchmark-quiet; \
 	done
 
 fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
