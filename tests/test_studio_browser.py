@@ -6,6 +6,7 @@ import shutil
 import time
 import wave
 
+import keras
 import pytest
 
 pytest.importorskip("starlette")
@@ -30,6 +31,10 @@ DONE = {"timeout": PATIENCE}
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
+    # The page is the same on all; `test_studio.py` runs on each.
+    pytest.mark.skipif(
+        keras.config.backend() != "jax", reason="on the studio's own choice"
+    ),
     # Which of Playwright's pipes is collected when is not ours to say.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings(
