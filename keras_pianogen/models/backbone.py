@@ -4,6 +4,8 @@ import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
+from keras_pianogen.models.language_model import event_embedding
+from keras_pianogen.models.language_model import event_inputs
 from keras_pianogen.models.presets import bundled_presets
 
 
@@ -93,14 +95,8 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
                 f"num_heads={num_heads}, hidden_dim={hidden_dim}"
             )
         # === Layers ===
-        self.token_embedding = keras.layers.ReversibleEmbedding(
-            input_dim=vocabulary_size,
-            output_dim=hidden_dim,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            # In bfloat16 ids above 256, and near logits, would be confused.
-            reverse_dtype="float32",
-            dtype=dtype,
-            name="token_embedding",
+        self.token_embedding = event_embedding(
+            vocabulary_size, hidden_dim, dtype
         )
         self.embeddings_dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="embeddings_dropout"
@@ -127,19 +123,13 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         )
 
         # === Functional Model ===
-        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-        padding_mask = keras.Input((None,), dtype="bool", name="padding_mask")
-        x = self.token_embedding(token_ids)
+        inputs = event_inputs()
+        x = self.token_embedding(inputs["token_ids"])
         x = self.embeddings_dropout(x)
         for layer in self.transformer_layers:
-            x = layer(x, padding_mask=padding_mask)
+            x = layer(x, padding_mask=inputs["padding_mask"])
         x = self.layer_norm(x)
-        super().__init__(
-            inputs={"token_ids": token_ids, "padding_mask": padding_mask},
-            outputs=x,
-            dtype=dtype,
-            **kwargs,
-        )
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
 
         # === Config ===
         self.vocabulary_size = vocabulary_size

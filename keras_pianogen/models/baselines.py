@@ -12,30 +12,13 @@ import keras_hub
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
 from keras_pianogen.models.language_model import TrainsOnEvents
 from keras_pianogen.models.language_model import compile_settings
+from keras_pianogen.models.language_model import event_embedding
+from keras_pianogen.models.language_model import event_inputs
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.presets import locate
 from keras_pianogen.models.presets import verified_presets
-
-
-def _inputs():
-    return {
-        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-        "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
-    }
-
-
-def _embedding(vocabulary_size, hidden_dim, dtype):
-    return keras.layers.ReversibleEmbedding(
-        input_dim=vocabulary_size,
-        output_dim=hidden_dim,
-        embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
-        # As in `MusicTransformerBackbone`.
-        reverse_dtype="float32",
-        dtype=dtype,
-        name="token_embedding",
-    )
 
 
 @verified_presets
@@ -80,7 +63,9 @@ class LSTMBackbone(keras_hub.models.Backbone):
         **kwargs,
     ):
         # === Layers ===
-        self.token_embedding = _embedding(vocabulary_size, hidden_dim, dtype)
+        self.token_embedding = event_embedding(
+            vocabulary_size, hidden_dim, dtype
+        )
         self.recurrent_layers = [
             keras.layers.LSTM(
                 hidden_dim, return_sequences=True, dtype=dtype, name=f"lstm_{i}"
@@ -93,7 +78,7 @@ class LSTMBackbone(keras_hub.models.Backbone):
         ]
 
         # === Functional Model ===
-        inputs = _inputs()
+        inputs = event_inputs()
         x = self.token_embedding(inputs["token_ids"])
         for lstm, drop in zip(
             self.recurrent_layers, self.dropouts, strict=True
@@ -167,7 +152,9 @@ class TransformerBackbone(keras_hub.models.Backbone):
         **kwargs,
     ):
         # === Layers ===
-        self.token_embedding = _embedding(vocabulary_size, hidden_dim, dtype)
+        self.token_embedding = event_embedding(
+            vocabulary_size, hidden_dim, dtype
+        )
         self.positions = keras_hub.layers.SinePositionEncoding(
             dtype=dtype, name="positions"
         )
@@ -190,7 +177,7 @@ class TransformerBackbone(keras_hub.models.Backbone):
         )
 
         # === Functional Model ===
-        inputs = _inputs()
+        inputs = event_inputs()
         x = self.token_embedding(inputs["token_ids"])
         # Embeddings begin at a 50th of the positions' size.
         x = x * hidden_dim**0.5

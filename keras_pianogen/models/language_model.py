@@ -20,6 +20,27 @@ PERFORMANCES = (
 )
 
 
+def event_inputs():
+    """Symbolic inputs of a backbone: a dict of ids and their mask."""
+    return {
+        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+        "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+    }
+
+
+def event_embedding(vocabulary_size, hidden_dim, dtype):
+    """The embedding of event ids, whose weights also give the logits."""
+    return keras.layers.ReversibleEmbedding(
+        input_dim=vocabulary_size,
+        output_dim=hidden_dim,
+        embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+        # In bfloat16 ids above 256, and near logits, would be confused.
+        reverse_dtype="float32",
+        dtype=dtype,
+        name="token_embedding",
+    )
+
+
 def compile_settings(optimizer, loss, weighted_metrics):
     """Arguments of `keras.Model.compile`, with what `"auto"` stands for.
 
