@@ -105,7 +105,7 @@ def evaluate(
         from keras_pianogen import evaluation
         from keras_pianogen.models import load_language_model
 
-        model = load_language_model(preset)
+        model = load_language_model(preset, load_weights=not n_gram)
     if novelty:
         _measure_novelty(model, opened, preset, novelty, seconds, seed, as_json)
         return
