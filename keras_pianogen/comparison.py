@@ -527,11 +527,23 @@ def _fit(pieces: Sequence[tuple[Array, int]]) -> Callable[[Array], Array]:
     def loss(parameters: Array) -> tuple[float, Array]:
         slope, bias = parameters[:-1], parameters[-1]
         margin = sign * (x @ slope + bias)
-        pull = -weight * sign / (1 + np.exp(np.clip(margin, -50, 50)))
+        pull = -weight * sign * wrong(margin)
         value = weight @ np.logaddexp(0, -margin) + PENALTY / 2 * slope @ slope
         return value, np.append(pull @ x + PENALTY * slope, pull.sum())
 
+    def hessian_times(parameters: Array, along: Array) -> Array:
+        share = wrong(sign * (x @ parameters[:-1] + parameters[-1]))
+        curve = weight * share * (1 - share) * (x @ along[:-1] + along[-1])
+        return np.append(curve @ x + PENALTY * along[:-1], curve.sum())
+
+    def wrong(margin: Array) -> Array:
+        return 1 / (1 + np.exp(np.clip(margin, -50, 50)))
+
     x = (rows - middle) / scale
     start = np.zeros(rows.shape[1] + 1)
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
+    # Not L-BFGS, whose many small calls of LAPACK take thirty times as long
+    # where its threads have to wait for a busy core.
+    found = optimize.minimize(
+        loss, start, jac=True, hessp=hessian_times, method="Newton-CG"
+    ).x
     return lambda new: (new - middle) / scale @ found[:-1] + found[-1]
