@@ -19,12 +19,13 @@ on_jax = pytest.mark.skipif(
     keras.config.backend() != "jax", reason="keras.distribution is JAX's alone"
 )
 
+# Trains in each folder, one after the other.
 TRAIN = """
+import json
 import sys
 from keras_pianogen.recipes import Recipe
 from keras_pianogen.training import train
 
-corpus, out, steps, resume, parallel = sys.argv[1:]
 recipe = Recipe(
     num_layers=2,
     num_heads=2,
@@ -34,24 +35,23 @@ recipe = Recipe(
     batch_size=8,
     ema_momentum=0.5,
 )
-train(
-    corpus,
-    out,
-    None if resume == "resume" else recipe,
-    steps=int(steps),
-    resume=resume == "resume",
-    validations=2,
-    samples=1,
-    data_parallel=parallel == "parallel",
-)
+for out, settings in json.loads(sys.argv[2]):
+    train(
+        sys.argv[1],
+        out,
+        None if "resume" in settings else recipe,
+        validations=2,
+        samples=1,
+        **settings,
+    )
 """
 
 
-def start(corpus, out, steps, resume, parallel, devices=1, **environment):
-    """A process that trains, on so many simulated devices."""
+def start(corpus, runs, devices=1, **environment):
+    """A process that trains (folder, settings), on simulated devices."""
+    runs = json.dumps([(os.fspath(out), settings) for out, settings in runs])
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN]
-        + [str(corpus.folder), str(out), str(steps), resume, parallel],
+        [sys.executable, "-c", TRAIN, str(corpus.folder), runs],
         env=os.environ
         | {
             "KERAS_BACKEND": "jax",
@@ -76,15 +76,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start_two(corpus, out, steps, resume):
+def start_two(corpus, runs):
     addresses = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
     return [
         start(
             corpus,
-            out,
-            steps,
-            resume,
-            "parallel",
+            runs,
             KERAS_DISTRIBUTION_JOB_ADDRESSES=addresses,
             KERAS_DISTRIBUTION_NUM_PROCESSES="2",
             KERAS_DISTRIBUTION_PROCESS_ID=str(i),
@@ -107,14 +104,14 @@ def test_devices_and_processes_have_the_loss_of_one_device(
     small_corpus, tmp_path
 ):
     one, four, two = (tmp_path / name for name in ("one", "four", "two"))
-    finish(start(small_corpus, one, 12, "begin", "alone"))
-    finish(start(small_corpus, four, 12, "begin", "parallel", devices=4))
-    finish(*start_two(small_corpus, two, 12, "begin"))
+    alone, parallel = ({"steps": 12, "data_parallel": p} for p in (False, True))
+    longer = {"steps": 14, "data_parallel": True, "resume": True}
+    finish(start(small_corpus, [(one, alone), (four, parallel)], devices=4))
+    finish(*start_two(small_corpus, [(two, parallel), (two, longer)]))
+    assert len(curves(two)[0]) == 14
     for folder in (four, two):
         for ours, theirs in zip(curves(folder), curves(one), strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    finish(*start_two(small_corpus, two, 14, "resume"))
-    assert len(curves(two)[0]) == 14
+            np.testing.assert_allclose(ours[:12], theirs, atol=1e-4)
     state = json.loads(
         max((two / "checkpoints").iterdir()).joinpath("state.json").read_text()
     )
