@@ -13,7 +13,7 @@ BACKEND ?= jax
 # tests below, which know nothing of backends.
 BACKENDS ?= tensorflow jax torch
 MUSIC_TESTS = comparison corpus corpus_picture events listening maestro midi \
-	ngram notebook novelty package pianoroll synthesis
+	ngram notebook novelty package pianoroll pianoroll_svg synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
