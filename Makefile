@@ -18,6 +18,9 @@ MUSIC_TESTS = comparison corpus corpus_picture events listening maestro midi \
 WORKERS ?= 2
 PYTEST_FLAGS ?=
 
+# What `make docs-test` reads: pages, and tests of the built site.
+PAGES ?= README.md docs tests/docs_site.py
+
 # The piece that `make music` writes; another seed is another piece.
 DURATION ?= 40
 SEED ?= 3
@@ -35,7 +38,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # PyTorch's threads, where they wait for a busy core, sleep and don't spin.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help music test check format docs bench gpu-check fuzz clean
+.PHONY: help music test check format docs docs-test bench gpu-check fuzz clean
 .DEFAULT_GOAL = help
 
 help: ## Show this list
@@ -69,6 +72,10 @@ format: .venv/.made-dev ## Format the code and sort its imports
 docs: .venv/.made-dev ## Build the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -p tests.docs_blocks \
+		-n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
+
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
 		--benchmark-quiet $(PYTEST_FLAGS)
@@ -91,7 +98,7 @@ fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
 clean: ## Remove what make installed and built; music/ stays
 	rm -rf .venv build dist site *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
-	rm -rf .hypothesis .benchmarks
+	rm -rf .hypothesis .benchmarks .cache
 	find keras_pianogen tests -name __pycache__ -prune -exec rm -r {} +
 
 # The empty files .venv/.made-* mark what is installed, so that it is

@@ -70,6 +70,9 @@ SHORTER = {
     r"(train .*--preset) music_transformer_\w+": r"\1 runs/small/preset",
     r"(--setup fine-tune)": r"\1 --preset runs/small/preset",
     # In Python.
+    r'\b(num_layers"?[=:]) ?\d+': r"\1 1",
+    r'\b(hidden_dim"?[=:]) ?\d+': r"\1 16",
+    r'\b(intermediate_dim"?[=:]) ?\d+': r"\1 32",
     r"\b(epochs)=\d+": r"\1=1",
     r"\b(seconds)=[2-9]\d": r"\1=5",
     r"(duration\(events\)) > \d+": r"\1 > 5",

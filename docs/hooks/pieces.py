@@ -94,9 +94,10 @@ def read_options(args):
     generate = typer.main.get_command(cli.app).commands["generate"]
     try:
         options = generate.make_context(" ".join(PROGRAM), list(args)).params
-    except Exception as error:  # Of a class that Typer keeps to itself.
-        message = getattr(error, "format_message", lambda: error)()
-        raise ValueError(message) from error
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # It isn't Typer's.
+            raise
+        raise ValueError(error.format_message()) from error
     if options["variations"] is not None or options["seed"] is None:
         raise ValueError("a piece must have a --seed, and no --variations")
     if options["prompt"] and not (ROOT / options["prompt"]).is_file():
