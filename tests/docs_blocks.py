@@ -5,17 +5,19 @@ is a test, named by its page and line. The blocks of a page share a folder and,
 if they are Python, a namespace. Commands run in the test's process, on one
 backend, without a network.
 
-A block without a language is commands; a fence that holds something else says
-so, such as `text`. What a page takes for granted, files and trained models,
+A block without a language is commands; one that holds something else says so
+(`OTHERS`). What a page takes for granted, files and trained models,
 is made when a block first names it (`STAND_INS`). What takes long is done
 with smaller numbers (`SHORTER`, `SMALLER`). What can't run here has its
 options checked, for a reason that is given: in `NOT_RUN`, or in the page, in
 a comment before the block, `<!-- not run: reason -->`.
 """
 
+import contextlib
 import csv
 import functools
 import importlib.metadata
+import io
 import json
 import pathlib
 import re
@@ -48,7 +50,8 @@ from keras_pianogen.recipes import ARCHITECTURES
 from keras_pianogen.recipes import SIZES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SHELL = ("", "bash", "console", "piece", "sh", "shell")
+COMMANDS = ("", "bash", "console", "piece", "sh", "shell")
+OTHERS = ("csv", "json", "mermaid", "text", "toml", "yaml")
 
 # Numbers of a block, and those that run here in their place.
 SHORTER = {
@@ -178,6 +181,8 @@ def make_ratings(path):
         (path / f"{place}.json").write_text(json.dumps(ratings))
 
 
+OF_THE_REPOSITORY = ("docs/", "examples/", "tests/")
+# By how they are named in a page. `FILES` are ratings, see `make_ratings`.
 STAND_INS = {
     rf"([./\w]+/)?{NAME}": make_maestro,
     r"corpora/\w+": make_corpus,
@@ -185,7 +190,6 @@ STAND_INS = {
     r"runs/\w+": make_run,
     r"my_midi_files": make_own_pieces,
     r"(real_pieces|generated_pieces)/?|REAL|OTHER|GENERATED": make_pieces,
-    r"FILES": make_ratings,
     r"\w+\.midi?": make_piece,
 }
 
@@ -199,25 +203,24 @@ def made(make):
 
 
 def provide(words):
-    """Makes what is named and isn't there, of the repository or a stand-in."""
+    """Puts what is named and isn't there into the page's folder."""
     for word in words:
-        path = pathlib.Path(word)
-        if not word or path.exists() or path.is_absolute():
+        if not word or pathlib.Path(word).exists():
             continue
-        if word.startswith(("docs/", "examples/", "tests/")):
-            source = ROOT / word
+        if word.startswith(OF_THE_REPOSITORY):
+            copy(ROOT / word, word)
+        elif word == "FILES":
+            make_ratings(pathlib.Path(word))
         else:
-            makers = (m for p, m in STAND_INS.items() if re.fullmatch(p, word))
-            make = next(makers, None)
-            if make is None:
-                continue
-            if make is make_ratings:
-                make(path)
-                continue
-            source = made(make)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, path)
+            for pattern, make in STAND_INS.items():
+                if re.fullmatch(pattern, word):
+                    copy(made(make), word)
+                    break
+
+
+def copy(source, path):
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
 
 
 # Commands.
@@ -277,7 +280,8 @@ def run_command(line):
 
 def check_command(line):
     """Whether what a command names is there: options, targets, extras."""
-    words = shlex.split(line, comments=True)
+    line = re.sub(r"\s#.*", "", line)
+    words = shlex.split(line)
     if words[0] == "make":
         command = ["make", "--dry-run", *words[1:]]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -286,9 +290,15 @@ def check_command(line):
         for extra in re.findall(r"\[(\w+)\]", line):
             assert extra in known.get_all("Provides-Extra"), extra
     for word in words:
-        if word.startswith(("docs/", "examples/", "tests/")):
+        if word.startswith(OF_THE_REPOSITORY):
             assert (ROOT / word).exists(), word
-    for command in re.findall(r"\bpianogen [^#|&;']+", line):
+    for script, options in re.findall(r"\bpython (\S+\.py)([^|&;']*)", line):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+            run_python(script, "--help")
+        for option in re.findall(r"--[\w-]+", options):
+            assert option in text.getvalue(), option
+    for command in re.findall(r"\bpianogen [^|&;']+", line):
         parse(shlex.split(command)[1:])
 
 
@@ -311,49 +321,49 @@ def shorten(text):
 
 
 def evaluate_commands(example):
-    lines = example.parsed.replace("\\\n", " ").splitlines()
-    for line in lines:
-        if line.strip() and not line.startswith("#"):
-            if example.region.lexemes["reason"]:
-                check_command(line)
-            else:
-                run_command(line)
-    skip_with(example.region.lexemes["reason"])
+    reason = example.region.lexemes["reason"]
+    run = check_command if reason else run_command
+    for line in example.parsed.replace("\\\n", " ").splitlines():
+        if shlex.split(line, comments=True):
+            run(line.strip())
+    if reason:
+        pytest.skip(reason)
 
 
 def evaluate_python(example):
     reason = example.region.lexemes["reason"]
     if reason:
         compile(example.parsed, example.path, "exec")
-        skip_with(reason)
+        pytest.skip(reason)
     provide(re.findall(r'"([^"\n]+)"', example.parsed))
     PythonEvaluator()(example)
-
-
-def skip_with(reason):
-    if reason:
-        pytest.skip(reason)
-
-
-EVALUATORS = dict.fromkeys(SHELL, evaluate_commands) | {
-    "python": evaluate_python
-}
 
 
 def parse_blocks(document):
     """Every block that runs, with the reason that its page gives not to."""
     for region in FencedCodeBlockLexer(r"[^\n]*")(document):
-        language = region.lexemes["language"].strip()
+        label = region.lexemes["language"].strip()
+        if label in OTHERS:
+            continue
+        if label not in (*COMMANDS, "python"):
+            line = document.text.count("\n", 0, region.start) + 1
+            raise ValueError(
+                f"{document.path}, line {line}: a block's label must be one "
+                f"of {', '.join((*COMMANDS, 'python', *OTHERS))}. "
+                f"Received: {label!r}"
+            )
         before = document.text[: region.start]
         comment = re.search(r"<!-- not run: (.+?) -->\s*\Z", before, re.DOTALL)
         region.lexemes["reason"] = comment and comment.group(1)
-        source = region.lexemes["source"]
-        if language == "python":
-            source = Lexeme(shorten(source), source.offset, source.line_offset)
-        region.parsed = source
-        region.evaluator = EVALUATORS.get(language)
-        if region.evaluator:
-            yield region
+        region.parsed = region.lexemes["source"]
+        region.evaluator = evaluate_commands
+        if label == "python":
+            source = region.parsed
+            region.parsed = Lexeme(
+                shorten(source), source.offset, source.line_offset
+            )
+            region.evaluator = evaluate_python
+        yield region
 
 
 TEMPORARY = tempfile.TemporaryDirectory(prefix="docs_blocks_")
@@ -361,13 +371,18 @@ TEMPORARY = tempfile.TemporaryDirectory(prefix="docs_blocks_")
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder of the page's own to work in."""
+    """A folder of the page's own to work in, and no network."""
+
+    def refuse(host, *_, **__):
+        raise OSError(f"Blocks ask nothing of the network. Received: {host}")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
+        patch.setattr("socket.getaddrinfo", refuse)
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def smaller():
     """The package's own sizes and counts, smaller."""
     with pytest.MonkeyPatch.context() as patch:
