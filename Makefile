@@ -69,7 +69,7 @@ format: .venv/.made-dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/.made-dev ## Build the documentation in site/
+docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
