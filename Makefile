@@ -73,7 +73,9 @@ docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -p tests.docs_blocks \
+	KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
+		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+		$(BIN)/python -m pytest -p tests.docs_blocks \
 		-n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)

@@ -80,10 +80,11 @@ def make_figure(command, page, config, files):
         urls[suffix] = get_relative_url(uri, page.url)
     notes = read_notes(folder / "piece.mid")
     roll = piano_roll_svg(notes, prompt_seconds=prompt_length(options))
+    spans = (f"<span>{html.escape(word)}</span>" for word in command.split())
     return (
         f'<figure class="piece">{roll}'
         f'<audio controls preload="none" src="{urls[".mp3"]}"></audio>'
-        f"<figcaption><code>{html.escape(command)}</code> "
+        f"<figcaption><code>{' '.join(spans)}</code> "
         f'<a href="{urls[".mid"]}" download="piece.mid">MIDI</a>'
         "</figcaption></figure>"
     )
