@@ -140,23 +140,24 @@ def test_no_page_is_wider_than_the_window(browser, address, width):
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("options", "message"),
     [
-        ("generate --seed 3 --sedonds 9 --out a.mid", "option: --sedonds"),
-        ("generate --seed three --out a.mid", "--seed"),
-        ("generate --seed 3", "Missing option '--out'"),
-        ("generate --out a.mid", "must have a --seed"),
-        ("generate --seed 3 --out a.mid --prompt b.mid", "no b.mid in"),
-        ("generate --seed 3 --out a.mid --preset mine", "is 'mine'"),
-        ("render a.mid", "must be made by `pianogen generate`"),
+        ("seed: 3\nsedonds: 9", "No such option: --sedonds"),
+        ("seed: three", "--seed"),
+        ("seconds: 9", "must have a seed"),
+        ("seed: 3\nvariations: 2", "and no variations"),
+        ("seed: 3\nprompt: b.mid", "no b.mid in"),
+        ("seed: 3\npreset: mine", "is 'mine'"),
+        ("pianogen generate", "must have options"),
+        ("seed: [3", "some/page.md"),
     ],
 )
-def test_a_piece_that_cannot_be_made_ends_the_build(command, message):
+def test_a_piece_that_cannot_be_made_ends_the_build(options, message):
     hook = runpy.run_path(str(ROOT / "docs" / "hooks" / "pieces.py"))
     page = types.SimpleNamespace(
         file=types.SimpleNamespace(src_path="some/page.md"), url=""
     )
-    text = f"Text.\n\n```piece\npianogen {command}\n```\n"
+    text = f"Text.\n\n```piece\n{options}\n```\n"
     with pytest.raises(PluginError, match="some/page.md") as error:
         hook["on_page_markdown"](text, page, None, None)
     assert message in str(error.value)

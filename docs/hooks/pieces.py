@@ -1,16 +1,19 @@
 """Pieces to hear and to see in these pages, made as the pages are built.
 
-A fenced block of a page that holds one command
+A fenced block in a page with options of `pianogen generate`, as YAML
 
     ```piece
-    pianogen generate --seconds 20 --seed 7 --out piece.mid
+    seconds: 20
+    seed: 7
+    caption: Twenty seconds from nothing
     ```
 
 becomes a figure: the piano roll, what plays it, and the command. The command
-line itself reads the options, so all of `pianogen generate` can be used, and
-what it refuses ends the build. Pieces are written on JAX and played on the
-built-in piano, which every machine has. They are kept in `.cache/pieces`, by
-a hash of the command and of what it reads: the preset and the prompt.
+line itself reads the options, so all of them can be used, and what it refuses
+ends the build. A prompt's path is seen from the repository's root. Pieces are
+written on JAX and played on the built-in piano, which every machine has. They
+are kept in `.cache/pieces`, by a hash of the command and of what it reads:
+the preset and the prompt.
 """
 
 import contextlib
@@ -26,6 +29,7 @@ import tempfile
 
 import soundfile
 import typer
+import yaml
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from mkdocs.utils import get_relative_url
@@ -53,21 +57,23 @@ def on_page_markdown(markdown, page, config, files):
     """Puts a figure in the place of each piece's command."""
 
     def figure(match):
-        command = match[1].replace("\\\n", " ").strip()
         try:
-            return make_figure(command, page, config, files)
-        except ValueError as error:
+            return make_figure(match[1], page, config, files)
+        except (ValueError, yaml.YAMLError) as error:
             place = page.file.src_path
-            raise PluginError(f"{place}: {command!r}: {error}") from error
+            raise PluginError(f"{place}: {error}:\n{match[0]}") from error
 
     return FENCE.sub(figure, markdown)
 
 
-def make_figure(command, page, config, files):
-    words = shlex.split(command)
-    if words[:2] != PROGRAM:
-        raise ValueError(f"a piece must be made by `{' '.join(PROGRAM)}`")
-    options = read_options(words[2:])
+def make_figure(text, page, config, files):
+    settings = yaml.safe_load(text)
+    if not isinstance(settings, dict):
+        raise ValueError("a piece must have options, such as `seed: 7`")
+    caption = settings.pop("caption", "")
+    settings.setdefault("out", "piece.mid")
+    words = [*PROGRAM, *arguments(settings)]
+    options = read_options(words)
     folder = CACHE / hash_of(words, options)
     if not folder.is_dir():
         make_piece(words, options, folder)
@@ -78,29 +84,39 @@ def make_figure(command, page, config, files):
             content = (folder / f"piece{suffix}").read_bytes()
             files.append(File.generated(config, uri, content=content))
         urls[suffix] = get_relative_url(uri, page.url)
-    notes = read_notes(folder / "piece.mid")
-    roll = piano_roll_svg(notes, prompt_seconds=prompt_length(options))
-    spans = (f"<span>{html.escape(word)}</span>" for word in command.split())
+    roll = piano_roll_svg(
+        read_notes(folder / "piece.mid"),
+        title=caption or None,
+        prompt_seconds=prompt_length(options),
+    )
+    command = " ".join(f"<span>{html.escape(word)}</span>" for word in words)
     return (
         f'<figure class="piece">{roll}'
         f'<audio controls preload="none" src="{urls[".mp3"]}"></audio>'
-        f"<figcaption><code>{' '.join(spans)}</code> "
+        f"<figcaption>{html.escape(caption)} <code>{command}</code> "
         f'<a href="{urls[".mid"]}" download="piece.mid">MIDI</a>'
         "</figcaption></figure>"
     )
 
 
-def read_options(args):
-    """The options of `pianogen generate`, by their Python names."""
+def arguments(settings):
+    """Options by their Python names, as a command line has them."""
+    for name, value in settings.items():
+        option = "--" + name.replace("_", "-")
+        yield from [option] if value is True else [option, str(value)]
+
+
+def read_options(words):
+    """What the command line makes of a command, by Python names."""
     generate = typer.main.get_command(cli.app).commands["generate"]
     try:
-        options = generate.make_context(" ".join(PROGRAM), list(args)).params
+        options = generate.make_context(" ".join(PROGRAM), words[2:]).params
     except Exception as error:
         if not hasattr(error, "format_message"):  # It isn't Typer's.
             raise
         raise ValueError(error.format_message()) from error
     if options["variations"] is not None or options["seed"] is None:
-        raise ValueError("a piece must have a --seed, and no --variations")
+        raise ValueError("a piece must have a seed, and no variations")
     if options["prompt"] and not (ROOT / options["prompt"]).is_file():
         raise ValueError(f"there is no {options['prompt']} in the repository")
     return options
