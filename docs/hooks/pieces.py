@@ -45,6 +45,7 @@ CACHE = ROOT / ".cache" / "pieces"
 PRESETS = ROOT / "keras_pianogen" / "presets"
 FENCE = re.compile(r"^```piece\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAM = ["pianogen", "generate"]
+BACKEND = "KERAS_BACKEND=jax"  # a seed gives one piece on each backend
 
 SAMPLE_RATE = 32_000
 COMPRESSION = 0.8  # of MP3's variable bit rate, 0 to 1
@@ -89,11 +90,15 @@ def make_figure(text, page, config, files):
         title=caption or None,
         prompt_seconds=prompt_length(options),
     )
-    command = " ".join(f"<span>{html.escape(word)}</span>" for word in words)
+    command = " ".join(
+        f"<span>{html.escape(shlex.quote(word))}</span>"
+        for word in (BACKEND, *words)
+    )
+    caption = f"{html.escape(caption)}<br>" if caption else ""
     return (
         f'<figure class="piece">{roll}'
         f'<audio controls preload="none" src="{urls[".mp3"]}"></audio>'
-        f"<figcaption>{html.escape(caption)} <code>{command}</code> "
+        f"<figcaption>{caption}<code>{command}</code> "
         f'<a href="{urls[".mid"]}" download="piece.mid">MIDI</a>'
         "</figcaption></figure>"
     )
@@ -137,7 +142,7 @@ def hash_of(words, options):
 
 def make_piece(words, options, folder):
     """Writes and plays a piece; the folder is there whole or not at all."""
-    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ.update([BACKEND.split("=")])
     CACHE.mkdir(parents=True, exist_ok=True)
     log.info("Writing a piece: %s", shlex.join(words))
     with tempfile.TemporaryDirectory(dir=CACHE) as made:
