@@ -42,7 +42,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DEFAULT_GOAL = help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png and .wav
