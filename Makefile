@@ -20,6 +20,10 @@ PYTEST_FLAGS ?=
 
 # What `make docs-test` reads: pages, and tests of the built site.
 PAGES ?= README.md docs tests/docs_site.py
+# Most of its time would go to compiling what then runs for a moment.
+DOCS_TEST_JAX = KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
 # The piece that `make music` writes; another seed is another piece.
 DURATION ?= 40
@@ -73,9 +77,7 @@ docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
-	KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
-		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-		$(BIN)/python -m pytest -p tests.docs_blocks \
+	$(DOCS_TEST_JAX) $(BIN)/python -m pytest -p tests.docs_blocks \
 		-n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
