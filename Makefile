@@ -13,10 +13,17 @@ BACKEND ?= jax
 # tests below, which know nothing of backends.
 BACKENDS ?= tensorflow jax torch
 MUSIC_TESTS = comparison corpus corpus_picture events listening maestro midi \
-	ngram notebook novelty package pianoroll synthesis
+	ngram notebook novelty package pianoroll pianoroll_svg synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
+
+# What `make docs-test` reads: pages, and tests of the built site.
+PAGES ?= README.md docs tests/docs_site.py
+# Most of its time would go to compiling what then runs for a moment.
+DOCS_TEST_JAX = KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
 # The piece that `make music` writes; another seed is another piece.
 DURATION ?= 40
@@ -35,11 +42,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # PyTorch's threads, where they wait for a busy core, sleep and don't spin.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help music test check format docs bench gpu-check fuzz clean
+.PHONY: help music test check format docs docs-test bench gpu-check fuzz clean
 .DEFAULT_GOAL = help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png and .wav
@@ -66,8 +73,12 @@ format: .venv/.made-dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/.made-dev ## Build the documentation in site/
+docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
+	$(DOCS_TEST_JAX) $(BIN)/python -m pytest -p tests.docs_blocks \
+		-n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
@@ -91,7 +102,7 @@ fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
 clean: ## Remove what make installed and built; music/ stays
 	rm -rf .venv build dist site *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
-	rm -rf .hypothesis .benchmarks
+	rm -rf .hypothesis .benchmarks .cache
 	find keras_pianogen tests -name __pycache__ -prune -exec rm -r {} +
 
 # The empty files .venv/.made-* mark what is installed, so that it is

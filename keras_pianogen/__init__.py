@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.midi import write_midi
     from keras_pianogen.notebook import show
     from keras_pianogen.pianoroll import plot_piano_roll
+    from keras_pianogen.pianoroll_svg import piano_roll_svg
     from keras_pianogen.synthesis import render
     from keras_pianogen.synthesis import synthesize
     from keras_pianogen.windows import EvaluationWindows
@@ -45,6 +46,7 @@ _HOMES = {
     "EventWindows": "windows",
     "Maestro": "maestro",
     "MidiError": "midi",
+    "piano_roll_svg": "pianoroll_svg",
     "plot_piano_roll": "pianoroll",
     "prepare_corpus": "corpus",
     "read_notes": "midi",
@@ -67,6 +69,7 @@ __all__ = [
     "layers",
     "listening",
     "models",
+    "piano_roll_svg",
     "plot_piano_roll",
     "prepare_corpus",
     "read_notes",

@@ -2,7 +2,8 @@
 
 `show` gives what Jupyter displays by itself. All of it is inside the cell's
 output, an SVG picture and a WAV: the page asks nothing of the network, and a
-saved notebook keeps it. Times in seconds.
+saved notebook keeps it. The picture has the notebook's own colours, light or
+dark. Times in seconds.
 
 Sound is the built-in piano's, in mono at half of a CD's sample rate: about
 60 kB of page for each second, a quarter of the whole.
@@ -10,34 +11,19 @@ Sound is the built-in piano's, in mono at half of a CD's sample rate: about
 
 import base64
 import functools
-import hashlib
 import html
 import io
-import re
 import wave
 
-import matplotlib
 import numpy as np
 
 from keras_pianogen.midi import check_notes
-from keras_pianogen.pianoroll import BACKGROUND
-from keras_pianogen.pianoroll import WHITE_KEY
-from keras_pianogen.pianoroll import plot_piano_roll
+from keras_pianogen.pianoroll_svg import piano_roll_svg
 from keras_pianogen.synthesis import synthesize
 
 SAMPLE_RATE = 22_050
 MAX_SOUND = 180.0  # seconds, about 10 MB of page
-DPI = 100  # of what an SVG holds as pixels
-
-# Its own ground and text, so that a light page and a dark one both suit it.
-STYLE = (
-    f"margin:0;padding:0.6em;max-width:1100px;background:{BACKGROUND};"
-    f"color:{WHITE_KEY};font:14px sans-serif;color-scheme:dark"
-)
-# What isn't drawn: who made the picture, and what each text says.
-_UNSEEN = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
-# What names an element of an SVG, or refers to one.
-_REFERENCE = re.compile(r'(\bid="|\bhref="#|url\(#)')
+STYLE = "margin:0;padding:0.6em;max-width:1100px"
 
 
 class PieceView:
@@ -70,13 +56,15 @@ class PieceView:
 
     @functools.cached_property
     def _html(self) -> str:
+        title = html.escape(" ".join((self.title or "").split()))
         if not len(self.notes):
-            title = f"{self.title}: " if self.title else ""
-            return _figure(f"<p>{html.escape(title)}no notes to show.</p>")
-        return _figure(
-            _picture(self.notes, self.prompt_seconds, self.title)
-            + _sound(self.notes)
+            words = f"{title}: no notes to show." if title else "No notes."
+            return _figure(f"<p>{words}</p>")
+        caption = f"<figcaption>{title}</figcaption>" if title else ""
+        roll = piano_roll_svg(
+            self.notes, title=self.title, prompt_seconds=self.prompt_seconds
         )
+        return _figure(caption + roll + _sound(self.notes))
 
 
 def show(
@@ -122,32 +110,6 @@ def show(
 
 def _figure(content: str) -> str:
     return f'<figure style="{STYLE}">{content}</figure>'
-
-
-def _picture(
-    notes: np.ndarray, prompt_seconds: float | None, title: str | None
-) -> str:
-    """The piano roll as an `<svg>` element, whose ids no other one has."""
-    figure = plot_piano_roll(
-        notes, prompt_seconds=prompt_seconds, title=title, dpi=DPI
-    )
-    file = io.StringIO()
-    style = {"svg.fonttype": "path", "svg.hashsalt": "keras_pianogen"}
-    with matplotlib.rc_context(style):
-        figure.savefig(file, format="svg", dpi=DPI, metadata={"Date": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = _UNSEEN.sub("", svg)
-    # Pictures that differ get ids that differ: a page has one set of them.
-    own = "p" + hashlib.sha256(svg.encode()).hexdigest()[:12]
-    svg = _REFERENCE.sub(rf"\g<1>{own}-", svg)
-    label = html.escape(f"Piano roll of {len(notes):,} notes")
-    return svg.replace(
-        "<svg",
-        f'<svg role="img" aria-label="{label}" '
-        'style="display:block;width:100%;height:auto"',
-        1,
-    )
 
 
 def _sound(notes: np.ndarray) -> str:

@@ -22,13 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from keras_pianogen.midi import check_notes
-
-BLACK_KEYS = (1, 3, 6, 8, 10)  # semitones above C
-MIN_SPAN = 24  # semitones that a picture shows at least
-SECONDS_PER_ROW = 30.0
-ONE_ROW = 36.0  # seconds: rather one long row than two short ones
-DEFAULT_ROWS = 12  # longer pieces get longer rows
-MAX_ROWS = 100
+from keras_pianogen.pianoroll_svg import BLACK_KEYS
+from keras_pianogen.pianoroll_svg import SECONDS_PER_ROW
+from keras_pianogen.pianoroll_svg import check_seconds
+from keras_pianogen.pianoroll_svg import pitch_range
+from keras_pianogen.pianoroll_svg import row_bounds
 
 # Lightness rises with velocity, evenly; the darkest end of plasma would be
 # lost against the background.
@@ -106,10 +104,10 @@ def plot_piano_roll(
             "`notes` must hold at least one note to draw. Received: 0 notes"
         )
     if prompt_seconds is not None:
-        _check_number("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
-    bounds = _row_bounds(float(notes["end"].max()), seconds_per_row)
+        check_seconds("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
+    bounds = row_bounds(float(notes["end"].max()), seconds_per_row)
     border = min(prompt_seconds or 0.0, bounds[-1])
-    figure, rows = _lay_out(len(bounds) - 1, _pitch_range(notes["pitch"]), dpi)
+    figure, rows = _lay_out(len(bounds) - 1, pitch_range(notes["pitch"]), dpi)
     for axes, row in zip(rows, itertools.pairwise(bounds), strict=True):
         axes.set_xlim(row)
         _draw_keys(axes)
@@ -122,45 +120,6 @@ def plot_piano_roll(
     if path is not None:
         figure.savefig(path, dpi=dpi)
     return figure
-
-
-def _check_number(name: str, value: float, holds: bool) -> None:
-    if not (holds and math.isfinite(value)):
-        least = "0 or more" if name == "prompt_seconds" else "more than 0"
-        raise ValueError(
-            f"`{name}` must be a number of seconds, {least}. "
-            f"Received: {name}={value}"
-        )
-
-
-def _row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
-    """The times where rows begin, and where the last one ends."""
-    length = length or 1.0
-    longest = seconds_per_row
-    if longest is None:
-        longest = max(SECONDS_PER_ROW, math.ceil(length / DEFAULT_ROWS))
-        longest = length if length <= ONE_ROW else longest
-    _check_number("seconds_per_row", longest, longest > 0)
-    count = math.ceil(length / longest)
-    if count > MAX_ROWS:
-        raise ValueError(
-            f"`seconds_per_row` must be at least {length / MAX_ROWS:.1f} for "
-            f"a piece of {length:.1f} seconds: a picture has at most "
-            f"{MAX_ROWS} rows. Received: seconds_per_row={seconds_per_row}"
-        )
-    if count == 1:
-        return [0.0, length]
-    # Rows of one length, in whole seconds if they can be; none nearly empty.
-    width = min(longest, math.ceil(length / count))
-    return [row * width for row in range(count + 1)]
-
-
-def _pitch_range(pitch: np.ndarray) -> tuple[float, float]:
-    """The lowest and highest edge to show, in semitones."""
-    low, high = int(pitch.min()) - 2, int(pitch.max()) + 2
-    span = min(max(high - low, MIN_SPAN), 127)
-    low = min(max((low + high - span) // 2, 0), 127 - span)
-    return low - 0.5, low + span + 0.5
 
 
 def _lay_out(

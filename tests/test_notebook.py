@@ -47,7 +47,8 @@ def test_a_page_holds_one_picture_and_its_sound():
     root = element(page(NOTES, title="A piece"))
     assert root.tag == "figure"
     tags = [child.tag.rpartition("}")[2] for child in root]
-    assert tags == ["svg", "audio"]
+    assert tags == ["figcaption", "svg", "audio"]
+    assert root[0].text == "A piece"
 
 
 def test_the_sound_is_the_built_in_pianos_in_mono():
@@ -57,7 +58,8 @@ def test_the_sound_is_the_built_in_pianos_in_mono():
 
 
 def test_nothing_is_asked_of_the_network():
-    html = NAMESPACE.sub("", page(NOTES, title="See http://example.com"))
+    title = "See http://example.com"
+    html = NAMESPACE.sub("", page(NOTES, title=title)).replace(title, "")
     assert "//" not in re.sub(r"base64,[^\"]*", "", html)
     assert "<script" not in html and "@import" not in html
     for name in ("src", "href"):
@@ -70,15 +72,7 @@ def test_the_same_notes_give_the_same_page():
 
 
 def test_two_pictures_share_no_ids():
-    first, second = page(NOTES), page(NOTES, prompt_seconds=0.4)
-    assert ids_of(first) and not ids_of(first) & ids_of(second)
-
-
-def test_every_reference_in_a_picture_is_to_one_of_its_ids():
-    html = page(NOTES, title="A piece")
-    referred = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', html)
-    names = {a or b for a, b in referred}
-    assert names and names <= ids_of(html)
+    assert not ids_of(page(NOTES, title="A piece", prompt_seconds=0.4))
 
 
 def test_outside_a_notebook_a_piece_is_one_line():
@@ -95,8 +89,8 @@ def test_no_notes_are_a_sentence_and_not_an_error():
 
 def test_markup_in_a_title_is_text():
     html = page(NOTES, title='<script>alert("--> &")</script>')
-    assert "script" not in html
-    element(html)
+    assert "<script" not in html
+    assert '"--> &"' in "".join(element(html).itertext())
 
 
 def test_what_is_longer_is_heard_in_part_and_a_sentence_says_so(monkeypatch):

@@ -10,7 +10,6 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
-from hypothesis import assume
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,7 +18,6 @@ from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.pianoroll import PROMPT_COLOURS
 from keras_pianogen.pianoroll import VELOCITY_COLOURS
-from keras_pianogen.pianoroll import _row_bounds
 from keras_pianogen.pianoroll import plot_piano_roll
 
 
@@ -219,23 +217,6 @@ def test_a_note_stands_in_each_row_where_it_sounds():
         (24, 32),
     ]
     assert pitches == [[60], [60, 62], [], [64]]
-
-
-@given(
-    length=st.floats(0.01, 8000),
-    longest=st.one_of(st.none(), st.floats(0.5, 4000)),
-)
-def test_rows_cover_the_piece_without_gaps_or_empty_rows(length, longest):
-    assume(longest is None or length / longest <= 100)
-    bounds = _row_bounds(length, longest)
-    widths = np.diff(bounds)
-    assert bounds[0] == 0 and bounds[-2] <= length
-    assert bounds[-1] >= length * (1 - 1e-12)
-    np.testing.assert_allclose(widths, widths[0])
-    if longest is None:
-        assert len(widths) <= 12
-    else:
-        assert widths[0] <= longest * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(

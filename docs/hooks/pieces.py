@@ -1,0 +1,172 @@
+"""Pieces to hear and to see in these pages, made as the pages are built.
+
+A fenced block in a page with options of `pianogen generate`, as YAML
+
+    ```piece
+    seconds: 20
+    seed: 7
+    caption: Twenty seconds from nothing
+    ```
+
+becomes a figure: the piano roll, what plays it, and the command. The command
+line itself reads the options, so all of them can be used, and what it refuses
+ends the build. A prompt's path is seen from the repository's root. Pieces are
+written on JAX and played on the built-in piano, which every machine has. They
+are kept in `.cache/pieces`, by a hash of the command and of what it reads:
+the preset and the prompt.
+"""
+
+import contextlib
+import hashlib
+import html
+import logging
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import tempfile
+
+import soundfile
+import typer
+import yaml
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+from mkdocs.utils import get_relative_url
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen.midi import read_notes
+from keras_pianogen.pianoroll_svg import piano_roll_svg
+from keras_pianogen.synthesis import synthesize
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "pieces"
+PRESETS = ROOT / "keras_pianogen" / "presets"
+FENCE = re.compile(r"^```piece\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PROGRAM = ["pianogen", "generate"]
+BACKEND = "KERAS_BACKEND=jax"  # a seed gives one piece on each backend
+
+SAMPLE_RATE = 32_000
+COMPRESSION = 0.8  # of MP3's variable bit rate, 0 to 1
+
+
+log = logging.getLogger("mkdocs.pieces")
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Puts a figure in the place of each piece's command."""
+
+    def figure(match):
+        try:
+            return make_figure(match[1], page, config, files)
+        except (ValueError, yaml.YAMLError) as error:
+            place = page.file.src_path
+            raise PluginError(f"{place}: {error}:\n{match[0]}") from error
+
+    return FENCE.sub(figure, markdown)
+
+
+def make_figure(text, page, config, files):
+    settings = yaml.safe_load(text)
+    if not isinstance(settings, dict):
+        raise ValueError("a piece must have options, such as `seed: 7`")
+    caption = settings.pop("caption", "")
+    settings.setdefault("out", "piece.mid")
+    words = [*PROGRAM, *arguments(settings)]
+    options = read_options(words)
+    folder = CACHE / hash_of(words, options)
+    if not folder.is_dir():
+        make_piece(words, options, folder)
+    urls = {}
+    for suffix in (".mid", ".mp3"):
+        uri = f"pieces/{folder.name}{suffix}"
+        if files.get_file_from_path(uri) is None:
+            content = (folder / f"piece{suffix}").read_bytes()
+            files.append(File.generated(config, uri, content=content))
+        urls[suffix] = get_relative_url(uri, page.url)
+    roll = piano_roll_svg(
+        read_notes(folder / "piece.mid"),
+        title=caption or None,
+        prompt_seconds=prompt_length(options),
+    )
+    command = " ".join(
+        f"<span>{html.escape(shlex.quote(word))}</span>"
+        for word in (BACKEND, *words)
+    )
+    caption = f"{html.escape(caption)}<br>" if caption else ""
+    return (
+        f'<figure class="piece">{roll}'
+        f'<audio controls preload="none" src="{urls[".mp3"]}"></audio>'
+        f"<figcaption>{caption}<code>{command}</code> "
+        f'<a href="{urls[".mid"]}" download="piece.mid">MIDI</a>'
+        "</figcaption></figure>"
+    )
+
+
+def arguments(settings):
+    """Options by their Python names, as a command line has them."""
+    for name, value in settings.items():
+        option = "--" + name.replace("_", "-")
+        yield from [option] if value is True else [option, str(value)]
+
+
+def read_options(words):
+    """What the command line makes of a command, by Python names."""
+    generate = typer.main.get_command(cli.app).commands["generate"]
+    try:
+        options = generate.make_context(" ".join(PROGRAM), words[2:]).params
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # It isn't Typer's.
+            raise
+        raise ValueError(error.format_message()) from error
+    if options["variations"] is not None or options["seed"] is None:
+        raise ValueError("a piece must have a seed, and no variations")
+    if options["prompt"] and not (ROOT / options["prompt"]).is_file():
+        raise ValueError(f"there is no {options['prompt']} in the repository")
+    return options
+
+
+def hash_of(words, options):
+    """Names a piece by all that it is made from."""
+    made_from = hashlib.sha256(shlex.join(words).encode())
+    files = sorted((PRESETS / options["preset"]).glob("*"))
+    if not files:
+        raise ValueError(f"no preset of the package is {options['preset']!r}")
+    if options["prompt"]:
+        files.append(ROOT / options["prompt"])
+    for path in files:
+        made_from.update(path.read_bytes())
+    return made_from.hexdigest()[:16]
+
+
+def make_piece(words, options, folder):
+    """Writes and plays a piece; the folder is there whole or not at all."""
+    os.environ.update([BACKEND.split("=")])
+    CACHE.mkdir(parents=True, exist_ok=True)
+    log.info("Writing a piece: %s", shlex.join(words))
+    with tempfile.TemporaryDirectory(dir=CACHE) as made:
+        midi = pathlib.Path(made, "piece.mid")
+        args = [*words[1:], "--out", str(midi)]
+        if options["prompt"]:
+            args += ["--prompt", str(ROOT / options["prompt"])]
+        with contextlib.chdir(made):  # --picture and the like go there.
+            result = CliRunner().invoke(cli.app, args)
+        if result.exit_code:
+            raise ValueError(result.output.strip() or repr(result.exception))
+        soundfile.write(
+            midi.with_suffix(".mp3"),
+            synthesize(read_notes(midi), SAMPLE_RATE),
+            SAMPLE_RATE,
+            compression_level=COMPRESSION,
+            bitrate_mode="VARIABLE",
+        )
+        shutil.copytree(made, folder)
+
+
+def prompt_length(options):
+    """Seconds of a piece that its prompt takes up, or None."""
+    if not options["prompt"]:
+        return None
+    end = read_notes(ROOT / options["prompt"])["end"].max()
+    return float(min(end, options["prompt_seconds"] or end))

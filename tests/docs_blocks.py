@@ -1,0 +1,403 @@
+"""The code blocks of README.md and docs/, run as a reader would run them.
+
+A plugin for pytest, which `make docs-test` loads; Sybil finds the blocks. Each
+is a test, named by its page and line. The blocks of a page share a folder and,
+if they are Python, a namespace. Commands run in the test's process, on one
+backend, without a network.
+
+A block without a language is commands; one that holds something else says so
+(`OTHERS`). What a page takes for granted, files and trained models,
+is made when a block first names it (`STAND_INS`). What takes long is done
+with smaller numbers (`SHORTER`, `SMALLER`). What can't run here has its
+options checked, for a reason that is given: in `NOT_RUN`, or in the page, in
+a comment before the block, `<!-- not run: reason -->`.
+"""
+
+import contextlib
+import csv
+import functools
+import importlib.metadata
+import io
+import json
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import typer
+from sybil import Lexeme
+from sybil import Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.example import SybilFailure
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+from keras_pianogen.gan_training import SETUPS
+from keras_pianogen.listening.ratings import Key
+from keras_pianogen.listening.ratings import simulate_listeners
+from keras_pianogen.maestro import COLUMNS
+from keras_pianogen.maestro import NAME
+from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import write_midi
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.recipes import ARCHITECTURES
+from keras_pianogen.recipes import SIZES
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COMMANDS = ("", "bash", "console", "sh", "shell")
+# `piece` is made as the pages are built, see docs/hooks/pieces.py.
+OTHERS = ("csv", "json", "mermaid", "piece", "text", "toml", "yaml")
+
+# Numbers of a block, and those that run here in their place.
+SHORTER = {
+    r"(--minutes) [\d.]+": r"\1 0.02",
+    r"(--steps|--epochs|--steps-per-epoch) \d+": r"\1 2",
+    r"(--seconds) [2-9]\d": r"\1 5",
+    r"(--num-layers) \d+": r"\1 1",
+    r"(--num-heads) \d+": r"\1 2",
+    r"(--hidden-dim) \d+": r"\1 16",
+    r"(--intermediate-dim) \d+": r"\1 32",
+    r"(--sequence-length) \d+": r"\1 64",
+    r"(--local-block-size) \d+": r"\1 16",
+    r"(--batch-size) \d+": r"\1 2",
+    r"(--novelty) \d+": r"\1 2 --seconds 5",
+    r"(--train-windows) \d+": "",
+    r"(tell-apart)": r"\1 --train-windows 8 --test-windows 8",
+    r"(pianogen compare)": r"\1 --splits 2 --permutations 3",
+    # A preset that is trained further: the bundled one is large.
+    r"(train .*--preset) music_transformer_\w+": r"\1 runs/small/preset",
+    r"(--setup fine-tune)": r"\1 --preset runs/small/preset",
+    # In Python.
+    r'\b(num_layers"?[=:]) ?\d+': r"\1 1",
+    r'\b(hidden_dim"?[=:]) ?\d+': r"\1 16",
+    r'\b(intermediate_dim"?[=:]) ?\d+': r"\1 32",
+    r"\b(epochs)=\d+": r"\1=1",
+    r"\b(steps)=\d+": r"\1=2",
+    r"\b(seconds)=[2-9]\d": r"\1=5",
+    r"(duration\(events\)) > \d+": r"\1 > 5",
+}
+# What names of the package stand for while blocks run.
+_TINY = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16}
+SMALLER = {
+    "recipes.SIZES": dict.fromkeys(
+        SIZES, _TINY | {"sequence_length": 64, "batch_size": 2}
+    ),
+    "recipes.ARCHITECTURES": ARCHITECTURES | {"lstm": {"num_layers": 1}},
+    "training.LOOKS": {
+        "validation_events": 500,
+        "validations": 1,
+        "samples": 0,
+    },
+    "gan_training.SETUPS": {
+        name: setup | _TINY | {"intermediate_dim": 32, "batch_size": 2}
+        for name, setup in SETUPS.items()
+    },
+    "gan_training.SAMPLES": 8,
+    "gan_training.REAL_SEQUENCES": 64,
+}
+# Commands by how they begin, and why they don't run here.
+NOT_RUN = {
+    r"apt(-get)? install": "a system's packages",
+    r"pip install": "packages; its extras are looked up",
+    r"make": "its targets are looked up by a dry run",
+    r".*python -m pytest": "tests, which run elsewhere",
+    r"pianogen serve": "it ends with its user",
+    r"pianogen prepare .*--download": "another host",
+    r"XLA_FLAGS=": "JAX has started; tests/test_data_parallel.py does it",
+    r"export KERAS_DISTRIBUTION": "another machine's address",
+    r"hosts=|srun ": "a cluster",
+}
+
+# What a page takes for granted.
+
+
+def excerpts(count, seconds):
+    """Short pieces that differ, cut from the performances in tests/data."""
+    sources = sorted((ROOT / "tests" / "data").glob("*.midi"))
+    performances = [read_notes(path) for path in sources]
+    for place in range(count):
+        notes = performances[place % len(performances)]
+        begin = place * 1.7 % (notes["end"].max() - seconds)
+        notes = notes[notes["start"] >= begin]
+        notes["start"] -= begin
+        notes["end"] -= begin
+        notes["pitch"] += place % 5
+        yield notes[notes["end"] <= seconds]
+
+
+def make_piece(path):
+    write_midi(next(excerpts(1, 30)), path)
+
+
+def make_pieces(path):
+    path.mkdir()
+    for place, notes in enumerate(excerpts(6, 22)):
+        write_midi(notes, path / f"{place}.mid")
+
+
+def make_own_pieces(path):
+    """A folder of MIDI files, and one that isn't what it seems."""
+    make_pieces(path)
+    (path / "broken.mid").write_bytes(b"This is no MIDI file.")
+
+
+def make_maestro(path):
+    """MAESTRO's layout, with pieces of some seconds."""
+    path.mkdir()
+    splits = ["train"] * 70 + ["validation"] * 40 + ["test"] * 15
+    with (path / f"{NAME}.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        pieces = excerpts(len(splits), 8)
+        for place, (split, notes) in enumerate(zip(splits, pieces)):
+            write_midi(notes, path / f"{place}.midi")
+            composer, title = f"Composer {place % 4}", f"Piece {place}"
+            table.writerow([composer, title, split, 2004, f"{place}.midi", 8.0])
+
+
+def make_corpus(path):
+    invoke("prepare", made(make_maestro), "--out", path)
+
+
+def make_run(path):
+    """A finished run of two steps."""
+    invoke("train", made(make_corpus), "--out", path, "--steps", 2)
+
+
+def make_preset(path):
+    shutil.copytree(made(make_run) / "preset", path)
+
+
+def make_ratings(path):
+    """What twenty listeners saved from the page whose key is at hand."""
+    key = Key.read("key.json")
+    tastes = dict.fromkeys(key.conditions, (0.5, 0.4, 0.1, 0.6))
+    path.mkdir()
+    for place, ratings in enumerate(simulate_listeners(key, tastes, 20)):
+        (path / f"{place}.json").write_text(json.dumps(ratings))
+
+
+OF_THE_REPOSITORY = ("docs/", "examples/", "tests/")
+# By how they are named in a page. `FILES` are ratings, see `make_ratings`.
+STAND_INS = {
+    rf"([./\w]+/)?{NAME}": make_maestro,
+    r"corpora/\w+": make_corpus,
+    r"runs/\w+/preset": make_preset,
+    r"runs/\w+": make_run,
+    r"my_midi_files": make_own_pieces,
+    r"(real_pieces|generated_pieces)/?|REAL|OTHER|GENERATED": make_pieces,
+    r"\w+\.midi?": make_piece,
+}
+
+
+@functools.cache
+def made(make):
+    """A stand-in that is made once, to be copied."""
+    path = pathlib.Path(tempfile.mkdtemp(dir=TEMPORARY.name), "made")
+    make(path)
+    return path
+
+
+def provide(words):
+    """Puts what is named and isn't there into the page's folder."""
+    for word in words:
+        if not word or pathlib.Path(word).exists():
+            continue
+        if word.startswith(OF_THE_REPOSITORY):
+            copy(ROOT / word, word)
+        elif word == "FILES":
+            make_ratings(pathlib.Path(word))
+        else:
+            for pattern, make in STAND_INS.items():
+                if re.fullmatch(pattern, word):
+                    copy(made(make), word)
+                    break
+
+
+def copy(source, path):
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
+
+
+# Commands.
+
+READERS = ("attention", "compare", "evaluate", "generate")
+from_preset = MusicTransformerCausalLM.from_preset
+from_bundled_preset = functools.cache(from_preset)
+
+
+def load(preset):
+    """A preset for those that don't change it: a bundled one is kept."""
+    bundled = preset in MusicTransformerCausalLM.presets
+    return (from_bundled_preset if bundled else from_preset)(preset)
+
+
+def invoke(*args):
+    """Runs `pianogen` in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if args[0] in READERS:
+            patch.setattr(MusicTransformerCausalLM, "from_preset", load)
+        result = CliRunner().invoke(cli.app, list(map(str, args)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    if result.exit_code:
+        raise SybilFailure(f"Exit code {result.exit_code}:\n{result.output}")
+
+
+def run_python(script, *args):
+    """Runs a script of the repository in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *args])
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def run_command(line):
+    """Runs one command, or checks it if it is one of `NOT_RUN`."""
+    if any(re.match(pattern, line) for pattern in NOT_RUN):
+        check_command(line)
+        return
+    line = re.sub(r"^KERAS_BACKEND=(tensorflow|jax|torch) ", "", line)
+    program, *args = shlex.split(shorten(line), comments=True)
+    out = args.index("--out") + 1 if "--out" in args else 0
+    provide(
+        word.rpartition("=")[2]
+        for place, word in enumerate(args)
+        if not out or place != out or "--resume" in args
+    )
+    if program == "pianogen":
+        invoke(*args)
+    elif program == "python":
+        run_python(*args)
+    else:
+        raise SybilFailure(
+            f"Nothing runs {program!r} here; see `NOT_RUN`, or label the block."
+        )
+
+
+def check_command(line):
+    """Whether what a command names is there: options, targets, extras."""
+    line = re.sub(r"\s#.*", "", line)
+    words = shlex.split(line)
+    if words[0] == "make":
+        command = ["make", "--dry-run", *words[1:]]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    if words[0] == "pip":
+        known = importlib.metadata.metadata("keras_pianogen")
+        for extra in re.findall(r"\[(\w+)\]", line):
+            assert extra in known.get_all("Provides-Extra"), extra
+    for word in words:
+        if word.startswith(OF_THE_REPOSITORY):
+            assert (ROOT / word).exists(), word
+    for script, options in re.findall(r"\bpython (\S+\.py)([^|&;']*)", line):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+            run_python(script, "--help")
+        for option in re.findall(r"--[\w-]+", options):
+            assert option in text.getvalue(), option
+    for command in re.findall(r"\bpianogen [^|&;']+", line):
+        parse(shlex.split(command)[1:])
+
+
+def parse(args):
+    """Has the program read a command's arguments, which may raise."""
+    command = typer.main.get_command(cli.app)
+    while hasattr(command, "commands"):
+        name, *args = args
+        command = command.commands[name]
+    command.make_context(name, args)
+
+
+def shorten(text):
+    for pattern, replacement in SHORTER.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+# Blocks.
+
+
+def evaluate_commands(example):
+    reason = example.region.lexemes["reason"]
+    run = check_command if reason else run_command
+    for line in example.parsed.replace("\\\n", " ").splitlines():
+        if shlex.split(line, comments=True):
+            run(line.strip())
+    if reason:
+        pytest.skip(reason)
+
+
+def evaluate_python(example):
+    reason = example.region.lexemes["reason"]
+    if reason:
+        compile(example.parsed, example.path, "exec")
+        pytest.skip(reason)
+    made_here = re.findall(r'prepare_corpus\([^)]*, "([^"]+)"', example.parsed)
+    named = re.findall(r'"([^"\n]+)"', example.parsed)
+    provide(name for name in named if name not in made_here)
+    PythonEvaluator()(example)
+
+
+def parse_blocks(document):
+    """Every block that runs, with the reason that its page gives not to."""
+    for region in FencedCodeBlockLexer(r"[^\n]*")(document):
+        label = region.lexemes["language"].strip()
+        if label in OTHERS:
+            continue
+        if label not in (*COMMANDS, "python"):
+            line = document.text.count("\n", 0, region.start) + 1
+            raise ValueError(
+                f"{document.path}, line {line}: a block's label must be one "
+                f"of {', '.join((*COMMANDS, 'python', *OTHERS))}. "
+                f"Received: {label!r}"
+            )
+        before = document.text[: region.start]
+        comment = re.search(r"<!-- not run: (.+?) -->\s*\Z", before, re.DOTALL)
+        region.lexemes["reason"] = comment and comment.group(1)
+        region.parsed = region.lexemes["source"]
+        region.evaluator = evaluate_commands
+        if label == "python":
+            source = region.parsed
+            region.parsed = Lexeme(
+                shorten(source), source.offset, source.line_offset
+            )
+            region.evaluator = evaluate_python
+        yield region
+
+
+TEMPORARY = tempfile.TemporaryDirectory(prefix="docs_blocks_")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder of the page's own to work in, and no network."""
+
+    def refuse(host, *_, **__):
+        raise OSError(f"Blocks ask nothing of the network. Received: {host}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("page"))
+        patch.setattr("socket.getaddrinfo", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def smaller():
+    """The package's own sizes and counts, smaller."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALLER.items():
+            patch.setattr(f"keras_pianogen.{name}", value)
+        yield
+
+
+pytest_collect_file = Sybil(
+    parsers=[parse_blocks],
+    patterns=["README.md", "docs/**/*.md", "docs/*.md"],
+    path=str(ROOT),
+    fixtures=["desk", "smaller"],
+).pytest()
