@@ -30,7 +30,6 @@ KINDS = {
     "shift": "#c8d6ef",
 }
 INK, QUIET = "#333333", "#999999"
-ROLL_PITCH = {"fontsize": 8, "va": "center", "ha": "right", "color": INK}
 # The same picture of the same numbers, its text as text.
 matplotlib.rcParams |= {
     "font.size": 9,
@@ -57,7 +56,7 @@ def main(midi, folder):
 def draw_events(midi, count=4):
     """The first notes of a piece, and their events."""
     notes, keys = read_notes(midi)[:count], read_notes(midi, sustain=False)
-    figure = Figure(figsize=(9.5, 4.6))
+    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     roll, strip = figure.subplots(2, 1, height_ratios=(1.25, 1))
     for note, key in zip(notes, keys):
         place = note["start"], note["pitch"] - 0.4
@@ -65,10 +64,10 @@ def draw_events(midi, count=4):
         roll.add_patch(Rectangle(place, held, 0.8, color=KINDS["note off"]))
         struck = key["end"] - note["start"]
         roll.add_patch(Rectangle(place, struck, 0.8, color=KINDS["note on"]))
-        roll.text(note["start"] - 0.05, note["pitch"],
+        roll.text(note["start"], note["pitch"] + 0.7,
                   f"{note['pitch']}, velocity {note['velocity']}",
-                  **ROLL_PITCH)  # fmt: skip
-    roll.set(xlim=(0, 9), ylim=(40, 70), xlabel="seconds", ylabel="MIDI pitch")
+                  fontsize=8, color=INK)  # fmt: skip
+    roll.set(xlim=(0, 9), ylim=(40, 71), xlabel="seconds", ylabel="MIDI pitch")
     roll.spines[["top", "right"]].set_visible(False)
     vocabulary = EventVocabulary.named("magenta")
     for place, event in enumerate(vocabulary.encode(notes)):
