@@ -585,6 +585,92 @@ def test_lora_trains_few_weights_and_changes_the_model():
     np.testing.assert_array_equal(greedy, likeliest[:-1])
 
 
+# Layers that take LoRA: KerasHub's choice, and all of them.
+LORA_LAYERS = {
+    "query and value": None,
+    "all": [
+        "query",
+        "key",
+        "value",
+        "attention_output",
+        "feedforward_intermediate_dense",
+        "feedforward_output_dense",
+    ],
+}
+
+
+def with_lora(names, seed=0):
+    """A model whose LoRA weights have been trained, and change it a lot."""
+    model = build_model(seed)
+    model.backbone.enable_lora(2, target_layer_names=LORA_LAYERS[names])
+    model.compile(optimizer=keras.optimizers.Adam(3e-2))
+    model.fit(random_ids(CONTEXT * 2), batch_size=1, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("names", LORA_LAYERS)
+def test_lora_weights_saved_alone_give_the_same_model_back(names, tmp_path):
+    before = logits_of(build_model(), random_ids(CONTEXT))
+    model = with_lora(names)
+    weights = model.trainable_weights
+    assert {weight.name for weight in weights} == {
+        "lora_kernel_a",
+        "lora_kernel_b",
+    }
+    assert len(weights) == 2 * 2 * len(LORA_LAYERS[names] or "qv")
+    logits = logits_of(model, random_ids(CONTEXT))
+    assert np.abs(logits - before).max() > 0.1
+    model.backbone.save_lora_weights(tmp_path / "my.lora.h5")
+    loaded = build_model()
+    if names == "all":
+        loaded.backbone.enable_lora(2, target_layer_names=LORA_LAYERS[names])
+    loaded.backbone.load_lora_weights(tmp_path / "my.lora.h5")
+    again = logits_of(loaded, random_ids(CONTEXT))
+    np.testing.assert_allclose(again, logits, atol=1e-5)
+
+
+def test_a_preset_has_lora_in_its_kernels(tmp_path):
+    model = with_lora("all")
+    model.save_to_preset(str(tmp_path / "preset"))
+    loaded = MusicTransformerCausalLM.from_preset(tmp_path / "preset")
+    ids = random_ids(CONTEXT)
+    logits = logits_of(loaded, ids)
+    np.testing.assert_allclose(logits, logits_of(model, ids), atol=1e-5)
+    assert len(loaded.weights) == len(build_model().weights)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*`quantize` method implemented",
+    "ignore:.*The use of `x.T`:UserWarning",
+)
+@pytest.mark.parametrize("order", ["lora", "lora, int8", "int8, lora"])
+def test_what_is_sampled_is_likeliest_in_a_full_forward_with_lora(order):
+    if order == "int8, lora":
+        model = build_model()
+        model.quantize("int8")
+        model.backbone.enable_lora(2, target_layer_names=LORA_LAYERS["all"])
+        model.compile(optimizer=keras.optimizers.Adam(3e-2))
+        before = logits_of(model, random_ids(CONTEXT))
+        model.fit(random_ids(CONTEXT * 2), batch_size=1, verbose=0)
+        after = logits_of(model, random_ids(CONTEXT))
+        assert np.abs(after - before).max() > 0.1
+    else:
+        model = with_lora("all")
+        before = logits_of(model, random_ids(CONTEXT))
+        if order == "lora, int8":
+            model.quantize("int8")
+        after = logits_of(model, random_ids(CONTEXT))
+        assert np.abs(after - before).mean() < 0.1 * before.std()
+    greedy = model.generate(
+        max_length=CONTEXT - 1, sampler="greedy", output="ids",
+        stop_token_ids=None, grammar=False,
+    )  # fmt: skip
+    # Special ids are never sampled. int8 rounds the two ways' inputs apart.
+    logits = logits_of(model, greedy)[:-1, 3:]
+    gap = logits.max(-1) - logits[np.arange(len(greedy)), greedy - 3]
+    assert gap.max() <= (1e-5 if order == "lora" else 0.05 * logits.std())
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*`quantize` method implemented",
     "ignore:.*The use of `x.T`:UserWarning",
