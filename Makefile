@@ -20,8 +20,8 @@ PYTEST_FLAGS ?=
 
 # What `make docs-test` reads: pages, and tests of the built site.
 PAGES ?= README.md docs tests/docs_site.py
-# Most of its time would go to compiling what then runs for a moment.
-DOCS_TEST_JAX = KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+# Most of the tests' time would go to compiling what then runs for a moment.
+QUICK_JAX = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
@@ -58,8 +58,8 @@ music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png 
 test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -n $(WORKERS) \
-			$$skipped $(PYTEST_FLAGS); \
+		$(QUICK_JAX) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
+			-n $(WORKERS) $$skipped $(PYTEST_FLAGS); \
 		skipped="$(MUSIC_TESTS:%=--ignore=tests/test_%.py)"; \
 	done
 
@@ -77,8 +77,8 @@ docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
-	$(DOCS_TEST_JAX) $(BIN)/python -m pytest -p tests.docs_blocks \
-		-n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
+	$(QUICK_JAX) KERAS_BACKEND=jax $(BIN)/python -m pytest \
+		-p tests.docs_blocks -n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
