@@ -10,10 +10,11 @@ SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 # The backend that `make music` installs and uses: jax, torch or tensorflow.
 BACKEND ?= jax
 # The backends that `make test` goes through. The first one also runs the
-# tests below, which know nothing of backends.
-BACKENDS ?= tensorflow jax torch
-MUSIC_TESTS = comparison corpus corpus_picture events listening maestro midi \
-	ngram notebook novelty package pianoroll pianoroll_svg synthesis
+# tests below: they know nothing of backends, or one is enough for them.
+BACKENDS ?= jax tensorflow torch
+ONCE = cli_generation comparison corpus corpus_picture events listening \
+	maestro midi ngram notebook novelty package pianoroll pianoroll_svg \
+	studio studio_browser synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
@@ -60,7 +61,7 @@ test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 		echo "== $$backend"; \
 		$(QUICK_JAX) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
 			-n $(WORKERS) $$skipped $(PYTEST_FLAGS); \
-		skipped="$(MUSIC_TESTS:%=--ignore=tests/test_%.py)"; \
+		skipped="$(ONCE:%=--ignore=tests/test_%.py)"; \
 	done
 
 check: .venv/.made-dev ## Check style, imports between files, and types
@@ -91,7 +92,7 @@ gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
 		echo "== $$backend"; \
 		KERAS_BACKEND=$$backend $(PYTHON) -c '$(HAS_GPU)'; \
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest $(PYTEST_FLAGS) \
-			$(MUSIC_TESTS:%=--ignore=tests/test_%.py); \
+			$(ONCE:%=--ignore=tests/test_%.py); \
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest tests/bench_*.py \
 			--benchmark-quiet; \
 	done

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import shutil
 import signal
 
 import pytest
@@ -17,6 +19,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Torch loaded after TensorFlow can crash the interpreter.
     import torch  # noqa: F401
 
+DATA = pathlib.Path(__file__).parent / "data"
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -56,3 +59,31 @@ def small_corpus(tmp_path_factory):
     return prepare_corpus(
         folder, folder / "corpus", validation_fraction=0.2, test_fraction=0.2
     )
+
+
+@pytest.fixture
+def midi_folder(tmp_path):
+    """Three MIDI files and one that only has the name of one."""
+    folder = tmp_path / "midi"
+    folder.mkdir()
+    for path in DATA.glob("*.midi"):
+        shutil.copy(path, folder)
+    (folder / "broken.mid").write_bytes(b"This is no MIDI file.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(small_corpus, tmp_path_factory):
+    """The folder of a finished run of four steps; not to be changed."""
+    from command_line import TINY
+    from command_line import succeed
+
+    folder = tmp_path_factory.mktemp("run") / "run"
+    # Steps so small leave a model that draws nearly at random.
+    options = ["--steps", "4", "--seed", "7", *TINY]
+    options += ["--optimizer", "adamw", "--learning-rate", "0.003"]
+    printed = succeed("train", small_corpus.folder, "--out", folder, *options)
+    assert re.match(r"4 steps, 256 events in .* nats per event\n", printed)
+    left = ("history.csv", "curves.png", "preset")
+    assert printed.splitlines()[1:] == [str(folder / name) for name in left]
+    return folder

@@ -1,0 +1,47 @@
+"""Commands as tests call them: in this process, or in one of their own."""
+
+import os
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from keras_pianogen import cli
+
+TINY = (
+    "--num-layers 1 --num-heads 2 --hidden-dim 16 --intermediate-dim 32 "
+    "--sequence-length 32 --batch-size 2 --validation-events 500 --samples 0"
+).split()
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.app, [os.fspath(a) for a in args])
+
+
+def succeed(*args):
+    """What a command prints, which goes well and has nothing to complain of."""
+    result = invoke(*args)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+def fail(*args):
+    """The error and the hint of a command that refuses, a line each."""
+    result = invoke(*args)
+    assert result.exit_code == 2, result.output
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("Error: ")
+    assert hint.startswith("Hint: ")
+    assert result.stdout == ""
+    return error, hint
+
+
+def start(*args, code="from keras_pianogen.cli import app; app()"):
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(os.fspath, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

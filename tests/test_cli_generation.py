@@ -1,0 +1,368 @@
+"""The commands generate and render, as a user meets them.
+
+They run once, on one backend: what music each writes is tested elsewhere.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import wave
+
+import numpy as np
+import pytest
+from command_line import fail
+from command_line import invoke
+from command_line import succeed
+
+from keras_pianogen.cli.app import DEFAULT_PRESET
+from keras_pianogen.cli.progress import generation_bar
+from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import write_midi
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def generate(run, tmp_path):
+    """Calls `generate` with the run's preset: (what it printed, notes)."""
+
+    def generate(*args, out="piece.mid"):
+        options = ["--preset", run / "preset", "--seconds", "4", *args]
+        printed = succeed("generate", "--out", tmp_path / out, *options)
+        return printed, read_notes(tmp_path / out)
+
+    return generate
+
+
+# generate
+
+
+def test_a_seed_repeats_its_piece_and_another_gives_another(generate, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 1000)):
+        generate("--seed", str(seed), out=f"{name}.mid")
+    a, b, c = ((tmp_path / f"{name}.mid").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_seed_that_was_drawn_is_printed_and_repeats_the_piece(
+    generate, tmp_path
+):
+    printed, notes = generate(out="drawn.mid")
+    figures, path = printed.splitlines()
+    assert figures.startswith(f"{len(notes)} notes, ")
+    assert path == str(tmp_path / "drawn.mid")
+    seed = re.search(r"seed (\d+)$", figures)[1]
+    generate("--seed", seed, out="again.mid")
+    drawn, again = (tmp_path / f"{n}.mid" for n in ("drawn", "again"))
+    assert drawn.read_bytes() == again.read_bytes()
+
+
+@pytest.fixture
+def prompt(tmp_path):
+    """Eight notes in two seconds, which are in prompt.mid too."""
+    notes = np.zeros(8, NOTE_DTYPE)
+    notes["start"] = 0.25 * np.arange(8)
+    notes["end"] = notes["start"] + 0.2
+    notes["pitch"] = 60 + np.arange(8)
+    notes["velocity"] = 80
+    write_midi(notes, tmp_path / "prompt.mid")
+    return notes
+
+
+def test_a_prompt_comes_first_and_new_notes_follow(generate, prompt, tmp_path):
+    options = ["--prompt", tmp_path / "prompt.mid", "--seed", "1"]
+    printed, notes = generate(
+        *options, "--picture", tmp_path / "new" / "roll.png"
+    )
+    assert len(notes) > 8
+    np.testing.assert_array_equal(notes["pitch"][:8], prompt["pitch"])
+    np.testing.assert_allclose(notes["start"][:8], prompt["start"], atol=0.006)
+    assert notes["start"][8:].min() >= 1.95
+    picture = tmp_path / "new" / "roll.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert os.listdir(picture.parent) == ["roll.png"]
+    assert printed.splitlines()[-1] == str(picture)
+
+
+def test_the_prompt_is_left_at_the_second_that_was_asked_for(
+    generate, prompt, tmp_path, monkeypatch
+):
+    borders = []
+    monkeypatch.setattr(
+        "keras_pianogen.pianoroll.plot_piano_roll",
+        lambda piece, path, prompt_seconds: (
+            borders.append(prompt_seconds),
+            path.touch(),
+        ),
+    )
+    options = ["--prompt", tmp_path / "prompt.mid", "--seed", "1"]
+    options += ["--picture", tmp_path / "roll.png", "--prompt-seconds"]
+    _, notes = generate(*options, "1.22")
+    kept = prompt[prompt["start"] < 1.22]
+    np.testing.assert_array_equal(notes["pitch"][: len(kept)], kept["pitch"])
+    assert notes["start"][len(kept) :].min() >= 1.195
+    generate(*options, "60")
+    # The events last kept: the ends of the fifth note and of the eighth.
+    np.testing.assert_allclose(borders, [1.2, 1.95], atol=0.006)
+
+
+def test_variations_are_pieces_of_one_seed_in_files_of_their_own(run, tmp_path):
+    folder = tmp_path / "new"
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    options += ["--out", folder / "a.mid", "--picture", folder / "a.svg"]
+    printed = succeed("generate", *options, "--variations", "3").splitlines()
+    names = [f"a-{i}.{kind}" for i in (1, 2, 3) for kind in ("mid", "svg")]
+    assert sorted(os.listdir(folder)) == names
+    # How fast they came is said where it could be measured.
+    assert re.fullmatch(
+        r"3 pieces(, [\d,]+ events a second)?, seed 1", printed[0]
+    )
+    pieces = [read_notes(folder / f"a-{i}.mid") for i in (1, 2, 3)]
+    assert len({piece.tobytes() for piece in pieces}) == 3
+    for i, piece in enumerate(pieces):
+        path, figures = printed[1 + 2 * i].rsplit(": ", 1)
+        assert path == str(folder / names[2 * i])
+        assert figures == f"{len(piece)} notes, {piece['end'].max():.1f} s"
+        assert printed[2 + 2 * i] == str(folder / names[2 * i + 1])
+
+
+def test_variations_say_how_fast_they_came(run, tmp_path):
+    options = ["--preset", run / "preset", "--seconds", "60", "--seed", "1"]
+    options += ["--variations", "2", "--out", tmp_path / "a.mid"]
+    line = succeed("generate", *options).splitlines()[0]
+    assert re.fullmatch(r"2 pieces, [\d,]+ events a second, seed 1", line)
+
+
+def test_one_variation_is_the_piece_of_the_seed(generate, run, tmp_path):
+    generate("--seed", "1", out="a.mid")
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    options += ["--variations", "1", "--out", tmp_path / "a.mid"]
+    printed = succeed("generate", *options).splitlines()
+    assert printed[1] == str(tmp_path / "a-1.mid")
+    alone, first = (tmp_path / f"{name}.mid" for name in ("a", "a-1"))
+    assert alone.read_bytes() == first.read_bytes()
+
+
+def test_an_ending_comes_near_the_length_and_no_note_goes_past_it(generate):
+    _, notes = generate("--ending", "--seed", "1", "--seconds", "10")
+    assert 8.4 <= notes["end"].max() <= 11.1
+
+
+def test_a_repeat_penalty_spreads_the_pitches(generate):
+    options = ["--seed", "1", "--seconds", "60", "--repeat-penalty"]
+    _, plain = generate(*options, "0")
+    _, spread = generate(*options, "100")
+
+    def distinct(notes):
+        """How many pitches the first eighty notes have."""
+        return len(np.unique(notes["pitch"][:80]))
+
+    assert min(len(plain), len(spread)) >= 80
+    assert distinct(spread) > distinct(plain)
+
+
+def test_without_a_grammar_another_piece_comes(generate, tmp_path):
+    for name, option in (("a", []), ("b", ["--no-grammar"])):
+        generate("--seed", "1", *option, out=f"{name}.mid")
+    a, b = ((tmp_path / f"{name}.mid").read_bytes() for name in "ab")
+    assert a != b
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "received"),
+    [
+        (["--temperature", "0"], "above 0", "0.0"),
+        (["--min-p", "0.1", "--top-k", "5"], "at most one", "'top_k': 5"),
+        (["--top-p", "1.5"], "at most 1", "1.5"),
+        (["--seconds", "0"], "above 0", "seconds=0.0"),
+        (["--preset", "no such"], DEFAULT_PRESET, "'no such'"),
+        (["--picture", "roll.jpg"], ".png", "roll.jpg"),
+        (["--variations", "0"], "1 or more", "0"),
+        (["--repeat-penalty", "-1"], "0 or above", "repeat_penalty=-1.0"),
+        (
+            ["--no-grammar", "--repeat-penalty", "0.5"],
+            "needs the grammar",
+            "--repeat-penalty 0.5 and --no-grammar",
+        ),
+        (["--audio", "piece.mp3"], ".wav", "piece.mp3"),
+        (["--soundfont", "a.sf2"], "needs `--audio`", "a.sf2 alone"),
+        (["--prompt-seconds", "3"], "needs `--prompt`", "3.0 alone"),
+        (
+            ["--prompt", DATA / "none.mid", "--prompt-seconds", "-1"],
+            "0 or above",
+            "-1.0",
+        ),
+    ],
+)
+def test_generate_says_what_it_expected_and_received(
+    run, tmp_path, options, expected, received
+):
+    out = tmp_path / "new" / "piece.mid"
+    preset = [] if "--preset" in options else ["--preset", run / "preset"]
+    error, _ = fail("generate", "--out", out, *preset, *options)
+    assert expected in error
+    assert received in error.partition("Received")[2]
+    assert not out.parent.exists()
+
+
+def test_a_folder_that_is_no_preset_is_refused(tmp_path):
+    out = tmp_path / "piece.mid"
+    error, hint = fail("generate", "--out", out, "--preset", tmp_path)
+    assert str(tmp_path) in error
+    assert "RUN/preset" in hint
+
+
+def test_a_broken_or_missing_prompt_is_named(midi_folder, tmp_path):
+    for prompt in (midi_folder / "broken.mid", midi_folder / "none.mid"):
+        out = tmp_path / "piece.mid"
+        error, _ = fail("generate", "--out", out, "--prompt", prompt)
+        assert str(prompt) in error
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+def test_generate_refuses_a_place_where_it_cannot_write(tmp_path, option):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    for path in (tmp_path / "folder.png", tmp_path / "file" / "piece.png"):
+        out = {"--out": tmp_path / "piece.mid", option: path}
+        error, _ = fail("generate", *(x for pair in out.items() for x in pair))
+        assert option in error
+        assert str(path) in error
+    assert not (tmp_path / "piece.mid").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+def test_every_place_of_a_variation_is_checked(tmp_path, option):
+    (tmp_path / "roll-2.png").mkdir()
+    out = {"--out": tmp_path / "a.mid", option: tmp_path / "roll.png"}
+    options = [x for pair in out.items() for x in pair]
+    error, _ = fail("generate", *options, "--variations", "2")
+    assert f"`{option}` must be a file" in error
+    assert str(tmp_path / "roll-2.png") in error
+    assert os.listdir(tmp_path) == ["roll-2.png"]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write"
+)
+def test_generate_refuses_a_folder_it_may_not_write_to(tmp_path):
+    tmp_path.chmod(0o500)
+    error, _ = fail("generate", "--out", tmp_path / "new" / "piece.mid")
+    assert "Permission denied" in error
+
+
+def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupt(self, events, seconds):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(generation_bar, "_report", interrupt)
+    out = tmp_path / "new" / "piece.mid"
+    options = ["--preset", run / "preset", "--out", out, "--variations", "2"]
+    result = invoke("generate", *options)
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped. No half file is left.\n"
+    assert not out.parent.exists()
+
+
+def test_generate_plays_each_piece_that_it_writes(run, tmp_path):
+    options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
+    options += ["--out", tmp_path / "a.mid", "--variations", "2"]
+    options += ["--audio", tmp_path / "new" / "a.wav"]
+    printed = succeed("generate", *options, "--soundfont", "built-in")
+    for i in (1, 2):
+        path = tmp_path / "new" / f"a-{i}.wav"
+        assert f"{path}: the built-in piano" in printed.splitlines()
+        last = read_notes(tmp_path / f"a-{i}.mid")["end"].max()
+        assert last < wav_seconds(path) < last + 3
+    assert sorted(os.listdir(tmp_path / "new")) == ["a-1.wav", "a-2.wav"]
+
+
+def test_a_piece_without_notes_is_not_played(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "keras_pianogen.models.MusicTransformerCausalLM.generate",
+        lambda *_, **__: [np.zeros(0, NOTE_DTYPE)],
+    )
+    options = ["--preset", run / "preset", "--out", tmp_path / "a.mid"]
+    printed = succeed("generate", *options, "--audio", tmp_path / "a.wav")
+    assert "There are no notes to play." in printed
+    assert os.listdir(tmp_path) == ["a.mid"]
+
+
+def test_generate_looks_at_the_soundfont_before_it_writes(run, tmp_path):
+    options = ["--preset", run / "preset", "--out", tmp_path / "a.mid"]
+    options += ["--audio", tmp_path / "a.wav"]
+    missing = tmp_path / "none.sf2"
+    error, _ = fail("generate", *options, "--soundfont", missing)
+    assert str(missing) in error
+    assert os.listdir(tmp_path) == []
+
+
+# render
+
+
+def wav_seconds(path):
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
+        assert file.getframerate() == 44_100
+        return file.getnframes() / 44_100
+
+
+@pytest.fixture
+def short_midi(midi_folder):
+    """Ten seconds of a real piece."""
+    notes = read_notes(sorted(midi_folder.glob("*.midi"))[0])
+    write_midi(notes[notes["end"] < 10], midi_folder / "short.mid")
+    return midi_folder / "short.mid"
+
+
+def test_render_plays_a_file_beside_it(short_midi):
+    printed = succeed("render", short_midi, "--soundfont", "built-in")
+    notes = read_notes(short_midi)
+    path = short_midi.with_suffix(".wav")
+    last = notes["end"].max()
+    figures = f"{len(notes)} notes, {last:.1f} s, the built-in piano"
+    assert printed.splitlines() == [figures, str(path)]
+    assert last < wav_seconds(path) < last + 3
+
+
+def test_render_without_fluidsynth_plays_by_itself(
+    short_midi, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
+    out = tmp_path / "new" / "a.wav"
+    assert "the built-in piano" in succeed("render", short_midi, "--out", out)
+    assert os.listdir(out.parent) == ["a.wav"]
+
+
+def test_render_names_the_program_that_a_soundfont_needs(
+    short_midi, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    font = tmp_path / "piano.sf2"
+    font.write_bytes(b"RIFF\0\0\0\0sfbk")
+    error, hint = fail("render", short_midi, "--soundfont", font)
+    assert "`fluidsynth` must be installed" in error and str(font) in error
+    assert "apt install fluidsynth" in hint
+    assert not short_midi.with_suffix(".wav").exists()
+
+
+def test_render_says_what_it_expected_and_received(midi_folder, tmp_path):
+    broken, none = midi_folder / "broken.mid", midi_folder / "none.mid"
+    for midi in (broken, none):
+        error, _ = fail("render", midi)
+        assert str(midi) in error
+    error, hint = fail("render", broken, "--out", tmp_path / "a.mp3")
+    assert "`--out` must end in .wav" in error and "a.mp3" in error
+    assert ".wav" in hint
+    broken.with_suffix(".sf2").write_bytes(b"no SoundFont at all")
+    good = sorted(midi_folder.glob("*.midi"))[0]
+    font = broken.with_suffix(".sf2")
+    error, hint = fail("render", good, "--soundfont", font)
+    assert "`soundfont` must be" in error and str(font) in error
+    assert "built-in" in hint
+    assert not list(midi_folder.glob("*.wav"))
