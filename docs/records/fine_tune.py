@@ -10,9 +10,9 @@ first three; a run's last row, whose step is `best`, has what all events of the
 others say of the weights before it began and of its best ones.
 """
 
+import argparse
 import csv
 import pathlib
-import sys
 import tempfile
 import time
 import types
@@ -176,4 +176,8 @@ def judge(model, corpus, split):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("maestro")
+    parser.add_argument("record")
+    parser.add_argument("name", choices=RUNS)
+    main(**vars(parser.parse_args()))
