@@ -5,11 +5,16 @@ for (const figure of document.querySelectorAll("figure.piece")) {
   const audio = figure.querySelector("audio");
   const rows = [...figure.querySelectorAll("svg.row")].map((row) => {
     const { x: begin, width, height } = row.viewBox.baseVal;
-    const cursor = document.createElementNS(row.namespaceURI, "path");
-    cursor.setAttribute("class", "cursor");
-    cursor.setAttribute("d", `M0 0V${height}`);
+    const add = (name, path) => {
+      const element = document.createElementNS(row.namespaceURI, "path");
+      element.setAttribute("class", name);
+      element.setAttribute("d", path);
+      return row.appendChild(element);
+    };
+    // Between the notes there is nothing that a click could meet.
+    add("ground", `M${begin} 0h${width}v${height}h-${width}z`);
+    const cursor = add("cursor", `M0 0V${height}`);
     cursor.setAttribute("visibility", "hidden");
-    row.append(cursor);
     row.addEventListener("click", (event) => {
       const box = row.getBoundingClientRect();
       const share = (event.clientX - box.left) / box.width;
