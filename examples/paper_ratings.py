@@ -91,30 +91,27 @@ def simulate(key, arguments):
 
 
 def print_shares(found):
-    answers = list(PAPER)
-    table = Table("condition", "", *answers)
+    """Shares in percent, with 95 % intervals."""
+    table = Table("condition", "", *PAPER)
     people = [
-        f"{count} of {PEOPLE} ({percent(wilson(count / PEOPLE, PEOPLE))})"
+        show(count / PEOPLE, *wilson(count / PEOPLE, PEOPLE))
         for count in PAPER.values()
     ]
-    table.add_row("the paper's music", f"{PEOPLE} people", *people)
+    table.add_row("the paper's", f"{PEOPLE} people", *people)
     table.add_section()
     for condition, shares in found.shares.items():
-        *quality, inspiring = TASTES[condition]
-        truth = [f"{chance:.0%}" for chance in (*quality, inspiring)]
+        truth = [f"{chance:.0%}" for chance in TASTES[condition]]
         table.add_row(condition, "their taste", *truth)
         said = [
-            f"{shares[answer].share:.0%} "
-            f"({percent((shares[answer].low, shares[answer].high))})"
-            for answer in answers
+            show(shares[answer].share, shares[answer].low, shares[answer].high)
+            for answer in PAPER
         ]
         table.add_row("", f"{found.listeners} simulated", *said)
-    Console(width=110).print(table)
+    Console(width=100).print(table)
 
 
-def percent(interval):
-    low, high = interval
-    return f"{100 * low:.0f} to {100 * high:.0f} %"
+def show(share, low, high):
+    return f"{share:.0%} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def print_pairs(found):
