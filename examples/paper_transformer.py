@@ -11,11 +11,15 @@ the feed-forward networks (pno-ai). Smaller here, so that a laptop does it:
 trained from two seeds: what lies no further apart than these is no
 difference.
 
-An epoch is about 1.45 million events; the five runs read 36 million. It goes
-on where it was when it is run again; runs that are named by --runs, in
-processes of their own, can be trained side by side.
+An epoch is 1.45 million events, and the five runs read 36 million: some 70
+minutes of one core's time with PyTorch, at 9,000 events a second. It goes on
+where it was when it is run again; runs that are named by --runs, in processes
+of their own, can be trained side by side.
 
-TIME AND FIGURES
+Expected after one epoch (--epochs 1), in nats per event on validation: 3.82
+for batches of 16, 3.81 from another seed; 3.53 for batches of 8, which take
+twice as many steps; 3.76 with dropout 0.01 and 3.86 with 0.2. Trigrams have
+3.76. docs/paper.md says what agrees with the paper.
 """
 
 import argparse
@@ -237,7 +241,7 @@ def draw(folders, path):
     grid[1, 0].set_xlabel("steps")
     grid[1, 1].set_xlabel("events seen (millions)")
     grid[0, 0].set_ylim(top=worst)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=80)
 
 
 def draw_run(axis, history, name, column, unit):
