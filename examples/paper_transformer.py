@@ -16,10 +16,10 @@ minutes of one core's time with PyTorch, at 9,000 events a second. It goes on
 where it was when it is run again; runs that are named by --runs, in processes
 of their own, can be trained side by side.
 
-Expected after one epoch (--epochs 1), in nats per event on validation: 3.82
-for batches of 16, 3.81 from another seed; 3.53 for batches of 8, which take
-twice as many steps; 3.76 with dropout 0.01 and 3.86 with 0.2. Trigrams have
-3.76. docs/paper.md says what agrees with the paper.
+Expected after one epoch (--epochs 1), in nats per event on validation: 3.79
+for batches of 16, from either seed; 3.49 for batches of 8, which take twice as
+many steps; 3.73 with dropout 0.01 and 3.83 with 0.2. Trigrams have 3.76.
+docs/paper.md says what agrees with the paper.
 """
 
 import argparse
