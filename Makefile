@@ -12,9 +12,9 @@ BACKEND ?= jax
 # The backends that `make test` goes through. The first one also runs the
 # tests below: they know nothing of backends, or one is enough for them.
 BACKENDS ?= jax tensorflow torch
-ONCE = cli_generation comparison corpus corpus_picture events listening \
-	maestro midi ngram notebook novelty package pianoroll pianoroll_svg \
-	studio studio_browser synthesis
+ONCE = backends cli_generation comparison corpus corpus_picture events \
+	listening maestro midi ngram notebook novelty package pianoroll \
+	pianoroll_svg studio studio_browser synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

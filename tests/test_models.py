@@ -708,39 +708,6 @@ def test_bfloat16_models_train_and_generate(dtype):
     assert len(ids) == 39
 
 
-LOGITS = """
-import sys
-import numpy as np
-from keras_pianogen.models import MusicTransformerCausalLM
-model = MusicTransformerCausalLM.from_preset(sys.argv[1])
-ids = np.random.default_rng(0).integers(3, 391, (2, 60))
-mask = np.ones(ids.shape, bool)
-mask[1, 50:] = False
-x = {"token_ids": ids, "padding_mask": mask}
-np.save(sys.stdout.buffer, model.predict(x, verbose=0))
-"""
-
-
-def test_the_backends_agree(tmp_path):
-    model = build_model()
-    model.save_to_preset(str(tmp_path / "preset"))
-    ids = np.random.default_rng(0).integers(3, 391, (2, 60))
-    mask = np.ones(ids.shape, bool)
-    mask[1, 50:] = False
-    ours = model.predict({"token_ids": ids, "padding_mask": mask}, verbose=0)
-    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
-    for backend in sorted(others):
-        pytest.importorskip(backend)
-        output = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", LOGITS, tmp_path / "preset"],
-            env=os.environ | {"KERAS_BACKEND": backend},
-            capture_output=True,
-            check=True,
-        ).stdout
-        theirs = np.load(io.BytesIO(output))
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
 HUB = """
 import sys
 from keras_pianogen.models import MusicTransformerCausalLM
