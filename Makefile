@@ -12,9 +12,10 @@ BACKEND ?= jax
 # The backends that `make test` goes through. The first one also runs the
 # tests below: they know nothing of backends, or one is enough for them.
 BACKENDS ?= jax tensorflow torch
-ONCE = backends cli_generation comparison corpus corpus_picture events \
-	examples listening maestro midi ngram notebook novelty package pianoroll \
-	pianoroll_svg studio studio_browser synthesis
+ONCE = attention_maps backends cli_generation comparison corpus \
+	corpus_picture docstrings embeddings events examples listening maestro \
+	midi ngram notebook novelty package pianoroll pianoroll_svg studio \
+	studio_browser synthesis
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

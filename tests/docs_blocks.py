@@ -72,10 +72,13 @@ SHORTER = {
     r"(--train-windows) \d+": "",
     r"(tell-apart)": r"\1 --train-windows 8 --test-windows 8",
     r"(pianogen compare)": r"\1 --splits 2 --permutations 3",
-    # A preset that is trained further: the bundled one is large.
-    r"(train .*--preset) music_transformer_\w+": r"\1 runs/small/preset",
+    # The bundled preset is large.
+    r"((?:train|tell-apart) .*--preset) music_transformer_\w+": (
+        r"\1 runs/small/preset"
+    ),
     r"(--setup fine-tune)": r"\1 --preset runs/small/preset",
     # In Python.
+    r'(from_preset\(\s*"music_transformer)_maestro"': r'\1_small_maestro"',
     r'\b(num_layers"?[=:]) ?\d+': r"\1 1",
     r'\b(hidden_dim"?[=:]) ?\d+': r"\1 16",
     r'\b(intermediate_dim"?[=:]) ?\d+': r"\1 32",

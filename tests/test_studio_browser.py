@@ -31,7 +31,7 @@ DONE = {"timeout": PATIENCE}
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-    # The page is the same on all; `test_studio.py` runs on each.
+    # The page is the same on all.
     pytest.mark.skipif(
         keras.config.backend() != "jax", reason="on the studio's own choice"
     ),
