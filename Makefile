@@ -15,7 +15,7 @@ BACKENDS ?= jax tensorflow torch
 ONCE = attention_maps backends cli_generation comparison corpus \
 	corpus_picture docstrings embeddings events examples listening maestro \
 	midi ngram notebook novelty package pianoroll pianoroll_svg studio \
-	studio_browser synthesis
+	studio_browser synthesis two_sample
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
@@ -23,7 +23,7 @@ PYTEST_FLAGS ?=
 # What `make docs-test` reads: pages, and tests of the built site.
 PAGES ?= README.md docs tests/docs_site.py
 # Most of the tests' time would go to compiling what then runs for a moment.
-QUICK_JAX = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+QUICK = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
@@ -60,7 +60,7 @@ music: .venv/.made-music-$(BACKEND) ## Write a new piece: music/piece.mid, .png 
 test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		$(QUICK_JAX) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
+		$(QUICK) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
 			-n $(WORKERS) $$skipped $(PYTEST_FLAGS); \
 		skipped="$(ONCE:%=--ignore=tests/test_%.py)"; \
 	done
@@ -79,7 +79,7 @@ docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
-	$(QUICK_JAX) KERAS_BACKEND=jax $(BIN)/python -m pytest \
+	$(QUICK) KERAS_BACKEND=jax $(BIN)/python -m pytest \
 		-p tests.docs_blocks -n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
 bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
