@@ -203,7 +203,7 @@ def calls(model, prompts, max_length, stop_token_ids, limits, events_a_call):
 def _fill_cache(model, generate_function, prompts):
     """A cache that has seen most of the shortest prompt.
 
-    It is filled with a multiple of 64 or 512 events, so that few lengths
+    It is filled with a multiple of 64, 128 or 512 events, so that few lengths
     are ever compiled; the prompts' rest goes event by event. What lies
     further back than all blocks together reach is left out.
 
@@ -216,7 +216,9 @@ def _fill_cache(model, generate_function, prompts):
     first = max(0, length - reach)
     if model.backbone.local_block_size:  # Blocks begin where they did.
         first -= first % model.backbone.local_block_size
-    grain = EVENTS_A_CALL if length - first <= 1024 else 8 * EVENTS_A_CALL
+    grain = EVENTS_A_CALL
+    if length - first > 1024:
+        grain *= 2 if length - first <= 2048 else 8
     filled = (length - first - 1) // grain * grain
     if not filled:
         return first, first, model.build_cache(len(prompts))

@@ -11,8 +11,8 @@ from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
 # Prompts, in events, whose reading is compiled ahead, a minute of music or so:
-# what `sampling` fills a cache with are multiples of 64, then of 512.
-WARM_PROMPTS = (*range(64, 1025, 64), 1536, 2048)
+# what `sampling` fills a cache with are multiples of 64, then of 128 and 512.
+WARM_PROMPTS = (*range(64, 1025, 64), *range(1152, 2049, 128))
 
 
 class Composer:
