@@ -21,12 +21,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from keras_pianogen.midi import check_notes
 from keras_pianogen.pianoroll_svg import BLACK_KEYS
 from keras_pianogen.pianoroll_svg import SECONDS_PER_ROW
-from keras_pianogen.pianoroll_svg import check_seconds
 from keras_pianogen.pianoroll_svg import pitch_range
-from keras_pianogen.pianoroll_svg import row_bounds
+from keras_pianogen.pianoroll_svg import prepare_roll
 
 # Lightness rises with velocity, evenly; the darkest end of plasma would be
 # lost against the background.
@@ -98,15 +96,7 @@ def plot_piano_roll(
         >>> len(figure.axes)  # one row, and the colours of the velocities
         2
     """
-    notes = check_notes(notes)
-    if not len(notes):
-        raise ValueError(
-            "`notes` must hold at least one note to draw. Received: 0 notes"
-        )
-    if prompt_seconds is not None:
-        check_seconds("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
-    bounds = row_bounds(float(notes["end"].max()), seconds_per_row)
-    border = min(prompt_seconds or 0.0, bounds[-1])
+    notes, bounds, border = prepare_roll(notes, prompt_seconds, seconds_per_row)
     figure, rows = _lay_out(len(bounds) - 1, pitch_range(notes["pitch"]), dpi)
     for axes, row in zip(rows, itertools.pairwise(bounds), strict=True):
         axes.set_xlim(row)

@@ -93,15 +93,7 @@ def piano_roll_svg(
         >>> svg.startswith("<svg"), "<title>Two notes</title>" in svg
         (True, True)
     """
-    notes = check_notes(notes)
-    if not len(notes):
-        raise ValueError(
-            "`notes` must hold at least one note to draw. Received: 0 notes"
-        )
-    if prompt_seconds is not None:
-        check_seconds("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
-    bounds = row_bounds(float(notes["end"].max()), seconds_per_row)
-    border = min(prompt_seconds or 0.0, bounds[-1])
+    notes, bounds, border = prepare_roll(notes, prompt_seconds, seconds_per_row)
     pitches = pitch_range(notes["pitch"])
     height = int(SEMITONE * (pitches[1] - pitches[0])) + TOP + BOTTOM
     svg = ET.Element("svg", _root((len(bounds) - 1) * height))
@@ -114,7 +106,25 @@ def piano_roll_svg(
     return ET.tostring(svg, encoding="unicode")
 
 
-def check_seconds(name: str, value: float, holds: bool) -> None:
+def prepare_roll(
+    notes: np.ndarray,
+    prompt_seconds: float | None,
+    seconds_per_row: float | None,
+) -> tuple[np.ndarray, list[float], float]:
+    """Notes that can be drawn, the bounds of rows, and the prompt's end."""
+    notes = check_notes(notes)
+    if not len(notes):
+        raise ValueError(
+            "`notes` must hold at least one note to draw. Received: 0 notes"
+        )
+    if prompt_seconds is not None:
+        _check_seconds("prompt_seconds", prompt_seconds, prompt_seconds >= 0)
+    bounds = row_bounds(float(notes["end"].max()), seconds_per_row)
+    border = min(prompt_seconds or 0.0, bounds[-1])
+    return notes, bounds, border
+
+
+def _check_seconds(name: str, value: float, holds: bool) -> None:
     """Refuses a number that is not finite, or for which `holds` is false."""
     if not (holds and math.isfinite(value)):
         least = "0 or more" if name == "prompt_seconds" else "more than 0"
@@ -131,7 +141,7 @@ def row_bounds(length: float, seconds_per_row: float | None) -> list[float]:
     if longest is None:
         longest = max(SECONDS_PER_ROW, math.ceil(length / DEFAULT_ROWS))
         longest = length if length <= ONE_ROW else longest
-    check_seconds("seconds_per_row", longest, longest > 0)
+    _check_seconds("seconds_per_row", longest, longest > 0)
     count = math.ceil(length / longest)
     if count > MAX_ROWS:
         raise ValueError(

@@ -15,6 +15,21 @@ from test_gan import weights_of
 from test_gan import with_noise
 from test_models import build_model
 
+
+def on_other_backends(code, *arguments):
+    """The array that `code` writes, on each backend but this one."""
+    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
+    for backend in sorted(others):
+        pytest.importorskip(backend)
+        output = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, *arguments],
+            env=os.environ | {"KERAS_BACKEND": backend},
+            capture_output=True,
+            check=True,
+        ).stdout
+        yield np.load(io.BytesIO(output))
+
+
 LOGITS = """
 import sys
 import numpy as np
@@ -35,16 +50,7 @@ def test_the_backends_agree(tmp_path):
     mask = np.ones(ids.shape, bool)
     mask[1, 50:] = False
     ours = model.predict({"token_ids": ids, "padding_mask": mask}, verbose=0)
-    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
-    for backend in sorted(others):
-        pytest.importorskip(backend)
-        output = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", LOGITS, tmp_path / "preset"],
-            env=os.environ | {"KERAS_BACKEND": backend},
-            capture_output=True,
-            check=True,
-        ).stdout
-        theirs = np.load(io.BytesIO(output))
+    for theirs in on_other_backends(LOGITS, tmp_path / "preset"):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -79,17 +85,6 @@ def test_two_rounds_are_the_same_on_every_backend(tmp_path):
     before = np.concatenate([w.ravel() for w in weights_of(gan)])
     ours = after_two_rounds(gan)
     assert np.abs(ours - before).max() > 1e-3
-    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
-    for backend in sorted(others):
-        pytest.importorskip(backend)
-        output = subprocess.run(
-            [
-                *(sys.executable, "-W", "ignore", "-c", TWO_ROUNDS),
-                *(tmp_path / "gan.keras", os.path.dirname(__file__)),
-            ],
-            env=os.environ | {"KERAS_BACKEND": backend},
-            capture_output=True,
-            check=True,
-        ).stdout
-        theirs = np.load(io.BytesIO(output))
+    paths = tmp_path / "gan.keras", os.path.dirname(__file__)
+    for theirs in on_other_backends(TWO_ROUNDS, *paths):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -13,26 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from performances import notes_of
+from performances import random_notes
 
-from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.pianoroll import PROMPT_COLOURS
 from keras_pianogen.pianoroll import VELOCITY_COLOURS
 from keras_pianogen.pianoroll import plot_piano_roll
-
-
-def notes_of(*rows):
-    return np.array(list(rows), NOTE_DTYPE)
-
-
-def random_notes(count, seconds, seed=0):
-    rng = np.random.default_rng(seed)
-    notes = np.zeros(count, NOTE_DTYPE)
-    notes["start"] = np.sort(rng.uniform(0, seconds - 1, count))
-    notes["end"] = notes["start"] + rng.uniform(0.1, 1, count)
-    notes["pitch"] = rng.integers(21, 109, count)
-    notes["velocity"] = rng.integers(1, 128, count)
-    return np.sort(notes, order=("start", "pitch"))
 
 
 def rows_of(figure):

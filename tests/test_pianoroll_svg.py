@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume
 from hypothesis import given
 from hypothesis import strategies as st
+from performances import notes_of
+from performances import random_notes
 
 import keras_pianogen
-from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.pianoroll_svg import VELOCITY_COLOURS
 from keras_pianogen.pianoroll_svg import piano_roll_svg
@@ -21,20 +22,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 BOX = re.compile(r"M(\S+) (\S+)h(\S+)v(\S+)h-\3z")
 DATA = pathlib.Path(__file__).parent / "data"
 GROUNDS = ("#ffffff", "#1e2129")  # white, and the documentation's dark
-
-
-def notes_of(*rows):
-    return np.array(list(rows), NOTE_DTYPE)
-
-
-def random_notes(count, seconds, seed=0):
-    rng = np.random.default_rng(seed)
-    notes = np.zeros(count, NOTE_DTYPE)
-    notes["start"] = np.sort(rng.uniform(0, seconds - 1, count))
-    notes["end"] = notes["start"] + rng.uniform(0.1, 1, count)
-    notes["pitch"] = rng.integers(21, 109, count)
-    notes["velocity"] = rng.integers(1, 128, count)
-    return np.sort(notes, order=("start", "pitch"))
 
 
 def draw(notes, **options):

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from performances import notes_of
+from performances import random_notes
 
 from keras_pianogen import fluidsynth
 from keras_pianogen import loudness
 from keras_pianogen import room
 from keras_pianogen import synthesis
-from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.piano_strings import PianoString
 from keras_pianogen.piano_strings import frequency
@@ -25,20 +26,6 @@ from keras_pianogen.synthesis import synthesize
 
 RATE = 44_100
 PIECE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
-
-
-def notes_of(*rows):
-    return np.array(list(rows), NOTE_DTYPE)
-
-
-def random_notes(count, seconds, seed=0):
-    rng = np.random.default_rng(seed)
-    notes = np.zeros(count, NOTE_DTYPE)
-    notes["start"] = np.sort(rng.uniform(0, seconds - 1, count))
-    notes["end"] = notes["start"] + rng.uniform(0.1, 1, count)
-    notes["pitch"] = rng.integers(21, 109, count)
-    notes["velocity"] = rng.integers(1, 128, count)
-    return notes
 
 
 def played(*rows):
