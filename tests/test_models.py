@@ -26,6 +26,7 @@ from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.models import PromptCache
 from keras_pianogen.models import presets
 from keras_pianogen.samplers import MinPSampler
 from keras_pianogen.samplers import build_sampler
@@ -210,8 +211,31 @@ def test_cached_logits_equal_a_full_forward_past_the_window():
     np.testing.assert_allclose(np.concatenate(rows), full, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"local_block_size": 5, "attend_previous_block": True}],
+    ids=["global", "local"],
+)
+def test_prompts_read_part_by_part_equal_a_full_forward(settings):
+    model = build_model(context=20, **settings)
+    ids, start = random_ids(70), model.preprocessor.tokenizer.start_token_id
+    prompt = np.concatenate([[start], ids])[None].astype("int32")
+    cache = model.build_cache(1)
+    for first, stop in ((0, 8), (8, 13), (13, 45), (45, 70)):
+        new = np.zeros((1, 32), "int32")
+        new[:, : stop - first] = prompt[:, first:stop]
+        inputs = {"cache": cache, "position": first, "count": stop - first}
+        cache = model.generate_step(inputs | {"prompt": new})["cache"]
+    logits, _, _ = model.call_with_cache(prompt[:, 70:], cache, 70)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(logits)[0, 0],
+        logits_of(model, ids)[-1],
+        atol=1e-4,
+    )
+
+
 @pytest.mark.parametrize("context", [20, 200])
-@pytest.mark.parametrize("prompt_length", [0, 40, 70])
+@pytest.mark.parametrize("prompt_length", [0, 40, 70, 140])
 def test_greedy_sampling_takes_the_likeliest_event_of_a_full_forward(
     prompt_length, context
 ):
@@ -256,11 +280,99 @@ def test_another_length_or_prompt_compiles_nothing_anew():
 
     model.generate_step = counted
     model.generate(random_ids(70), seconds=2, seed=0)
-    assert sorted(traced) == [False, True]  # The loop, the prompt's filling.
-    model.generate(random_ids(100, 1), seconds=9, ending=False, seed=1)
+    assert sorted(traced) == [False, True]  # The loop, the prompt's reading.
+    model.generate(random_ids(300, 1), seconds=9, ending=False, seed=1)
     model.generate(random_ids(70, 2), max_length=300, stop_token_ids=None)
     model.generate(random_ids(30), seconds=3, repeat_penalty=0.2)
     assert len(traced) == 2
+
+
+def watch_readings(model):
+    """A list that grows by the prompts' rows and events of each reading."""
+    make, found = model.make_generate_function, []
+
+    def make_watched():
+        step = make()
+
+        def generate_function(inputs, **kwargs):
+            if "count" in inputs:
+                found.append((len(inputs["prompt"]), int(inputs["count"])))
+            return step(inputs, **kwargs)
+
+        return generate_function
+
+    model.make_generate_function = make_watched
+    return found
+
+
+def test_a_prompt_cache_changes_nothing_but_what_is_read():
+    model = build_model(context=100)
+    readings = watch_readings(model)
+    long, cache = random_ids(420), PromptCache()
+    settings = {"max_length": 500, "seed": 0, "output": "ids"}
+    expected = {n: model.generate(long[:n], **settings) for n in (250, 420)}
+    readings.clear()
+
+    def piece(length):
+        return model.generate(long[:length], prompt_cache=cache, **settings)
+
+    # Both blocks together reach 200 events back.
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert readings == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert readings == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(piece(420), expected[420])
+    assert readings == [(1, 128), (1, 71), (1, 128), (1, 42)]
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert len(readings) == 4
+    cache.clear()
+    piece(250)
+    assert readings[4:] == [(1, 128), (1, 71)]
+
+
+def test_a_prompt_cache_keeps_the_latest():
+    model = build_model(context=200)
+    readings, cache = watch_readings(model), PromptCache(size=2)
+    first, second, third = (random_ids(100, seed) for seed in range(3))
+    for prompt in (first, second, first, third, first):
+        model.read(prompt, cache)
+    assert len(readings) == 3
+    model.read(second, cache)
+    assert len(readings) == 4
+
+
+def test_reading_that_was_stopped_goes_on_where_it_was():
+    model = build_model(context=400)
+    readings, cache = watch_readings(model), PromptCache()
+    prompt, seen = random_ids(300), []
+
+    def stop(pieces):
+        seen.append(len(pieces[0]))
+        if len(seen) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.read(prompt, cache, on_events=stop)
+    assert seen == [128, 256]
+    model.read(prompt, cache)
+    assert readings == [(1, 128), (1, 128), (1, 44)]
+
+
+def test_equal_prompts_are_read_once():
+    model = build_model(context=200)
+    prompts = [random_ids(100, seed) for seed in (1, 0, 1)]
+    settings = {
+        "max_length": 120,
+        "sampler": "greedy",
+        "output": "ids",
+        "stop_token_ids": None,
+    }
+    expected = [model.generate(prompt, **settings) for prompt in prompts]
+    readings = watch_readings(model)
+    together = model.generate(prompts, **settings)
+    assert readings == [(2, 100)]
+    for piece, alone in zip(together, expected, strict=True):
+        np.testing.assert_array_equal(piece, alone)
 
 
 def test_the_same_seed_gives_the_same_piece(model):

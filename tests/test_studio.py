@@ -50,7 +50,7 @@ def preset(tmp_path_factory):
             num_heads=2,
             hidden_dim=16,
             intermediate_dim=32,
-            max_sequence_length=64,
+            max_sequence_length=128,
         ),
         MusicTransformerCausalLMPreprocessor(
             PerformanceTokenizer.from_vocabulary(vocabulary),
@@ -105,7 +105,7 @@ class Slow:
     """In a composer's place: writes 0.1 s of silence every 20 ms."""
 
     presets = ["slow"]
-    state, failure, ahead = "ready", None, 0
+    state, failure = "ready", None
     preparations = ()
 
     def write(self, wish, job):
@@ -123,10 +123,8 @@ def model(preset):
 @pytest.fixture(scope="module")
 def server(preset):
     """A server of the tiny preset."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composer, "WARM_PROMPTS", ())
-        served = Served(make_app([preset]))
-        served.client.get("/status")  # It has started.
+    served = Served(make_app([preset]))
+    served.client.get("/status")  # It has started.
     yield served
     served.close()
 
@@ -209,6 +207,28 @@ def test_streamed_events_are_the_notes_of_the_piece(server, preset):
     for streamed, final in zip(by_start, new, strict=True):
         assert streamed[0] == final[0] and streamed[2:] == final[2:]
         assert streamed[1] in (final[1], None)
+
+
+def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
+    notes = np.array([tuple(note) for note in NOTES * 40], NOTE_DTYPE)
+    bar = np.repeat(2.0 * np.arange(40), len(NOTES))
+    notes["start"] += bar
+    notes["end"] += bar
+    made = composer.Composer([preset])
+    job = jobs.Job(None, lambda message: None)
+    made.read(messages.Wish(preset, notes, 0.0, ()), job)
+    ids = model.preprocessor.tokenizer.vocabulary.encode(notes)
+    start = model.preprocessor.tokenizer.start_token_id
+    assert len(ids) > 100
+    known = made._prompt_caches[preset].find([start, *ids])
+    np.testing.assert_array_equal(known.ids, [start, *ids[:-1]])
+    lines = []
+    made.write(
+        messages.Wish(preset, notes, 2.0, (1,)), jobs.Job(None, lines.append)
+    )
+    sampler = AdjustableSampler()
+    expected = model.generate(notes, seconds=2, seed=1, sampler=sampler)
+    assert lines[-1]["notes"] == messages.to_rows(expected)
 
 
 def test_two_clients_get_their_own_pieces(server, preset):
@@ -354,6 +374,43 @@ def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
     worker.close()
 
 
+def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
+    worker, done, begun = jobs.Worker(), [], threading.Event()
+
+    def foresee(name):
+        def work(job):
+            done.append(name)
+            begun.set()
+            while True:
+                time.sleep(0.01)
+                job.check()
+
+        worker.foresee(work)
+
+    foresee("first")
+    assert begun.wait(5)
+    reports = []
+    worker.submit(lambda job: done.append("job"), reports.append)
+    wait_until(lambda: "job" in done)
+    assert {"waiting": 0} in reports  # Nobody waits for what is foreseen.
+    assert {"waiting": 1} not in reports
+    foresee("second")
+    wait_until(lambda: "second" in done)
+    foresee("third")
+    wait_until(lambda: "third" in done)
+    assert done == ["first", "job", "second", "third"]
+    worker.close()
+    worker._thread.join(5)
+    assert not worker._thread.is_alive()
+
+
+def wait_until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 # What it refuses.
 
 
@@ -361,7 +418,6 @@ def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
 def client():
     """A client of a server whose preset is not there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composer, "WARM_PROMPTS", ())
         patch.setattr(composer.Composer, "preparations", ())
         served = Served(make_app(["nowhere"]))
         served.client.get("/status")  # It has started.
@@ -456,6 +512,18 @@ BAD_WISHES = [
 ]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"preset": "x"}, {"notes": []}, {"notes": [[1, 0, 60, 8]]}, {"seeds": [1]}],
+    ids=str,
+)
+def test_a_bad_prompt_is_refused_with_a_sentence(client, fields):
+    message = {"preset": "nowhere", "notes": NOTES} | fields
+    answer = client.post("/prompt", json=message)
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]) > 15
+
+
 @pytest.mark.parametrize("fields", BAD_WISHES, ids=str)
 def test_a_bad_wish_is_refused_with_a_sentence(client, fields):
     content = json.dumps(wish("nowhere", **fields))
@@ -485,7 +553,8 @@ def test_two_hundred_bad_requests_give_no_5xx(client):
             rng.choice(["POST", "POST", "POST", "GET", "PUT", "DELETE"]),
             rng.choice(
                 ["/write", "/stop", "/read", "/midi", "/wav", "/", "/../x"]
-                + ["/status", "/%00", "/write/1", "/studio.js/..%2f"]
+                + ["/prompt", "/status", "/%00", "/write/1"]
+                + ["/studio.js/..%2f"]
             ),
             content=body,
             headers={

@@ -91,7 +91,6 @@ def server(preset, pace):  # noqa: F811
         call(self, pieces)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composer, "WARM_PROMPTS", ())
         patch.setattr(composer._Feed, "__call__", wait)
         served = Served(make_app([preset]))
         yield served

@@ -84,7 +84,8 @@ def attend_whole(query, key, value, relative, padding_mask=None, offset=0):
         key: see `attend`.
         value: see `attend`.
         relative: see `attend`.
-        padding_mask: see `attend`.
+        padding_mask: see `attend`; or of shape (batch, time, offset + time),
+            a mask for each query.
         offset: see `attend`.
 
     Returns:
@@ -119,9 +120,9 @@ def _whole(query, key, value, columns, max_distance, offset, padding_mask):
     )
     seen = (distance >= 0) & (distance < max_distance)
     if padding_mask is not None:
-        seen = ops.logical_and(
-            seen, ops.cast(padding_mask, "bool")[:, None, None]
-        )
+        mask = ops.cast(padding_mask, "bool")
+        mask = mask[:, None] if len(mask.shape) == 3 else mask[:, None, None]
+        seen = ops.logical_and(seen, mask)
     logits = ops.where(seen, ops.cast(logits, "float32"), HIDDEN)
     most = ops.maximum(ops.max(logits, axis=-1, keepdims=True), LEAST)
     weights = ops.exp(logits - ops.stop_gradient(most))

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_pianogen import kernels
+from keras_pianogen.kernels import blocks
 from keras_pianogen.kernels import both_ways
 
 
@@ -135,7 +136,11 @@ class _RelativeAttention(keras.layers.Layer):
                 update(kept, new, place)
                 for kept, new in zip(cache[-2:], (key, value), strict=True)
             )
-        if cache is not None and len(cache) == 4:
+        if cache is not None and len(cache) == 4 and inputs.shape[1] > 1:
+            outputs = self._attend_ring_and_several(
+                query, cache, relative, cache_update_index[0]
+            )
+        elif cache is not None and len(cache) == 4:
             outputs = self._attend_ring_and_recent(
                 query, cache, relative, *cache_update_index
             )
@@ -224,6 +229,39 @@ class _RelativeAttention(keras.layers.Layer):
         weights = ops.cast(_softmax(logits), value.dtype)[:, :, None]
         return ops.matmul(weights[..., :capacity], ring_value) + ops.matmul(
             weights[..., capacity:], value
+        )
+
+    def _attend_ring_and_several(self, query, cache, relative, base):
+        """Attention of several new events over a ring and one another.
+
+        The ring holds the events before `base`, the first of the new ones.
+        """
+        capacity, time = cache[0].shape[2], query.shape[2]
+        oldest = ops.mod(base, capacity)
+        key, value = (
+            ops.concatenate(
+                [
+                    ops.slice(
+                        ops.concatenate([ring, ring], axis=2),
+                        (0, 0, oldest, 0),
+                        ops.shape(ring),
+                    ),
+                    new,
+                ],
+                axis=2,
+            )
+            for ring, new in zip(cache[:2], cache[2:], strict=True)
+        )  # (batch, heads, capacity + time, key_dim)
+        at = ops.arange(time, dtype="int32")[:, None]
+        distance = at + capacity - ops.arange(capacity + time, dtype="int32")
+        seen = distance <= self._reach(base + at)
+        return blocks.attend_whole(
+            query,
+            key,
+            value,
+            relative[self.max_distance - capacity :],
+            seen[None],
+            offset=capacity,
         )
 
     def _by_distance(self, query, relative):

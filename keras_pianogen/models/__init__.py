@@ -13,6 +13,7 @@ from keras_pianogen.models.grammar import EventGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
+from keras_pianogen.models.prompt_cache import PromptCache
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
 from keras_pianogen.models.transformer_gan import TransformerGAN
 
@@ -26,6 +27,7 @@ __all__ = [
     "MusicTransformerDiscriminator",
     "MusicTransformerGenerator",
     "PerformanceTokenizer",
+    "PromptCache",
     "TransformerBackbone",
     "TransformerGAN",
     "TransformerLanguageModel",

@@ -26,6 +26,7 @@ from keras_pianogen.models.preprocessor import (
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.sampling import EVENTS_A_CALL
 from keras_pianogen.models.sampling import calls
+from keras_pianogen.models.sampling import read
 from keras_pianogen.models.sampling import sample_by_step
 from keras_pianogen.models.sampling import sample_whole
 from keras_pianogen.models.sampling import samples_by_step
@@ -136,7 +137,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
         Args:
             token_ids: int tensor of shape (batch, time). `time` is 1, or
-                anything where `cache_update_index` is `0`.
+                anything where `cache_update_index` is `0` or a pair with `0`.
             cache: a tuple of each block's cache, see
                 `RelativeGlobalAttention`.
             cache_update_index: int or int tensor, the number of events the
@@ -175,8 +176,11 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         """One call of the compiled function behind `generate`.
 
         Args:
-            inputs: a dict. With `prompt` (batch, time), events to fill a new
-                cache with, returned as `cache` and `hidden_states`. Otherwise
+            inputs: a dict. With `prompt` (batch, time) alone, events to fill
+                a new cache with, returned as `cache` and `hidden_states`.
+                With `prompt`, `cache`, `position`, the number of events the
+                cache has seen, and `count`, so many more for it to see, the
+                first of `prompt`, which are returned as `cache`. Otherwise
                 `token_ids` (batch, 1 + events), the last event the cache has
                 not seen and room for new ones; `padding_mask`, `True` where
                 `token_ids` is given already; `cache`; `position`, the number
@@ -189,6 +193,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         Returns:
             A dict of what was updated.
         """
+        if "count" in inputs:
+            return {"cache": self._read(**inputs)}
         if "prompt" in inputs:
             token_ids = inputs["prompt"]
             cache = self.build_cache(ops.shape(token_ids)[0])
@@ -250,6 +256,16 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
         return step, recent, finish
 
+    def _read(self, prompt, cache, position, count):
+        """The cache, once it has seen the first `count` events as well."""
+        position = ops.convert_to_tensor(position)
+        recent = self._recent(cache, prompt.shape[1])
+        pairs = tuple(
+            ring + new for ring, new in zip(cache, recent, strict=True)
+        )
+        _, _, pairs = self.call_with_cache(prompt, pairs, (position, 0))
+        return tuple(merge_recent(pair, position, count) for pair in pairs)
+
     def _recent(self, cache, room):
         """Room for the keys and values of new events, beside each ring."""
         return tuple(
@@ -278,6 +294,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         grammar=True,
         repeat_penalty=0.0,
         seed=None,
+        prompt_cache=None,
         progress=None,
         on_events=None,
     ):
@@ -323,12 +340,15 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 each of its recent strokes, which ends loops on one note;
                 0.1 is mild. Needs the grammar. Defaults to `0.0`.
             seed: int. Makes the draws repeatable.
+            prompt_cache: a `PromptCache`, where prompts are looked up that
+                were read before, and kept. Defaults to `None`.
             progress: a function called now and then with the number of
                 new events of all pieces together, and the seconds of new
                 music that the shortest of them has.
             on_events: a function called every few events with the ids of
-                each piece so far, prompts included, as a list of arrays. What
-                it raises ends the call.
+                each piece so far, prompts included, as a list of arrays; while
+                prompts are read, as much of them. What it raises ends the
+                call.
 
         Returns:
             One piece, or a list of them where `inputs` was a list.
@@ -378,6 +398,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 longest,
                 ending,
                 rules,
+                prompt_cache,
                 progress,
                 on_events,
             )
@@ -386,6 +407,36 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             for piece, prompt in zip(pieces, prompts, strict=True)
         ]
         return pieces if batched else pieces[0]
+
+    def read(
+        self,
+        inputs,
+        prompt_cache,
+        *,
+        prompt_seconds=None,
+        sampler=None,
+        on_events=None,
+    ):
+        """Read a prompt ahead of time.
+
+        `generate` with the same prompt and `prompt_cache` begins at once then.
+
+        Args:
+            inputs: see `generate`; one prompt.
+            prompt_cache: the `PromptCache` that keeps what was read.
+            prompt_seconds: see `generate`.
+            sampler: see `generate`. Samplers of a kind share what is
+                compiled, so give one of the kind that `generate` will have.
+            on_events: see `generate`.
+
+        Raises:
+            MidiError: see `generate`.
+        """
+        prompts = self._prompts([inputs], prompt_seconds)
+        with self._sampling_with(sampler, None):
+            for at, events in read(self, prompts, prompt_cache):
+                if on_events is not None:
+                    on_events([prompts[0][: at + events.shape[1]]])
 
     def stream(
         self,
@@ -616,8 +667,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         seconds,
         ending,
         rules,
+        prompt_cache,
         progress,
-        on_events=None,
+        on_events,
     ):
         """Prompts with what follows them, cut at a stop id or at `seconds`."""
         vocabulary = self._vocabulary
@@ -630,7 +682,15 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 prompts, seconds, ending, stop_token_ids
             )
         room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
-        made = calls(self, prompts, max_length, stop_token_ids, limits, room)
+        made = calls(
+            self,
+            prompts,
+            max_length,
+            stop_token_ids,
+            limits,
+            room,
+            prompt_cache,
+        )
         for at, events in made:
             reached = at + events.shape[1]
             pieces[:, at:reached] = events

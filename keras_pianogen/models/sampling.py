@@ -14,10 +14,13 @@ from keras import ops
 from keras_pianogen.models import grammar
 from keras_pianogen.models.grammar import NEVER
 from keras_pianogen.models.host_grammar import HostGrammar
+from keras_pianogen.models.prompt_cache import Reading
 
 # Events sampled by one call of the compiled loop. Longer calls save little;
 # shorter ones report progress and stop more often.
 EVENTS_A_CALL = 64
+# Events of a prompt that are read at once.
+EVENTS_A_READING = 128
 
 
 def samples_by_step(sampler):
@@ -126,7 +129,15 @@ def sample_whole(model, inputs, stop_token_ids):
 # Calls of the compiled function.
 
 
-def calls(model, prompts, max_length, stop_token_ids, limits, events_a_call):
+def calls(
+    model,
+    prompts,
+    max_length,
+    stop_token_ids,
+    limits,
+    events_a_call,
+    prompt_cache=None,
+):
     """Call the compiled function again and again.
 
     Args:
@@ -137,28 +148,21 @@ def calls(model, prompts, max_length, stop_token_ids, limits, events_a_call):
         stop_token_ids: tuple of the ids that end a piece.
         limits: see `grammar.bias`, without `remaining`; `None` for no grammar.
         events_a_call: int. New events of one call.
+        prompt_cache: a `PromptCache`, or `None`.
 
     Yields:
         For each call, where its events begin in the pieces, and the events,
         an array of shape (batch, events). The first one was there before.
     """
-    generate_function = model.make_generate_function()
     bias = _logit_bias(model, stop_token_ids)
     if not samples_by_step(model.sampler):
         pieces, given = stack(prompts, max_length)
         length = min(map(len, prompts))
-        _generate_whole(
-            model,
-            generate_function,
-            pieces,
-            given,
-            length,
-            bias,
-            stop_token_ids,
-        )
+        _generate_whole(model, pieces, given, length, bias, stop_token_ids)
         yield 0, pieces
         return
-    first, position, cache = _fill_cache(model, generate_function, prompts)
+    generate_function = model.make_generate_function()
+    first, position, cache = yield from read(model, prompts, prompt_cache)
     inputs = {"logit_bias": bias, "done": np.zeros(len(prompts), "bool")}
     if limits is not None:
         inputs["state"] = grammar.initial_state(
@@ -200,31 +204,69 @@ def calls(model, prompts, max_length, stop_token_ids, limits, events_a_call):
         last, position = new[:, -1], position + count - 1
 
 
-def _fill_cache(model, generate_function, prompts):
-    """A cache that has seen most of the shortest prompt.
+def read(model, prompts, prompt_cache=None):
+    """Read the prompts, as far as the shortest goes, but for its last event.
 
-    It is filled with a multiple of 64, 128 or 512 events, so that few lengths
-    are ever compiled; the prompts' rest goes event by event. What lies
-    further back than all blocks together reach is left out.
+    They are read by `EVENTS_A_READING`, so that one length is compiled; what
+    is shorter than a call of the loop is left to it. Prompts that are equal
+    are read once. What lies further back than all blocks together reach is
+    left out.
+
+    Args:
+        model: see `calls`, as the others.
+        prompts: see there.
+        prompt_cache: see there.
+
+    Yields:
+        See `calls`: events that were read, which are the prompts' own.
 
     Returns:
         The first event that the cache has seen, the first one that it
         hasn't, and the cache.
     """
-    length = min(map(len, prompts))
-    reach = model.backbone.num_layers * model.backbone.max_sequence_length
-    first = max(0, length - reach)
+    unread = min(map(len, prompts)) - 1
+    first = max(0, unread + 1 - _reach(model))
     if model.backbone.local_block_size:  # Blocks begin where they did.
         first -= first % model.backbone.local_block_size
-    grain = EVENTS_A_CALL
-    if length - first > 1024:
-        grain *= 2 if length - first <= 2048 else 8
-    filled = (length - first - 1) // grain * grain
-    if not filled:
+    if unread - first < EVENTS_A_CALL:
         return first, first, model.build_cache(len(prompts))
-    seen = np.stack([p[first : first + filled] for p in prompts])
-    cache = generate_function({"prompt": seen})["cache"]
-    return first, first + filled, cache
+    rows, places = np.unique(
+        [prompt[:unread] for prompt in prompts], axis=0, return_inverse=True
+    )
+    store = prompt_cache if len(rows) == 1 else None
+    known = None if store is None else store.find(rows[0])
+    if known is None or len(known.ids) < first:
+        position, cache = first, model.build_cache(len(rows))
+    else:
+        first, position, cache = known.first, len(known.ids), known.cache
+        store.keep(known, instead_of=known)  # The latest to be used.
+    mine = None
+    generate_function = model.make_generate_function()
+    while position < unread:
+        new = rows[:, position : min(unread, position + EVENTS_A_READING)]
+        inputs = {
+            "prompt": stack(new, EVENTS_A_READING)[0],
+            "count": np.int32(new.shape[1]),
+            "position": np.int32(position - first),
+            "cache": cache,
+        }
+        cache = generate_function(inputs)["cache"]
+        at, position = position, position + new.shape[1]
+        if store is not None:
+            reading = Reading(first, rows[0, :position], cache)
+            store.keep(reading, instead_of=mine)
+            mine = reading
+        yield at, new[places.reshape(-1)]
+    # Copies: PyTorch's loop writes to what it is given.
+    copies = keras.tree.map_structure(
+        lambda x: ops.take(x, places.reshape(-1), axis=0), cache
+    )
+    return first, unread, copies
+
+
+def _reach(model):
+    """How many events back all blocks together look."""
+    return model.backbone.num_layers * model.backbone.max_sequence_length
 
 
 def _logit_bias(model, stop_token_ids):
@@ -238,9 +280,8 @@ def _logit_bias(model, stop_token_ids):
     return bias
 
 
-def _generate_whole(
-    model, generate_function, pieces, given, length, bias, stop_token_ids
-):
+def _generate_whole(model, pieces, given, length, bias, stop_token_ids):
+    generate_function = model.make_generate_function()
     outputs = generate_function({"prompt": pieces})
     outputs = generate_function(
         {

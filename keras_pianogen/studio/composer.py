@@ -10,10 +10,6 @@ from keras_pianogen.events import PITCHES
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
-# Prompts, in events, whose reading is compiled ahead, a minute of music or so:
-# what `sampling` fills a cache with are multiples of 64, then of 128 and 512.
-WARM_PROMPTS = (*range(64, 1025, 64), *range(1152, 2049, 128))
-
 
 class Composer:
     """Models by the names of their presets, and what they write.
@@ -25,24 +21,19 @@ class Composer:
     Attributes:
         state: `"loading"`, `"warming"`, `"ready"` or `"failed"`.
         failure: a sentence, where the first preset can't be loaded.
-        ahead: int. Lengths of prompts that are still to be compiled for.
     """
 
     def __init__(self, presets):
         self.presets = list(presets)
         self.state = "loading"
         self.failure = None
-        self.ahead = len(WARM_PROMPTS)
         self._models = {}
+        self._prompt_caches = {}
 
     @property
     def preparations(self):
         """Functions to call while nothing else is to be done."""
-        ahead = (
-            lambda length=length: self._read_ahead(length)
-            for length in WARM_PROMPTS
-        )
-        return [self._load_first, self._warm_up, *ahead]
+        return [self._load_first, self._warm_up, self._warm_up_reading]
 
     def write(self, wish, job):
         """Write a wish's candidates, one after the other.
@@ -67,15 +58,34 @@ class Composer:
             feed = _Feed(vocabulary, max(1, given), candidate, job)
             start = vocabulary.duration(prompt)
             job.report({"candidate": candidate, "seed": seed, "start": start})
-            notes = _generate(model, wish, prompt, seed, feed)
+            notes = self._generate(wish, prompt, seed, feed)
             rows = to_rows(notes)
             job.report({"candidate": candidate, "seed": seed, "notes": rows})
         self.state = "ready"
 
+    def read(self, wish, job):
+        """Read a wish's prompt, so that writing begins at once.
+
+        Args:
+            wish: a `messages.Wish`, whose `seconds` and `seeds` say nothing.
+            job: a `jobs.Job`, asked whether to go on. What was read by then
+                is kept.
+        """
+        model = self._model(wish.preset)
+        prompt = model.preprocessor.tokenizer.vocabulary.encode(wish.notes)
+        model.read(
+            prompt,
+            self._prompt_caches[wish.preset],
+            sampler=_sampler(wish),
+            on_events=lambda pieces: job.check(),
+        )
+
     def _model(self, preset):
         if preset not in self._models:
             from keras_pianogen.models import MusicTransformerCausalLM
+            from keras_pianogen.models import PromptCache
 
+            self._prompt_caches[preset] = PromptCache()
             self._models[preset] = MusicTransformerCausalLM.from_preset(preset)
         return self._models[preset]
 
@@ -90,36 +100,40 @@ class Composer:
     def _warm_up(self):
         """Compile what a new piece needs."""
         if self.state == "warming":
-            self._read_ahead(0)
+            self._compile_for(0)
             self.state = "ready"
 
-    def _read_ahead(self, length):
-        """Compile what a prompt of so many events needs."""
-        self.ahead -= bool(length)
-        model = self._models.get(self.presets[0])
-        if model is None or self.state == "failed":
-            return
-        vocabulary = model.preprocessor.tokenizer.vocabulary
+    def _warm_up_reading(self):
+        """Compile what prompts need."""
+        if self.state == "ready":
+            self._compile_for(100)
+
+    def _compile_for(self, length):
+        """Continue a prompt of so many events."""
+        wish = Wish(self.presets[0], None, 0.1, (0,))
+        vocabulary = self._model(wish.preset).preprocessor.tokenizer.vocabulary
         note = [vocabulary.note_on_id + 60, vocabulary.shift_id]
         note += [vocabulary.note_off_id + 60, vocabulary.shift_id]
         prompt = np.resize(np.array(note, "int32"), length)
-        wish = Wish(self.presets[0], None, 0.1, (0,))
-        _generate(model, wish, prompt, 0, lambda pieces: None)
+        self._generate(wish, prompt, 0, lambda pieces: None)
+
+    def _generate(self, wish, prompt, seed, on_events):
+        """Just what `pianogen generate` does with the same settings."""
+        return self._model(wish.preset).generate(
+            prompt,
+            seconds=wish.seconds,
+            sampler=_sampler(wish),
+            seed=seed,
+            prompt_cache=self._prompt_caches[wish.preset],
+            on_events=on_events,
+        )
 
 
-def _generate(model, wish, prompt, seed, on_events):
-    """Just what `pianogen generate` does with the same settings."""
+def _sampler(wish):
     from keras_pianogen.samplers import AdjustableSampler
 
-    sampler = AdjustableSampler(
+    return AdjustableSampler(
         wish.temperature, min_p=wish.min_p, top_p=wish.top_p
-    )
-    return model.generate(
-        prompt,
-        seconds=wish.seconds,
-        sampler=sampler,
-        seed=seed,
-        on_events=on_events,
     )
 
 

@@ -61,7 +61,8 @@ class Worker:
     """A thread that does one job at a time, in the order they came.
 
     The last thing a job reports is `{"end": ...}` (`"done"`, `"stopped"` or
-    `"timeout"`) or `{"error": ...}`, a sentence.
+    `"timeout"`) or `{"error": ...}`, a sentence. What is foreseen goes on while
+    there is no job, and gives way to one.
 
     Args:
         preparations: functions to call, one by one, while no job waits and
@@ -85,6 +86,7 @@ class Worker:
         self._timeout = timeout
         self._waiting = collections.deque()
         self._current = None
+        self._foreseen = self._foreseeing = None
         self._quiet_from = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -109,8 +111,26 @@ class Worker:
             job.report({"job": job.id})
             self._waiting.append(job)
             self._tell_places()
+            self._give_way()
             self._changed.notify()
         return job
+
+    def foresee(self, work):
+        """Do this while there is no job, in place of what was foreseen before.
+
+        Args:
+            work: a function of a `Job` that nobody hears of, and which is
+                stopped by the next one.
+        """
+        with self._changed:
+            if not self._closed:
+                self._foreseen = Job(work, lambda message: None)
+            self._give_way()
+            self._changed.notify()
+
+    def _give_way(self):
+        if self._foreseeing is not None:
+            self._foreseeing.stop()
 
     def stop(self, job_id):
         """Stop a job by its id. Returns whether there was one."""
@@ -131,6 +151,8 @@ class Worker:
         with self._changed:
             self._closed = True
             self._preparations.clear()
+            self._foreseen = None
+            self._give_way()
             for job in self._waiting:
                 job.report({"end": "stopped"})
             self._waiting.clear()
@@ -154,12 +176,18 @@ class Worker:
                 logger.exception("A preparation failed.")
 
     def _next(self):
-        """The next job, else the next preparation; `None` once closed."""
+        """The next job, else what is foreseen, else the next preparation.
+
+        `None` once closed.
+        """
         with self._changed:
             if self._current is not None:
                 self._quiet_from = time.monotonic() + QUIET
-            self._current = None
+            self._current = self._foreseeing = None
             while not (self._closed or self._waiting):
+                if self._foreseen is not None:
+                    self._foreseeing, self._foreseen = self._foreseen, None
+                    return self._foreseeing
                 left = self._quiet_from - time.monotonic()
                 if self._preparations and left <= 0:
                     return self._preparations.popleft()

@@ -66,9 +66,7 @@ def read_json(data):
 def read_wish(message, presets):
     """A `Wish` from a JSON object; `presets` are the names on offer."""
     _check_fields(message, {field.name for field in dataclasses.fields(Wish)})
-    preset = message.get("preset")
-    if not isinstance(preset, str) or preset not in presets:
-        raise BadMessage(f"`preset` must be one of {list(presets)}.")
+    preset = _preset(message, presets)
     min_p, top_p = message.get("min_p"), message.get("top_p")
     if min_p is not None and top_p is not None:
         raise BadMessage("Give at most one of `min_p` and `top_p`.")
@@ -85,6 +83,13 @@ def read_wish(message, presets):
         min_p,
         top_p,
     )
+
+
+def read_prompt(message, presets):
+    """A `Wish` of which the preset and the prompt are known alone."""
+    _check_fields(message, {"preset", "notes"})
+    preset = _preset(message, presets)
+    return Wish(preset, read_notes(message, least=1), 0.0, ())
 
 
 def read_piece(message):
@@ -146,6 +151,13 @@ def _check_fields(message, known):
             f"The message may have {', '.join(sorted(known))}. "
             f"Received: {str(unknown)[:80]}"
         )
+
+
+def _preset(message, presets):
+    preset = message.get("preset")
+    if not isinstance(preset, str) or preset not in presets:
+        raise BadMessage(f"`preset` must be one of {list(presets)}.")
+    return preset
 
 
 def _number(message, name, least, most, default=None):

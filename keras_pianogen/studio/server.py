@@ -82,6 +82,7 @@ def make_app(
         routes=[
             *(Route(place, _file(path)) for place, path in files.items()),
             Route("/status", studio.status),
+            Route("/prompt", studio.prompt, methods=["POST"]),
             Route("/write", studio.write, methods=["POST"]),
             Route("/stop", studio.stop, methods=["POST"]),
             Route("/read", studio.read, methods=["POST"]),
@@ -130,13 +131,19 @@ class _Studio:
             {
                 "state": self.composer.state,
                 "failure": self.composer.failure,
-                "ahead": self.composer.ahead,
                 "presets": self.composer.presets,
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
                 "max_seconds": messages.MAX_PIECE_SECONDS,
                 "max_candidates": messages.MAX_CANDIDATES,
             }
         )
+
+    async def prompt(self, request):
+        """What may be continued soon: it is read while nothing else is done."""
+        message = await _read_message(request)
+        wish = messages.read_prompt(message, self.composer.presets)
+        self._worker.foresee(lambda job: self.composer.read(wish, job))
+        return JSONResponse({}, 202)
 
     async def write(self, request):
         message = await _read_message(request)

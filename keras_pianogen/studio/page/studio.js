@@ -145,6 +145,22 @@ function setBase(piece) {
   base = piece;
   showBase();
   showCards();
+  readAhead();
+}
+
+let aheadTimer = null;
+
+// Have the server read the piece, so that what follows it comes at once.
+function readAhead() {
+  clearTimeout(aheadTimer);
+  if (!base.notes.length) return;
+  aheadTimer = setTimeout(async () => {
+    if (writing || take || !base.notes.length || !$("preset").value) return;
+    const json = { preset: $("preset").value, notes: rows(base.notes) };
+    try {
+      await ask("/prompt", { json });
+    } catch { /* Writing says what is wrong with it. */ }
+  }, 200);
 }
 
 // A piece that comes from the present one; undo goes back.
@@ -240,6 +256,7 @@ function endTake() {
   piece.planned = null;
   piece.position = 0;
   showBase();
+  readAhead();
 }
 
 // === Settings ===
@@ -543,7 +560,7 @@ async function watchStatus() {
     else setTimeout(watchStatus, 3000);
     return;
   }
-  if (status.state !== "failed" && (status.state !== "ready" || status.ahead)) {
+  if (status.state !== "failed" && status.state !== "ready") {
     setTimeout(watchStatus, 500);
   }
 }
@@ -553,8 +570,7 @@ function showStatus() {
   $("state").textContent = {
     loading: "The model is loading …",
     warming: "The model warms up …",
-    ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`
-      + (status.ahead ? ` · warming up for prompts, ${status.ahead} to go` : ""),
+    ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`,
     failed: status.failure,
   }[state];
   $("state").dataset.state = state;
@@ -587,6 +603,7 @@ on($("file"), "change", async () => {
   if (file) await open(file);
 });
 on($("settings"), "input", showSettings);
+on($("preset"), "change", readAhead);
 on($("settings"), "submit", (event) => {
   event.preventDefault();
   return write();
