@@ -42,6 +42,8 @@ from keras_pianogen.evaluation import resampled_interval
 from keras_pianogen.models import load_language_model
 from keras_pianogen.recipes import Recipe
 from keras_pianogen.training import train
+from keras_pianogen.training_curves import draw_losses
+from keras_pianogen.training_curves import read_history
 
 # What each run has in place of batches of 16, dropout 0.1 and seed 0.
 BASE = "batch-16"
@@ -59,7 +61,6 @@ PANELS = {
 COLOURS = dict(
     zip(RUNS, ("#1d4ed8", "#c2410c", "#047857", "#7c3aed", "#94a3b8"))
 )
-POINTS = 100  # of a training curve, each the mean of as many steps
 
 
 def parse_arguments():
@@ -157,13 +158,11 @@ def write_pieces(pieces, path):
             writer.writerow((piece.path, piece.nats, piece.num_events))
 
 
-def read(path, *names):
-    """Columns of a CSV file as arrays, nan where nothing is written."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        np.array([float(row[name] or "nan") for row in rows]) for name in names
-    ]
+def read_pieces(path):
+    """Nats and numbers of events of the pieces that `write_pieces` wrote."""
+    return np.loadtxt(
+        path, delimiter=",", quotechar='"', skiprows=1, usecols=(1, 2), ndmin=2
+    ).T
 
 
 def tabulate(folders):
@@ -171,19 +170,18 @@ def tabulate(folders):
 
     The difference is from `BASE`, piece by piece; its interval is over pieces.
     """
-    base, _ = read(folders[BASE] / "validation.csv", "nats", "num_events")
+    base, _ = read_pieces(folders[BASE] / "validation.csv")
     rows = []
     for name, folder in folders.items():
-        nats, events = read(folder / "validation.csv", "nats", "num_events")
-        steps, seconds, losses = read(
-            folder / "history.csv", "step", "seconds", "loss"
-        )
+        nats, events = read_pieces(folder / "validation.csv")
+        history = read_history(folder)
+        losses = history["loss"]
         low, high = resampled_interval(nats - base, events)
         rows.append(
             {
                 "run": name,
-                "steps": int(steps[-1]),
-                "minutes": seconds[-1] / 60,
+                "steps": int(history["step"][-1]),
+                "minutes": history["seconds"][-1] / 60,
                 "training": losses[-len(losses) // 20 :].mean(),
                 "validation": nats.sum() / events.sum(),
                 "difference": (nats - base).sum() / events.sum(),
@@ -222,17 +220,20 @@ def draw(folders, path):
 
     Faint lines are losses of training, bold ones with dots of validation.
     """
+    histories = {name: read_history(at) for name, at in folders.items()}
     figure = Figure(figsize=(10, 7), layout="constrained")
     grid = figure.subplots(2, 2, sharey=True)
-    worst = 0.0
     for axes, (title, names) in zip(grid, PANELS.items(), strict=True):
         for axis, column, unit in zip(axes, ("step", "events"), (1, 1e6)):
             for name in names:
-                if name in folders:
-                    history = folders[name] / "history.csv"
-                    worst = max(
-                        worst,
-                        draw_run(axis, history, name, column, unit),
+                if name in histories:
+                    draw_losses(
+                        axis,
+                        histories[name],
+                        column,
+                        unit,
+                        label=name,
+                        color=COLOURS[name],
                     )
             axis.set_title(title, fontsize=10, loc="left")
             axis.grid(alpha=0.25)
@@ -240,35 +241,14 @@ def draw(folders, path):
         axes[1].legend(frameon=False, fontsize=8)
     grid[1, 0].set_xlabel("steps")
     grid[1, 1].set_xlabel("events seen (millions)")
-    grid[0, 0].set_ylim(top=worst)
+    # Losses of the first twentieth would leave no room for the others.
+    losses = [history["loss"] for history in histories.values()]
+    grid[0, 0].set_ylim(
+        top=max(
+            np.array_split(loss, min(20, len(loss)))[0][-1] for loss in losses
+        )
+    )
     figure.savefig(path, dpi=80)
-
-
-def draw_run(axis, history, name, column, unit):
-    """Returns the loss after a twentieth of the run, for the axis's limit."""
-    places, losses, validation = read(
-        history, column, "loss", "val_nats_per_event"
-    )
-    parts = min(POINTS, len(losses))
-    places = places / unit
-    means = [part.mean() for part in np.array_split(losses, parts)]
-    axis.plot(
-        [part.mean() for part in np.array_split(places, parts)],
-        means,
-        color=COLOURS[name],
-        alpha=0.35,
-        lw=1,
-    )
-    there = np.isfinite(validation)
-    axis.plot(
-        places[there],
-        validation[there],
-        color=COLOURS[name],
-        marker="o",
-        markersize=3,
-        label=name,
-    )
-    return means[parts // 20]
 
 
 def main():

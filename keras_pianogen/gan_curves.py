@@ -4,7 +4,6 @@ Reads what a run's folder holds, `history.csv` and `real.json`; Matplotlib's
 objects are used without `pyplot`.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -14,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from keras_pianogen.training_curves import read_history
 
 # Rows of the picture: a title, columns of the history with their labels, and
 # whether the axis is logarithmic.
@@ -71,7 +72,7 @@ def plot_gan_curves(
     )
     axes = figure.subplots(len(PANELS), len(runs), squeeze=False, sharex="col")
     for column, (name, folder) in enumerate(runs.items()):
-        history = _read(pathlib.Path(folder) / "history.csv")
+        history = read_history(folder)
         real = json.loads((pathlib.Path(folder) / "real.json").read_text())
         for row, (title, names, logarithmic) in enumerate(PANELS):
             axis = axes[row, column]
@@ -112,12 +113,3 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel = np.ones(SMOOTHED)
     sums = np.convolve(values, kernel, "same")
     return sums / np.convolve(np.ones(len(values)), kernel, "same")
-
-
-def _read(path: pathlib.Path) -> dict[str, NDArray[np.float64]]:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: np.array([float(row[name] or "nan") for row in rows])
-        for name in rows[0]
-    }

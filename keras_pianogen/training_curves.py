@@ -36,10 +36,7 @@ def plot_training_curves(
         path: picture to write: .png, .svg or .pdf.
         lines: losses of what has no run, by its name: dotted lines.
     """
-    histories = {
-        name: _read(pathlib.Path(folder) / "history.csv")
-        for name, folder in runs.items()
-    }
+    histories = {name: read_history(folder) for name, folder in runs.items()}
     figure = Figure(figsize=(10, 4), layout="constrained")
     by_events, by_hours = figure.subplots(1, 2, sharey=True)
     for axis, column, unit, label in (
@@ -47,7 +44,8 @@ def plot_training_curves(
         (by_hours, "seconds", 3600.0, "hours"),
     ):
         for i, (name, history) in enumerate(histories.items()):
-            _draw(axis, name, history, column, unit, COLOURS[i % len(COLOURS)])
+            colour = COLOURS[i % len(COLOURS)]
+            draw_losses(axis, history, column, unit, label=name, color=colour)
         for name, loss in (lines or {}).items():
             axis.axhline(loss, color="grey", ls=":", lw=1)
             axis.annotate(
@@ -68,27 +66,54 @@ def plot_training_curves(
     figure.savefig(path, dpi=120)
 
 
-def _draw(
+def read_history(
+    folder: str | os.PathLike[str],
+) -> dict[str, NDArray[np.float64]]:
+    """The record of a run: columns by name, nan where nothing is written.
+
+    Args:
+        folder: the run's folder, with its `history.csv`.
+    """
+    with open(pathlib.Path(folder) / "history.csv", newline="") as file:
+        rows = csv.DictReader(file)
+        values = [[float(x or "nan") for x in row.values()] for row in rows]
+    names = rows.fieldnames or ()
+    columns = np.array(values).reshape(-1, len(names)).T
+    return dict(zip(names, columns, strict=True))
+
+
+def draw_losses(
     axis: Axes,
-    name: str,
     history: Mapping[str, NDArray[np.float64]],
     column: str,
     unit: float,
-    colour: str,
+    *,
+    label: str,
+    color: str,
 ) -> None:
+    """Draws the losses of a language model's run.
+
+    Args:
+        axis: where to.
+        history: the run's record, see `read_history`.
+        column: the column to draw them against: `step`, `events`, `seconds`.
+        unit: what that column is divided by.
+        label: the run's name in the legend.
+        color: see Matplotlib.
+    """
     places = history[column] / unit
     axis.plot(
-        _means(places), _means(history["loss"]), color=colour, alpha=0.35, lw=1
+        _means(places), _means(history["loss"]), color=color, alpha=0.35, lw=1
     )
     validation = history["val_nats_per_event"]
     read = np.isfinite(validation)
     axis.plot(
         places[read],
         validation[read],
-        color=colour,
+        color=color,
         marker="o",
         markersize=3,
-        label=name,
+        label=label,
     )
 
 
@@ -117,12 +142,3 @@ def _set_limits(
     low, high = min(values, default=0.0), max(values, default=0.0)
     if low < high:
         axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-
-
-def _read(path: pathlib.Path) -> dict[str, NDArray[np.float64]]:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: np.array([float(row[name] or "nan") for row in rows])
-        for name in ("events", "seconds", "loss", "val_nats_per_event")
-    }

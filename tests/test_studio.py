@@ -514,7 +514,12 @@ BAD_WISHES = [
 
 @pytest.mark.parametrize(
     "fields",
-    [{"preset": "x"}, {"notes": []}, {"notes": [[1, 0, 60, 8]]}, {"seeds": [1]}],
+    [
+        {"preset": "x"},
+        {"notes": []},
+        {"notes": [[1, 0, 60, 8]]},
+        {"seeds": [1]},
+    ],
     ids=str,
 )
 def test_a_bad_prompt_is_refused_with_a_sentence(client, fields):

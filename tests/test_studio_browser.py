@@ -257,8 +257,10 @@ def test_a_broken_file_is_explained_and_a_good_one_read(open_page, tmp_path):
     good = tmp_path / "good.mid"
     download.value.save_as(good)
     write_midi(read_notes(good)[:3], good)
-    page.locator("#file").set_input_files(good)
+    with page.expect_response("**/prompt") as read_ahead:
+        page.locator("#file").set_input_files(good)
     expect(page.locator("#piece-about")).to_contain_text("good.mid: 3 notes")
+    assert read_ahead.value.status == 202
     page.locator("#undo").click()
     expect(page.locator("#piece-about")).to_contain_text("Played: 4 notes")
 
