@@ -230,9 +230,7 @@ def read(model, prompts, prompt_cache=None):
         first -= first % model.backbone.local_block_size
     if unread - first < EVENTS_A_CALL:
         return first, first, model.build_cache(len(prompts))
-    rows, places = np.unique(
-        [prompt[:unread] for prompt in prompts], axis=0, return_inverse=True
-    )
+    rows, places = _distinct([prompt[:unread] for prompt in prompts])
     store = prompt_cache if len(rows) == 1 else None
     known = None if store is None else store.find(rows[0])
     if known is None or len(known.ids) < first:
@@ -256,12 +254,19 @@ def read(model, prompts, prompt_cache=None):
             reading = Reading(first, rows[0, :position], cache)
             store.keep(reading, instead_of=mine)
             mine = reading
-        yield at, new[places.reshape(-1)]
+        yield at, new[places]
     # Copies: PyTorch's loop writes to what it is given.
     copies = keras.tree.map_structure(
-        lambda x: ops.take(x, places.reshape(-1), axis=0), cache
+        lambda x: ops.take(x, places, axis=0), cache
     )
     return first, unread, copies
+
+
+def _distinct(rows):
+    """Each row once, as an array, and where the rows are in it."""
+    numbers = {}
+    places = [numbers.setdefault(r.tobytes(), len(numbers)) for r in rows]
+    return np.stack([rows[places.index(i)] for i in numbers.values()]), places
 
 
 def _reach(model):
