@@ -325,9 +325,19 @@ def test_a_prompt_cache_changes_nothing_but_what_is_read():
     assert readings == [(1, 128), (1, 71), (1, 128), (1, 42)]
     np.testing.assert_array_equal(piece(250), expected[250])
     assert len(readings) == 4
-    cache.clear()
-    piece(250)
+    # Other weights, and another model.
+    embeddings = model.backbone.token_embedding.embeddings
+    embeddings.assign(embeddings * 1.1)
+    changed = piece(250)
     assert readings[4:] == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(
+        changed, model.generate(long[:250], **settings)
+    )
+    other = build_model(context=100, seed=1)
+    np.testing.assert_array_equal(
+        other.generate(long[:250], prompt_cache=cache, **settings),
+        other.generate(long[:250], **settings),
+    )
 
 
 def test_a_prompt_cache_keeps_the_latest():

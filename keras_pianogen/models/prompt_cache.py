@@ -1,6 +1,9 @@
 """What a model has read of its latest prompts. Lengths count events."""
 
+import weakref
+
 import numpy as np
+from keras import ops
 
 from keras_pianogen.layers.relative_attention import check_sizes
 
@@ -12,9 +15,10 @@ class PromptCache:
     where such a prompt ends reads the new part alone. It works for one prompt
     a call, in any number of variations, and changes nothing but the time.
 
-    It is for one model, with the weights that it has now: `clear` it when they
-    have changed. A prompt takes as much memory as the keys and values of
-    `max_sequence_length` events: 13 MB for `music_transformer_maestro`.
+    It is for one model at a time: of another one, or once its weights have
+    changed, everything is read anew. A prompt takes as much memory as the keys
+    and values of `max_sequence_length` events: 13 MB for
+    `music_transformer_maestro`.
 
     Args:
         size: int. Prompts that are kept; the one used least recently goes
@@ -34,25 +38,29 @@ class PromptCache:
     def __init__(self, size=4):
         check_sizes(size=size)
         self.size = size
+        self._model, self._sums = None, None
         self._readings = []
 
-    def clear(self):
-        """Forget everything."""
-        self._readings = []
+    def open(self, model):
+        """Drop what another model, or one of other weights, has read."""
+        weights = [ops.cast(w, "float32") for w in model.backbone.weights]
+        sums = ops.convert_to_numpy(ops.stack([ops.sum(w) for w in weights]))
+        same = self._model is not None and self._model() is model
+        if not same or not np.array_equal(sums, self._sums):
+            self._readings = []
+        self._model, self._sums = weakref.ref(model), sums
 
     def find(self, ids):
-        """The longest reading that `ids` begin with, or `None`."""
-        ids = np.asarray(ids)
+        """The longest `Reading` that `ids` begin with, or `None`."""
         found = [
             reading
             for reading in self._readings
-            if len(reading.ids) <= len(ids)
-            and (reading.ids == ids[: len(reading.ids)]).all()
+            if np.array_equal(reading.ids, ids[: len(reading.ids)])
         ]
         return max(found, key=lambda reading: len(reading.ids), default=None)
 
     def keep(self, reading, instead_of=None):
-        """Keep a reading, as the latest, and drop another."""
+        """Keep a `Reading`, as the latest, and drop another."""
         kept = [r for r in self._readings if r is not instead_of]
         self._readings = [*kept, reading][-self.size :]
 
@@ -60,7 +68,7 @@ class PromptCache:
 class Reading:
     """A cache of keys and values, and the events that it has seen.
 
-    Attributes:
+    Args:
         first: int. The event of `ids` that the cache begins with.
         ids: array of shape (events,).
         cache: see `MusicTransformerCausalLM.build_cache`.

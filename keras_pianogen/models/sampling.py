@@ -231,8 +231,10 @@ def read(model, prompts, prompt_cache=None):
     if unread - first < EVENTS_A_CALL:
         return first, first, model.build_cache(len(prompts))
     rows, places = _distinct([prompt[:unread] for prompt in prompts])
-    store = prompt_cache if len(rows) == 1 else None
-    known = None if store is None else store.find(rows[0])
+    store, known = prompt_cache if len(rows) == 1 else None, None
+    if store is not None:
+        store.open(model)
+        known = store.find(rows[0])
     if known is None or len(known.ids) < first:
         position, cache = first, model.build_cache(len(rows))
     else:
