@@ -24,6 +24,7 @@ PYTEST_FLAGS ?=
 PAGES ?= README.md docs tests/docs_site.py
 # Most of the tests' time would go to compiling what then runs for a moment.
 QUICK = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 

@@ -10,6 +10,7 @@ What is written is on disk whole under its name, or not at all.
 
 import contextlib
 import csv
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -31,6 +32,16 @@ class TrainingError(ValueError):
     """A run that can't begin or go on, and why."""
 
 
+def _for_the_writer(method):
+    """Of several processes that train together, one writes."""
+
+    @functools.wraps(method)
+    def write(self, *args, **kwargs):
+        return method(self, *args, **kwargs) if self.writes else None
+
+    return write
+
+
 class Run:
     """What is written in a run's folder, and read back.
 
@@ -49,10 +60,9 @@ class Run:
         self.config = {}
         self.writes = writes
 
+    @_for_the_writer
     def check_unused(self):
         """Refuse a folder with a checkpoint in it, which is another run's."""
-        if not self.writes:
-            return
         if self.last_step() is not None:
             raise TrainingError(
                 f"{self.folder} holds a run already. "
@@ -66,14 +76,13 @@ class Run:
         folders = sorted(self.checkpoints.glob("step-*"))
         return int(folders[-1].name.split("-")[1]) if folders else None
 
+    @_for_the_writer
     def check_room(self, model):
         """Refuse a disk that is too full for what a run keeps.
 
         That is three checkpoints, one of them being written, and two presets,
         no larger.
         """
-        if not self.writes:
-            return
         size = sum(_to_numpy(variable).nbytes for variable in _variables(model))
         free = shutil.disk_usage(self.folder).free
         if free < 5 * size:
@@ -93,9 +102,8 @@ class Run:
             "platform": platform.platform(),
             "backend": keras.config.backend(),
         }
-        if not self.writes:
-            return
-        _write(self.config_file, json.dumps(self.config, indent=2).encode())
+        if self.writes:
+            _write(self.config_file, json.dumps(self.config, indent=2).encode())
 
     def open(self, corpus, settings):
         """Read what was asked for; `settings` makes it of the file's dict.
@@ -119,10 +127,9 @@ class Run:
             )
         return saved
 
+    @_for_the_writer
     def save(self, model, state):
         """A checkpoint that is whole or not there at all."""
-        if not self.writes:
-            return
         arrays = [_to_numpy(v) for v in _variables(model)]
         if not all(np.isfinite(array).all() for array in arrays):
             raise TrainingError(self.not_finite(state["step"], "weights are"))
@@ -186,10 +193,9 @@ class Run:
             f"{self.checkpoints} holds no whole checkpoint to go on from."
         )
 
+    @_for_the_writer
     def _cut_history(self, step):
         """Drop rows newer than the checkpoint: they will come again."""
-        if not self.writes:
-            return
         rows = [r for r in self.rows() if int(r["step"]) <= step]
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
@@ -203,10 +209,9 @@ class Run:
         with open(self.history, newline="") as file:
             return list(csv.DictReader(file))
 
+    @_for_the_writer
     def append(self, *rows):
         """Add rows to the history, dicts of some of its columns."""
-        if not self.writes:
-            return
         new = not self.history.exists()
         with open(self.history, "a", newline="") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
@@ -215,10 +220,9 @@ class Run:
             for row in rows:
                 writer.writerow({k: _short(v) for k, v in row.items()})
 
+    @_for_the_writer
     def save_preset(self, model, name="preset"):
         """Save a model as a preset in the run's folder."""
-        if not self.writes:
-            return
         preset = self.folder / name
         partial = self.folder / f".{name}"
         shutil.rmtree(partial, ignore_errors=True)
