@@ -160,9 +160,12 @@ def write_pieces(pieces, path):
 
 def read_pieces(path):
     """Nats and numbers of events of the pieces that `write_pieces` wrote."""
-    return np.loadtxt(
-        path, delimiter=",", quotechar='"', skiprows=1, usecols=(1, 2), ndmin=2
-    ).T
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        np.array([float(row[name]) for row in rows])
+        for name in ("nats", "num_events")
+    ]
 
 
 def tabulate(folders):
@@ -242,11 +245,12 @@ def draw(folders, path):
     grid[1, 0].set_xlabel("steps")
     grid[1, 1].set_xlabel("events seen (millions)")
     # Losses of the first twentieth would leave no room for the others.
-    losses = [history["loss"] for history in histories.values()]
+    parts = [
+        np.array_split(history["loss"], min(20, len(history["loss"])))
+        for history in histories.values()
+    ]
     grid[0, 0].set_ylim(
-        top=max(
-            np.array_split(loss, min(20, len(loss)))[0][-1] for loss in losses
-        )
+        top=max(part[min(1, len(part) - 1)].max() for part in parts)
     )
     figure.savefig(path, dpi=80)
 

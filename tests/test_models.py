@@ -368,6 +368,51 @@ def test_reading_that_was_stopped_goes_on_where_it_was():
     assert readings == [(1, 128), (1, 128), (1, 44)]
 
 
+def test_what_was_read_for_a_longer_prompt_may_begin_too_late():
+    model = build_model(context=200)  # Both blocks reach 400 events back.
+    readings, cache = watch_readings(model), PromptCache()
+    prompt = random_ids(1000)
+
+    def stop(pieces):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.read(prompt, cache, on_events=stop)
+    assert readings == [(1, 128)]  # From 601 to 728.
+    settings = {"max_length": 800, "seed": 0, "output": "ids"}
+    np.testing.assert_array_equal(
+        model.generate(prompt[:740], prompt_cache=cache, **settings),
+        model.generate(prompt[:740], **settings),
+    )
+    assert sum(count for _, count in readings[1:]) == 2 * 399
+
+
+def test_a_reading_that_is_finished_takes_one_place():
+    model = build_model(context=400)
+    readings, cache = watch_readings(model), PromptCache(size=2)
+    first, second = random_ids(300, 1), random_ids(300, 2)
+
+    def stop(pieces):
+        raise InterruptedError
+
+    model.read(first, cache)
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            model.read(second, cache, on_events=stop)
+    model.read(second, cache)
+    count = len(readings)
+    model.read(first, cache)
+    model.read(second, cache)
+    assert len(readings) == count
+
+
+def test_a_prompt_is_read_for_samplers_that_draw_event_by_event(model):
+    with pytest.raises(ValueError, match="event by event.*BeamSampler"):
+        model.read(random_ids(10), PromptCache(), sampler="beam")
+    with pytest.raises(ValueError, match="prompt_seconds=-1"):
+        model.read(random_ids(10), PromptCache(), prompt_seconds=-1)
+
+
 def test_equal_prompts_are_read_once():
     model = build_model(context=200)
     prompts = [random_ids(100, seed) for seed in (1, 0, 1)]
@@ -824,10 +869,12 @@ def test_bfloat16_models_train_and_generate(dtype):
     expected = ((logits.argmax(-1) == y) * weight).sum() / weight.sum()
     figures = model.evaluate(x, y, weight, verbose=0, return_dict=True)
     np.testing.assert_allclose(figures["accuracy"], expected, atol=1e-6)
-    ids = model.generate(
-        max_length=40, seed=0, output="ids", stop_token_ids=None
-    )
-    assert len(ids) == 39
+    for length in (0, 100):
+        ids = model.generate(
+            random_ids(length), max_length=length + 40, seed=0, output="ids",
+            stop_token_ids=None,
+        )  # fmt: skip
+        assert len(ids) == length + 39
 
 
 HUB = """

@@ -394,11 +394,12 @@ def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
     wait_until(lambda: "job" in done)
     assert {"waiting": 0} in reports  # Nobody waits for what is foreseen.
     assert {"waiting": 1} not in reports
+    wait_until(lambda: len(done) == 3)  # It was put off, not given up.
     foresee("second")
     wait_until(lambda: "second" in done)
     foresee("third")
     wait_until(lambda: "third" in done)
-    assert done == ["first", "job", "second", "third"]
+    assert done == ["first", "job", "first", "second", "third"]
     worker.close()
     worker._thread.join(5)
     assert not worker._thread.is_alive()

@@ -131,7 +131,7 @@ class _RelativeAttention(keras.layers.Layer):
             update = _write if inputs.shape[1] == 1 else _fill
             place = cache_update_index
             if len(cache) == 4:  # The ring stays as it is.
-                place = cache_update_index[1]
+                place = cache_update_index[1] if inputs.shape[1] == 1 else 0
             cache = cache[:-2] + tuple(
                 update(kept, new, place)
                 for kept, new in zip(cache[-2:], (key, value), strict=True)

@@ -263,7 +263,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         pairs = tuple(
             ring + new for ring, new in zip(cache, recent, strict=True)
         )
-        _, _, pairs = self.call_with_cache(prompt, pairs, (position, 0))
+        # Layers that cast take tensors or numbers, but not both.
+        places = position, ops.zeros_like(position)
+        _, _, pairs = self.call_with_cache(prompt, pairs, places)
         return tuple(merge_recent(pair, position, count) for pair in pairs)
 
     def _recent(self, cache, room):
@@ -431,9 +433,15 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
         Raises:
             MidiError: see `generate`.
+            ValueError: if the sampler compares whole sequences, and see
+                `generate`.
         """
+        if self.preprocessor is None:
+            raise ValueError("`read` needs a `preprocessor`. Received: None.")
+        _check_prompt_seconds(inputs, prompt_seconds)
         prompts = self._prompts([inputs], prompt_seconds)
         with self._sampling_with(sampler, None):
+            self._check_draws("read")
             for at, events in read(self, prompts, prompt_cache):
                 if on_events is not None:
                     on_events([prompts[0][: at + events.shape[1]]])
@@ -482,16 +490,19 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     def _stream(self, prompts, sampler, rules, seed):
         with self._sampling_with(sampler, seed):
-            if not samples_by_step(self.sampler):
-                raise ValueError(
-                    "`stream` needs a sampler that draws event by event. "
-                    f"Received: {type(self.sampler).__name__}"
-                )
+            self._check_draws("stream")
         if sampler is not None:
             sampler = self._other_sampling[0]  # Seeded, and goes on drawing.
         while True:
             yield from self._stream_piece(prompts, sampler, rules)
             prompts = self._prompts([[]])
+
+    def _check_draws(self, name):
+        if not samples_by_step(self.sampler):
+            raise ValueError(
+                f"`{name}` needs a sampler that draws event by event. "
+                f"Received: {type(self.sampler).__name__}"
+            )
 
     def _stream_piece(self, prompts, sampler, rules):
         """New events of one piece; before its end, of what still sounds too."""

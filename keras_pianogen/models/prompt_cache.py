@@ -13,7 +13,8 @@ class PromptCache:
 
     `generate` with a prompt that was read begins at once, and one that goes on
     where such a prompt ends reads the new part alone. It works for one prompt
-    a call, in any number of variations, and changes nothing but the time.
+    a call, in any number of variations, with samplers that draw event by event,
+    and changes nothing but the time, up to rounding.
 
     It is for one model at a time: of another one, or once its weights have
     changed, everything is read anew. A prompt takes as much memory as the keys
@@ -50,12 +51,18 @@ class PromptCache:
             self._readings = []
         self._model, self._sums = weakref.ref(model), sums
 
-    def find(self, ids):
-        """The longest `Reading` that `ids` begin with, or `None`."""
+    def find(self, ids, first=0):
+        """The longest `Reading` that `ids` begin with, or `None`.
+
+        Args:
+            ids: array of shape (events,).
+            first: int. The earliest event that matters.
+        """
         found = [
             reading
             for reading in self._readings
-            if np.array_equal(reading.ids, ids[: len(reading.ids)])
+            if reading.first <= first <= len(reading.ids)
+            and np.array_equal(reading.ids, ids[: len(reading.ids)])
         ]
         return max(found, key=lambda reading: len(reading.ids), default=None)
 
@@ -72,7 +79,10 @@ class Reading:
         first: int. The event of `ids` that the cache begins with.
         ids: array of shape (events,).
         cache: see `MusicTransformerCausalLM.build_cache`.
+        whole: bool. Whether a prompt ends here, and not only what was read of
+            it so far.
     """
 
-    def __init__(self, first, ids, cache):
+    def __init__(self, first, ids, cache, whole):
         self.first, self.ids, self.cache = first, ids, cache
+        self.whole = whole

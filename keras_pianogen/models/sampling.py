@@ -234,13 +234,13 @@ def read(model, prompts, prompt_cache=None):
     store, known = prompt_cache if len(rows) == 1 else None, None
     if store is not None:
         store.open(model)
-        known = store.find(rows[0])
-    if known is None or len(known.ids) < first:
+        known = store.find(rows[0], first)
+    if known is None:
         position, cache = first, model.build_cache(len(rows))
     else:
         first, position, cache = known.first, len(known.ids), known.cache
         store.keep(known, instead_of=known)  # The latest to be used.
-    mine = None
+    mine = None if known is None or known.whole else known
     generate_function = model.make_generate_function()
     while position < unread:
         new = rows[:, position : min(unread, position + EVENTS_A_READING)]
@@ -253,7 +253,8 @@ def read(model, prompts, prompt_cache=None):
         cache = generate_function(inputs)["cache"]
         at, position = position, position + new.shape[1]
         if store is not None:
-            reading = Reading(first, rows[0, :position], cache)
+            ids, whole = rows[0, :position], position == unread
+            reading = Reading(first, ids, cache, whole)
             store.keep(reading, instead_of=mine)
             mine = reading
         yield at, new[places]

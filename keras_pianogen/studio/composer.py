@@ -72,6 +72,7 @@ class Composer:
                 is kept.
         """
         model = self._model(wish.preset)
+        job.check()
         prompt = model.preprocessor.tokenizer.vocabulary.encode(wish.notes)
         model.read(
             prompt,
@@ -115,16 +116,16 @@ class Composer:
         note = [vocabulary.note_on_id + 60, vocabulary.shift_id]
         note += [vocabulary.note_off_id + 60, vocabulary.shift_id]
         prompt = np.resize(np.array(note, "int32"), length)
-        self._generate(wish, prompt, 0, lambda pieces: None)
+        self._generate(wish, prompt, 0, lambda pieces: None, keep=False)
 
-    def _generate(self, wish, prompt, seed, on_events):
+    def _generate(self, wish, prompt, seed, on_events, keep=True):
         """Just what `pianogen generate` does with the same settings."""
         return self._model(wish.preset).generate(
             prompt,
             seconds=wish.seconds,
             sampler=_sampler(wish),
             seed=seed,
-            prompt_cache=self._prompt_caches[wish.preset],
+            prompt_cache=self._prompt_caches[wish.preset] if keep else None,
             on_events=on_events,
         )
 

@@ -61,8 +61,8 @@ class Worker:
     """A thread that does one job at a time, in the order they came.
 
     The last thing a job reports is `{"end": ...}` (`"done"`, `"stopped"` or
-    `"timeout"`) or `{"error": ...}`, a sentence. What is foreseen goes on while
-    there is no job, and gives way to one.
+    `"timeout"`) or `{"error": ...}`, a sentence. What is foreseen gives way to
+    jobs and is begun again after them.
 
     Args:
         preparations: functions to call, one by one, while no job waits and
@@ -119,18 +119,21 @@ class Worker:
         """Do this while there is no job, in place of what was foreseen before.
 
         Args:
-            work: a function of a `Job` that nobody hears of, and which is
-                stopped by the next one.
+            work: a function of a `Job` that nobody hears of. It is stopped by
+                a job and done again after it.
         """
         with self._changed:
             if not self._closed:
-                self._foreseen = Job(work, lambda message: None)
+                self._foreseen = Job(work, _log_error)
             self._give_way()
             self._changed.notify()
 
     def _give_way(self):
-        if self._foreseeing is not None:
-            self._foreseeing.stop()
+        if self._foreseeing is None:
+            return
+        self._foreseeing.stop()
+        if self._foreseen is None and not self._closed:
+            self._foreseen = Job(self._foreseeing.work, _log_error)
 
     def stop(self, job_id):
         """Stop a job by its id. Returns whether there was one."""
@@ -151,8 +154,8 @@ class Worker:
         with self._changed:
             self._closed = True
             self._preparations.clear()
-            self._foreseen = None
             self._give_way()
+            self._foreseen = None
             for job in self._waiting:
                 job.report({"end": "stopped"})
             self._waiting.clear()
@@ -176,7 +179,7 @@ class Worker:
                 logger.exception("A preparation failed.")
 
     def _next(self):
-        """The next job, else what is foreseen, else the next preparation.
+        """The next job, preparation that is due, or what is foreseen.
 
         `None` once closed.
         """
@@ -185,12 +188,12 @@ class Worker:
                 self._quiet_from = time.monotonic() + QUIET
             self._current = self._foreseeing = None
             while not (self._closed or self._waiting):
-                if self._foreseen is not None:
-                    self._foreseeing, self._foreseen = self._foreseen, None
-                    return self._foreseeing
                 left = self._quiet_from - time.monotonic()
                 if self._preparations and left <= 0:
                     return self._preparations.popleft()
+                if self._foreseen is not None:
+                    self._foreseeing, self._foreseen = self._foreseen, None
+                    return self._foreseeing
                 self._changed.wait(left if self._preparations else None)
             if self._closed:
                 return None
@@ -212,3 +215,9 @@ class Worker:
             logger.exception("A job failed.")
             last = {"error": "Something went wrong; the server's log says it."}
         job.report(last)
+
+
+def _log_error(message):
+    """For work that nobody waits for."""
+    if "error" in message:
+        logger.warning("What was foreseen failed: %s", message["error"])

@@ -4,6 +4,7 @@
 | ---------- | ------------------------ | --------------------------------- |
 | `/`, files |                          | the page                          |
 | `/status`  |                          | presets, limits, is it warm       |
+| `/prompt`  | JSON: preset and notes   | nothing; it is read ahead of time |
 | `/write`   | JSON, see `messages`     | lines of JSON as music is made    |
 | `/stop`    | JSON: a job's id         | whether there was such a job      |
 | `/read`    | a MIDI file's bytes      | JSON: its notes                   |

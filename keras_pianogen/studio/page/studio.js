@@ -3,7 +3,8 @@
 // A piece is {id, parent, name, notes, border, until, done, position, made,
 // candidates}. A note is {start, end, pitch, velocity}, its end null while it
 // sounds; times are in seconds. `border` is where new music begins. All of it
-// lives here and is gone with the tab; the server keeps nothing.
+// lives here and is gone with the tab. The server keeps what its models have read
+// of the latest few pieces, in memory, until others take their place.
 
 import { asCommand, asPython } from "/commands.js";
 import { Keys } from "/keys.js";
@@ -439,6 +440,7 @@ function finish(run) {
     showWriting(said || "Stopped.", run.ended === "timeout");
   }
   showWritingState();
+  readAhead();
 }
 
 function showWriting(sentence, bad = false) {
