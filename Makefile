@@ -14,8 +14,8 @@ BACKEND ?= jax
 BACKENDS ?= jax tensorflow torch
 ONCE = attention_maps backends cli_generation comparison corpus \
 	corpus_picture docstrings embeddings events examples listening maestro \
-	midi ngram notebook novelty package pianoroll pianoroll_svg studio \
-	studio_browser synthesis two_sample
+	midi ngram notebook novelty package pianoroll pianoroll_svg saving \
+	studio studio_browser synthesis two_sample
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

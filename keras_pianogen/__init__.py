@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.notebook import show
     from keras_pianogen.pianoroll import plot_piano_roll
     from keras_pianogen.pianoroll_svg import piano_roll_svg
+    from keras_pianogen.saving import save
     from keras_pianogen.synthesis import render
     from keras_pianogen.synthesis import synthesize
     from keras_pianogen.windows import EvaluationWindows
@@ -51,6 +52,7 @@ _HOMES = {
     "prepare_corpus": "corpus",
     "read_notes": "midi",
     "render": "synthesis",
+    "save": "saving",
     "show": "notebook",
     "synthesize": "synthesis",
     "write_midi": "midi",
@@ -75,6 +77,7 @@ __all__ = [
     "read_notes",
     "render",
     "samplers",
+    "save",
     "show",
     "synthesize",
     "training",

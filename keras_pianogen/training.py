@@ -28,14 +28,13 @@ from keras_pianogen import kernels
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.data_parallel import DataParallel
 from keras_pianogen.evaluation import evaluate
-from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.pianoroll import plot_piano_roll
 from keras_pianogen.recipes import Recipe
 from keras_pianogen.runs import Run
 from keras_pianogen.runs import TrainingError
 from keras_pianogen.runs import seed_step
 from keras_pianogen.runs import stop_on_interrupt
+from keras_pianogen.saving import save
 from keras_pianogen.training_curves import plot_training_curves
 from keras_pianogen.windows import EventWindows
 
@@ -440,9 +439,7 @@ class _Recorder(keras.callbacks.Callback):
         folder = self.run.folder / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step-{self.step:09d}.mid"
-        write_midi(notes, path)
-        if len(notes):
-            plot_piano_roll(notes, path.with_suffix(".png"))
+        save(notes, path, picture=len(notes) > 0)
 
     def _draw(self):
         if self.run.writes:
