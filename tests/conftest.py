@@ -23,6 +23,12 @@ DATA = pathlib.Path(__file__).parent / "data"
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("slow_to_trace"):
+        if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+            pytest.skip("runs on JAX and PyTorch: TensorFlow traces too long")
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of data beside the repository; tests skip without it."""

@@ -279,6 +279,7 @@ def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow_to_trace
 def test_the_discriminator_warms_up_alone(
     small_corpus, tmp_path, language_model
 ):
@@ -329,7 +330,7 @@ def test_a_folder_with_a_run_is_left_alone(small_corpus, tmp_path):
 
 
 def test_pieces_that_are_too_short_are_refused(small_corpus, tmp_path):
-    recipe = GanRecipe.named("paper", **TINY | {"sequence_length": 4000})
+    recipe = GanRecipe.named("paper", **TINY | {"sequence_length": 1000})
     with pytest.raises(TrainingError, match="too short"):
         train_gan(small_corpus, tmp_path, recipe, steps=2)
 

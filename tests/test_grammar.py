@@ -133,6 +133,7 @@ def test_a_thousand_pieces_from_random_weights_are_valid(model, seconds):
             assert read_back(notes) == (len(notes), len(notes))
 
 
+@pytest.mark.slow_to_trace
 def test_the_caps_on_notes_are_kept(model):
     rules = EventGrammar(max_notes=4, max_note_seconds=0.5)
     notes = model.generate(
@@ -298,6 +299,7 @@ def test_where_a_streamed_piece_ends_another_begins(rules):
         assert report.stray_offs == 0 or not rules
 
 
+@pytest.mark.slow_to_trace
 def test_streamed_draws_go_on(model):
     stream = model.stream(sampler="random", seed=1)
     events = list(itertools.islice(stream, 300))

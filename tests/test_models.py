@@ -810,7 +810,14 @@ def test_a_preset_has_lora_in_its_kernels(tmp_path):
     "ignore:.*`quantize` method implemented",
     "ignore:.*The use of `x.T`:UserWarning",
 )
-@pytest.mark.parametrize("order", ["lora", "lora, int8", "int8, lora"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "lora",
+        "lora, int8",
+        pytest.param("int8, lora", marks=pytest.mark.slow_to_trace),
+    ],
+)
 def test_what_is_sampled_is_likeliest_in_a_full_forward_with_lora(order):
     if order == "int8, lora":
         model = build_model()
