@@ -14,6 +14,9 @@ ends the build. A prompt's path is seen from the repository's root. Pieces are
 written on JAX and played on the built-in piano, which every machine has. They
 are kept in `.cache/pieces`, by a hash of the command and of what it reads:
 the preset and the prompt.
+
+`file: docs/records/paper/piece.mid` in place of options shows a MIDI file that
+is in the repository.
 """
 
 import contextlib
@@ -72,12 +75,17 @@ def make_figure(text, page, config, files):
     if not isinstance(settings, dict):
         raise ValueError("a piece must have options, such as `seed: 7`")
     caption = settings.pop("caption", "")
-    settings.setdefault("out", "piece.mid")
-    words = [*PROGRAM, *arguments(settings)]
-    options = read_options(words)
-    folder = CACHE / hash_of(words, options)
-    if not folder.is_dir():
-        make_piece(words, options, folder)
+    if "file" in settings:
+        words, prompt = ["pianogen", "render", settings["file"]], None
+        folder = play_file(settings)
+    else:
+        settings.setdefault("out", "piece.mid")
+        words = [*PROGRAM, *arguments(settings)]
+        options = read_options(words)
+        folder, prompt = CACHE / hash_of(words, options), prompt_length(options)
+        if not folder.is_dir():
+            make_piece(words, options, folder)
+        words = [BACKEND, *words]
     urls = {}
     for suffix in (".mid", ".mp3"):
         uri = f"pieces/{folder.name}{suffix}"
@@ -88,11 +96,10 @@ def make_figure(text, page, config, files):
     roll = piano_roll_svg(
         read_notes(folder / "piece.mid"),
         title=caption or None,
-        prompt_seconds=prompt_length(options),
+        prompt_seconds=prompt,
     )
     command = " ".join(
-        f"<span>{html.escape(shlex.quote(word))}</span>"
-        for word in (BACKEND, *words)
+        f"<span>{html.escape(shlex.quote(word))}</span>" for word in words
     )
     caption = f"{html.escape(caption)}<br>" if caption else ""
     return (
@@ -154,14 +161,36 @@ def make_piece(words, options, folder):
             result = CliRunner().invoke(cli.app, args)
         if result.exit_code:
             raise ValueError(result.output.strip() or repr(result.exception))
-        soundfile.write(
-            midi.with_suffix(".mp3"),
-            synthesize(read_notes(midi), SAMPLE_RATE),
-            SAMPLE_RATE,
-            compression_level=COMPRESSION,
-            bitrate_mode="VARIABLE",
-        )
+        play(midi)
         shutil.copytree(made, folder)
+
+
+def play_file(settings):
+    """Plays a file of the repository; returns the folder of both."""
+    more = sorted(set(settings) - {"file"})
+    source = ROOT / settings["file"]
+    if more:
+        raise ValueError(f"a file has no options but `caption`, not {more}")
+    if not source.is_file():
+        raise ValueError(f"there is no {settings['file']} in the repository")
+    folder = CACHE / hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    if not folder.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as made:
+            play(shutil.copy(source, pathlib.Path(made, "piece.mid")))
+            shutil.copytree(made, folder)
+    return folder
+
+
+def play(midi):
+    """Writes the sound of a MIDI file beside it."""
+    soundfile.write(
+        midi.with_suffix(".mp3"),
+        synthesize(read_notes(midi), SAMPLE_RATE),
+        SAMPLE_RATE,
+        compression_level=COMPRESSION,
+        bitrate_mode="VARIABLE",
+    )
 
 
 def prompt_length(options):
