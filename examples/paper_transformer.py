@@ -12,7 +12,7 @@ trained from two seeds: what lies no further apart than these is no
 difference.
 
 An epoch is 1.45 million events, and the five runs read 36 million: some 80
-minutes of one core's time with PyTorch, at 9,000 events a second. It goes on
+minutes of one core's time with PyTorch, at 7,500 events a second. It goes on
 where it was when it is run again; runs that are named by --runs, in processes
 of their own, can be trained side by side.
 

@@ -395,15 +395,18 @@ def test_a_broken_file_is_refused_with_what_was_expected(
     assert str(raised.value).startswith(str(path))
 
 
-def test_a_small_file_that_claims_days_is_refused_at_once():
+def test_a_small_file_that_claims_days_is_refused_in_milliseconds():
     track = b"\x00\xff\x51\x03\xff\xff\xff"  # 16.8 seconds a beat
     track += (LONG + b"\x90\x3c\x40" + LONG + b"\x80\x3c\x00") * 39 + END
     bomb = raw_file(track, division=1) + b"\0" * 4
     assert len(bomb) == 583
-    began = time.perf_counter()
-    with pytest.raises(midi.MidiError, match="expected ticks up to"):
-        midi.read_notes(bomb)
-    assert time.perf_counter() - began < 5  # 1 ms; unguarded, for ever.
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with pytest.raises(midi.MidiError, match="expected ticks up to"):
+            midi.read_notes(bomb)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.01
 
 
 def test_no_long_delta_reaches_symusic(monkeypatch):

@@ -279,7 +279,7 @@ def test_a_wav_file_has_the_piece_s_sound(client):
 # Who waits, and who stops.
 
 
-def test_a_stop_ends_the_writing(serve_slow):
+def test_a_stop_takes_effect_within_a_second(serve_slow):
     server, stopped = serve_slow(), []
 
     def on_line(line):
@@ -291,7 +291,7 @@ def test_a_stop_ends_the_writing(serve_slow):
 
     on_line.job = None
     lines = server.write(on_line, **wish("slow", seconds=120))
-    assert time.monotonic() - stopped[0] < 10  # All of it takes 24 s.
+    assert time.monotonic() - stopped[0] < 1
     assert lines[-1] == {"end": "stopped"}
 
 
@@ -304,7 +304,7 @@ def test_who_leaves_stops_the_job(serve_slow):
     began = time.monotonic()
     lines = server.write(**wish("slow", seconds=0.1))
     assert lines[-1] == {"end": "done"}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
 
 
 def test_a_full_queue_refuses(serve_slow):

@@ -150,10 +150,9 @@ def hash_of(words, options):
 def make_piece(words, options, folder):
     """Writes and plays a piece; the folder is there whole or not at all."""
     os.environ.update([BACKEND.split("=")])
-    CACHE.mkdir(parents=True, exist_ok=True)
     log.info("Writing a piece: %s", shlex.join(words))
-    with tempfile.TemporaryDirectory(dir=CACHE) as made:
-        midi = pathlib.Path(made, "piece.mid")
+    with whole(folder) as made:
+        midi = made / "piece.mid"
         args = [*words[1:], "--out", str(midi)]
         if options["prompt"]:
             args += ["--prompt", str(ROOT / options["prompt"])]
@@ -162,6 +161,14 @@ def make_piece(words, options, folder):
         if result.exit_code:
             raise ValueError(result.output.strip() or repr(result.exception))
         play(midi)
+
+
+@contextlib.contextmanager
+def whole(folder):
+    """A folder to fill, which is then there whole or not at all."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as made:
+        yield pathlib.Path(made)
         shutil.copytree(made, folder)
 
 
@@ -175,10 +182,8 @@ def play_file(settings):
         raise ValueError(f"there is no {settings['file']} in the repository")
     folder = CACHE / hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     if not folder.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as made:
-            play(shutil.copy(source, pathlib.Path(made, "piece.mid")))
-            shutil.copytree(made, folder)
+        with whole(folder) as made:
+            play(shutil.copy(source, made / "piece.mid"))
     return folder
 
 
