@@ -32,6 +32,11 @@ QUICK = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 DURATION ?= 40
 SEED ?= 3
 
+# Products of float32 in full, and memory left for the processes that tests
+# start.
+AS_ON_A_CPU = JAX_DEFAULT_MATMUL_PRECISION=highest \
+	XLA_PYTHON_CLIENT_PREALLOCATE=false
+
 HAS_GPU = import keras, sys; from keras_pianogen import kernels; \
 	keras.ops.zeros(()); memory = kernels.device_memory(); \
 	sys.exit("No GPU is seen by " + keras.config.backend() + "." \
@@ -93,8 +98,8 @@ gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
 	@set -e; for backend in jax torch; do \
 		echo "== $$backend"; \
 		KERAS_BACKEND=$$backend $(PYTHON) -c '$(HAS_GPU)'; \
-		KERAS_BACKEND=$$backend $(PYTHON) -m pytest $(PYTEST_FLAGS) \
-			$(ONCE:%=--ignore=tests/test_%.py); \
+		$(AS_ON_A_CPU) KERAS_BACKEND=$$backend $(PYTHON) -m pytest \
+			$(PYTEST_FLAGS) $(ONCE:%=--ignore=tests/test_%.py); \
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest tests/bench_*.py \
 			--benchmark-quiet; \
 	done

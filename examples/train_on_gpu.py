@@ -28,11 +28,22 @@ from keras_pianogen.models import load_language_model
 from keras_pianogen.recipes import Recipe
 from keras_pianogen.training import train
 
-SHARD_GB = 0.015
+SHARD_GB = 15e6 / 1024**3  # Keras's gigabytes.
 RECORD = ("config.json", "history.csv", "curves.png")
 # Peaks of matrix products in bfloat16 without sparsity, in TFLOP/s, as their
 # makers give them. Longer names first.
-PEAKS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
+PEAKS = {
+    "H200": 989,
+    "H100 PCIe": 756,
+    "H100 NVL": 835,
+    "H100": 989,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+}
+# What a run that goes on has already.
+ITS_OWN = ("minutes", "size", "batch_size", "sequence_length", "dtype", "seed")
 
 
 def parse_arguments():
@@ -42,18 +53,22 @@ def parse_arguments():
     )
     parser.add_argument("corpus", help="a corpus made by `pianogen prepare`")
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--size", default="base")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--sequence-length", type=int)
-    parser.add_argument("--dtype", default="mixed_bfloat16")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="20")
+    parser.add_argument("--size", help="base")
+    parser.add_argument("--batch-size", type=int, help="by size")
+    parser.add_argument("--sequence-length", type=int, help="by size")
+    parser.add_argument("--dtype", help="mixed_bfloat16")
+    parser.add_argument("--seed", type=int, help="0")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument(
         "--peak", type=float, help="the device's peak in TFLOP/s, if not known"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    given = [n for n in ITS_OWN if getattr(arguments, n) is not None]
+    if arguments.resume and given:
+        parser.error(f"--resume goes on as it began, without {given}")
+    return arguments
 
 
 def flops_of_event(recipe, parameters):
@@ -87,9 +102,10 @@ def device_name():
 
 
 def run(arguments):
-    names = ("size", "batch_size", "sequence_length", "dtype", "seed")
-    given = {name: getattr(arguments, name) for name in names}
+    given = {name: getattr(arguments, name) for name in ITS_OWN}
     given = {name: value for name, value in given.items() if value is not None}
+    minutes = given.pop("minutes", 20)
+    chosen = {"size": "base", "dtype": "mixed_bfloat16"} | given
     with Progress(
         TextColumn("step {task.fields[step]:,}"),
         BarColumn(),
@@ -111,8 +127,8 @@ def run(arguments):
         train(
             arguments.corpus,
             arguments.out,
-            None if arguments.resume else Recipe.sized(**given),
-            minutes=None if arguments.resume else arguments.minutes,
+            None if arguments.resume else Recipe.sized(**chosen),
+            minutes=None if arguments.resume else minutes,
             resume=arguments.resume,
             validation_events=200_000,
             workers=arguments.workers,
@@ -151,7 +167,7 @@ def main():
     if peak is None:
         print("Its peak isn't known here; --peak gives it.")
     else:
-        print(f"{tflops / peak:.1%} of its peak of {peak:g} TFLOP/s")
+        print(f"{tflops / peak:.1%} of its bfloat16 peak, {peak:g} TFLOP/s")
     for path in sorted(packed.glob("*.*")):
         print(f"{path} {path.stat().st_size / 1e6:.2f} MB")
 

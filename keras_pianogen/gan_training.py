@@ -13,6 +13,7 @@ A run is a folder, see `runs`, with
 
 import dataclasses
 import math
+import os
 import time
 
 import keras
@@ -157,6 +158,12 @@ class GanRecipe:
             )
         return cls(**{"setup": setup} | SETUPS[setup] | changes)
 
+    def from_anywhere(self):
+        """This recipe, its preset's folder found from other places too."""
+        if self.preset is None or not os.path.isdir(self.preset):
+            return self
+        return dataclasses.replace(self, preset=os.path.abspath(self.preset))
+
     def build(self, steps):
         """A new model, compiled, its weights drawn by the seed."""
         keras.utils.set_random_seed(self.seed)
@@ -292,7 +299,8 @@ def train_gan(
             run's own length.
         resume: bool. Whether to go on with the run in `out`.
         validation_events: int. Validation events that the likelihood of a
-            language model is measured on, at the beginning and at the end.
+            language model is measured on, at the beginning and at the end; a
+            corpus without that split has no such figure.
         progress: a function called with each row of the history, a dict, the
             share of the run that is done, and what the figures say.
 
@@ -300,34 +308,47 @@ def train_gan(
         The last row of the history, a dict.
 
     Raises:
-        TrainingError: if `out` holds a run already, or none to resume, or a
-            loss stops being finite.
+        TrainingError: if `out` holds a run already, or none to resume, or
+            has no room, or another process trains there; or if a loss or a
+            weight stops being finite.
     """
     if steps is not None and not steps > 0:
         raise ValueError(f"`steps` must be above 0. Received: steps={steps}")
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     run = Run(out, COLUMNS)
-    if resume:
-        recipe = run.open(corpus, lambda config: GanRecipe(**config["recipe"]))
-        steps = steps or run.config["steps"]
-    else:
-        if isinstance(recipe, str):
-            recipe = GanRecipe.named(recipe)
-        run.check_unused()
-        steps = steps or _ten_epochs(corpus, recipe)
-    # An annealed temperature is that of the run as it was first asked for.
-    gan = recipe.build(run.config["steps"] if resume else steps)
-    state = run.restore(gan) if resume else {"step": 0, "seconds": 0.0}
-    run.write_config(corpus, recipe=dataclasses.asdict(recipe), steps=steps)
-    recorder = _Recorder(
-        run, corpus, recipe, gan, state, steps, validation_events, progress
-    )
-    if not recorder.finished:
-        recorder.look()
-        with stop_on_interrupt(recorder):
-            _warm_up(recorder)
-            if not recorder.interrupted:
-                _fit(gan, recorder.windows(), recorder)
+    with run.held(create=not resume):
+        if resume:
+            recipe = run.open(
+                corpus, lambda config: GanRecipe(**config["recipe"])
+            )
+            steps = steps or run.config["steps"]
+        else:
+            if isinstance(recipe, str):
+                recipe = GanRecipe.named(recipe)
+            recipe = recipe.from_anywhere()
+            run.check_unused()
+            steps = steps or _ten_epochs(corpus, recipe)
+        # An annealed temperature is that of the run as it was first asked for.
+        annealing = run.config.get("annealing_steps", steps)
+        gan = recipe.build(annealing)
+        run.check_room(gan)
+        state = run.restore(gan) if resume else {"step": 0, "seconds": 0.0}
+        run.write_config(
+            corpus,
+            state,
+            recipe=dataclasses.asdict(recipe),
+            steps=steps,
+            annealing_steps=annealing,
+        )
+        recorder = _Recorder(
+            run, corpus, recipe, gan, state, steps, validation_events, progress
+        )
+        if not recorder.finished:
+            recorder.look()
+            with stop_on_interrupt(recorder):
+                _warm_up(recorder)
+                if not recorder.interrupted:
+                    _fit(gan, recorder.windows(), recorder)
     return recorder.row
 
 
@@ -447,6 +468,7 @@ class _Recorder(keras.callbacks.Callback):
         for name in LOGS:
             value = self.row.get(name, 0.0)
             if not math.isfinite(value):
+                self._write_rows()
                 raise TrainingError(
                     self.run.not_finite(self.step, f"{name} is {value}")
                 )
@@ -458,6 +480,20 @@ class _Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.look()
         self.row |= self.figures
+        self._write_rows()
+        stopping = self.finished or self.interrupted
+        if stopping:
+            # Before the checkpoint: a run that goes on saves them again.
+            self.run.check_finite(self.gan, self.step)
+            self._save_results()
+        if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
+            self.save()
+        if self.progress is not None:
+            self.progress(self.row, self.done, self.sentence)
+        if stopping:
+            self.model.stop_training = True
+
+    def _write_rows(self):
         self.run.append(
             *(
                 {name: row.get(name, "") for name in COLUMNS}
@@ -465,21 +501,16 @@ class _Recorder(keras.callbacks.Callback):
             )
         )
         self.rows = []
-        stopping = self.finished or self.interrupted
-        if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
-            self.save()
-        if stopping:
-            self._save_results()
-        if self.progress is not None:
-            self.progress(self.row, self.done, self.sentence)
-        if stopping:
-            self.model.stop_training = True
 
     def look(self):
         """Draw samples and measure them."""
         self.monitor.round = self.step
         self.figures = dict(self.monitor.look(self.row))
-        if self.gan.continues and (self.step == 0 or self.finished):
+        if (
+            self.gan.continues
+            and (self.step == 0 or self.finished)
+            and len(self.corpus.split("validation"))
+        ):
             self.figures["val_nats_per_event"] = self._validate()
         self.sentence = self.monitor.sentence
         if self.step == 0 or self.finished or self.interrupted:
@@ -495,10 +526,11 @@ class _Recorder(keras.callbacks.Callback):
 
     def _save_samples(self, samples):
         folder = self.run.folder / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        for i, sample in enumerate(samples[:SAVED_SAMPLES]):
-            notes = self.vocabulary.decode(sample)
-            write_midi(notes, folder / f"step-{self.step:06}-{i + 1}.mid")
+        with self.run.writing("A sample"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for i, sample in enumerate(samples[:SAVED_SAMPLES]):
+                notes = self.vocabulary.decode(sample)
+                write_midi(notes, folder / f"step-{self.step:06}-{i + 1}.mid")
 
     def save(self):
         """A checkpoint."""

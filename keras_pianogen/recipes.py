@@ -71,6 +71,8 @@ ARCHITECTURES = {
 # Optimizers, with the product of learning rate and width.
 OPTIMIZERS = {"muon": 1.2, "adamw": 0.2}
 
+DTYPES = ("float32", "mixed_bfloat16")
+
 # What of a recipe is the model's own, and comes with a preset.
 SHAPE = (
     "architecture",
@@ -229,6 +231,16 @@ class Recipe:
                     f"`{name}` must be above 0. "
                     f"Received: {name}={getattr(self, name)}"
                 )
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                "`weight_decay` must be 0 or above. "
+                f"Received: weight_decay={self.weight_decay}"
+            )
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(
+                f"`dtype` must be one of {', '.join(map(repr, DTYPES))}, or "
+                f"`None`. Received: dtype={self.dtype!r}"
+            )
         if self.architecture != "lstm" and self.hidden_dim % self.num_heads:
             raise ValueError(
                 "`num_heads` must divide `hidden_dim`. Received: "

@@ -5,7 +5,8 @@
     history.csv     the record, a row every step
     checkpoints/    the last two, each enough to go on exactly
 
-What is written is on disk whole under its name, or not at all.
+What is written is on disk whole under its name, or not at all. One process at
+a time writes.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import threading
 
+import filelock
 import keras
 import numpy as np
 
@@ -60,7 +62,30 @@ class Run:
         self.config = {}
         self.writes = writes
 
-    @_for_the_writer
+    @contextlib.contextmanager
+    def held(self, create):
+        """A context in which no other process may train in the folder.
+
+        Args:
+            create: whether to make the folder where there is none.
+        """
+        if create and self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.writes or not self.folder.is_dir():
+            yield
+            return
+        lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise TrainingError(
+                f"Another process is training in {self.folder}."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def check_unused(self):
         """Refuse a folder with a checkpoint in it, which is another run's."""
         if self.last_step() is not None:
@@ -68,40 +93,52 @@ class Run:
                 f"{self.folder} holds a run already. "
                 "Go on with it (resume), or give another folder."
             )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.history.unlink(missing_ok=True)
+        if self.writes:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.history.unlink(missing_ok=True)
 
     def last_step(self):
         """The step of the newest checkpoint, or `None`."""
-        folders = sorted(self.checkpoints.glob("step-*"))
+        folders = self._checkpoints()
         return int(folders[-1].name.split("-")[1]) if folders else None
+
+    def _checkpoints(self):
+        return sorted(self.checkpoints.glob("step-*"))
 
     @_for_the_writer
     def check_room(self, model):
         """Refuse a disk that is too full for what a run keeps.
 
         That is three checkpoints, one of them being written, and two presets,
-        no larger.
+        no larger; less what is there already.
         """
         size = sum(_to_numpy(variable).nbytes for variable in _variables(model))
+        missing = max(1, 5 - len(self._checkpoints())) * size
         free = shutil.disk_usage(self.folder).free
-        if free < 5 * size:
+        if free < missing:
             raise TrainingError(
                 f"{self.folder} must have room for checkpoints and presets, "
-                f"{5 * size / 1e6:,.0f} MB. Received: {free / 1e6:,.0f} MB"
+                f"{missing / 1e6:,.0f} MB. Received: {free / 1e6:,.0f} MB"
             )
 
-    def write_config(self, corpus, **settings):
-        """Write what was asked for, and with what it is done."""
-        self.config = {
-            "corpus": corpus.fingerprint,
-            **settings,
+    def write_config(self, corpus, state, **settings):
+        """Write what was asked for, and with what it is done.
+
+        A run that goes on keeps what it began with; `resumes` has the rest.
+        """
+        means = {
             "command": " ".join(sys.argv),
             "commit": _commit(),
             "versions": _versions(),
             "platform": platform.platform(),
             "backend": keras.config.backend(),
         }
+        if self.config:
+            resumes = self.config.get("resumes", [])
+            resumes = [*resumes, {"step": state["step"], **means}]
+            self.config |= settings | {"resumes": resumes}
+        else:
+            self.config = {"corpus": corpus.fingerprint, **settings, **means}
         if self.writes:
             _write(self.config_file, json.dumps(self.config, indent=2).encode())
 
@@ -127,43 +164,49 @@ class Run:
             )
         return saved
 
+    @contextlib.contextmanager
+    def writing(self, what):
+        """A context in which a disk's errors name what can't be written."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"{what} can't be written: {error}. {self._last_checkpoint()}"
+            ) from error
+
+    def check_finite(self, model, step):
+        """Refuse weights of which a number isn't finite."""
+        for variable in _variables(model):
+            if not np.isfinite(_to_numpy(variable)).all():
+                raise TrainingError(self.not_finite(step, "weights are"))
+
     @_for_the_writer
     def save(self, model, state):
         """A checkpoint that is whole or not there at all."""
-        arrays = [_to_numpy(v) for v in _variables(model)]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise TrainingError(self.not_finite(state["step"], "weights are"))
-        try:
-            self._write_checkpoint(arrays, state)
-        except OSError as error:
-            raise TrainingError(
-                f"The checkpoint of step {state['step']} can't be written: "
-                f"{error}. {self._last_checkpoint()}"
-            ) from error
-
-    def _write_checkpoint(self, arrays, state):
-        content = io.BytesIO()
-        np.savez(content, *arrays)
-        content = content.getvalue()
-        state = state | {"sha256": hashlib.sha256(content).hexdigest()}
-        target = self.checkpoints / f"step-{state['step']:09d}"
-        partial = self.checkpoints / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write(partial / "variables.npz", content)
-        _write(partial / "state.json", json.dumps(state, indent=2).encode())
-        _sync(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync(self.checkpoints)
-        for old in sorted(self.checkpoints.glob("step-*"))[:-2]:
-            shutil.rmtree(old)
+        self.check_finite(model, state["step"])
+        with self.writing(f"The checkpoint of step {state['step']}"):
+            content = io.BytesIO()
+            np.savez(content, *map(_to_numpy, _variables(model)))
+            content = content.getvalue()
+            state = state | {"config": self.config}
+            state |= {"sha256": _sha256(state, content)}
+            partial = self.checkpoints / ".partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _write(partial / "variables.npz", content)
+            _write(partial / "state.json", json.dumps(state, indent=2).encode())
+            _replace(partial, self.checkpoints / f"step-{state['step']:09d}")
+            for old in self._checkpoints()[:-2]:
+                shutil.rmtree(old)
 
     def not_finite(self, step, what):
         """What to say of a number that isn't finite: which step, and what."""
+        recipe = self.config.get("recipe", {})
+        before = recipe.get("gradient_accumulation_steps", 1)
         return (
             f"A number stopped being finite: at step {step} the {what}, "
-            "through that step or through the gradient of the one before. "
+            "through that step or through the gradient of "
+            f"{'the one' if before == 1 else f'the {before}'} before. "
             f"{self._last_checkpoint()} A lower learning rate may help."
         )
 
@@ -175,16 +218,24 @@ class Run:
 
     def restore(self, model):
         """Read the newest checkpoint that is whole; return its state."""
-        for folder in sorted(self.checkpoints.glob("step-*"), reverse=True):
+        if self.writes:
+            _recover(self.checkpoints)
+            _recover(self.folder)
+        for folder in reversed(self._checkpoints()):
             try:
                 state = json.loads((folder / "state.json").read_text())
                 content = (folder / "variables.npz").read_bytes()
             except (OSError, ValueError):
                 continue
-            if hashlib.sha256(content).hexdigest() != state["sha256"]:
+            if state.pop("sha256", None) != _sha256(state, content):
                 continue
             arrays = np.load(io.BytesIO(content))
             variables = _variables(model)
+            if len(arrays.files) != len(variables):
+                raise TrainingError(
+                    f"{folder} must have the model's {len(variables)} "
+                    f"variables. Received: {len(arrays.files)}"
+                )
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"arr_{i}"])
             self._cut_history(state["step"])
@@ -213,7 +264,10 @@ class Run:
     def append(self, *rows):
         """Add rows to the history, dicts of some of its columns."""
         new = not self.history.exists()
-        with open(self.history, "a", newline="") as file:
+        with (
+            self.writing("The history"),
+            open(self.history, "a", newline="") as file,
+        ):
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             if new:
                 writer.writeheader()
@@ -223,16 +277,11 @@ class Run:
     @_for_the_writer
     def save_preset(self, model, name="preset"):
         """Save a model as a preset in the run's folder."""
-        preset = self.folder / name
         partial = self.folder / f".{name}"
         shutil.rmtree(partial, ignore_errors=True)
-        model.save_to_preset(str(partial))
-        old = self.folder / f".old-{name}"
-        shutil.rmtree(old, ignore_errors=True)
-        if preset.exists():
-            preset.rename(old)
-        partial.rename(preset)
-        shutil.rmtree(old, ignore_errors=True)
+        with self.writing(f"The preset {name!r}"):
+            model.save_to_preset(str(partial))
+            _replace(partial, self.folder / name)
 
 
 def seed_step(seed, step):
@@ -325,9 +374,39 @@ def _write(path, content):
     partial.replace(path)
 
 
-def _sync(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
+def _replace(partial, target):
+    """Put a whole folder in another's place, on disk before it has its name.
+
+    There is no moment without either: `_recover` finds the old one.
+    """
+    for path in (*partial.rglob("*"), partial):
+        _sync(path)
+    old = target.with_name(f".old-{target.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    _sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(parent):
+    """Bring back what was to be replaced when the process ended."""
+    for old in parent.glob(".old-*"):
+        target = parent / old.name.removeprefix(".old-")
+        if not target.exists():
+            old.rename(target)
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sha256(state, content):
+    """Of a checkpoint: its state and its variables."""
+    text = json.dumps(state, sort_keys=True).encode()
+    return hashlib.sha256(text + content).hexdigest()

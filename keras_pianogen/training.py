@@ -51,10 +51,14 @@ COLUMNS = (
     "best_val_nats_per_event",
 )
 
-# Validation, samples and checkpoints come at most after every so many steps;
-# in a run shorter than 40 times as many, after a fortieth of it. A run by the
-# clock sets its learning rate as often.
+# Validation and samples come at most after every so many steps; in a run
+# shorter than 40 times as many, after a fortieth of it. A run by the clock sets
+# its learning rate as often, and at least so many times.
 STEPS_A_ROW = 50
+ROWS_BY_THE_CLOCK = 200
+# Keras looks at a first batch to build a model, which `EventWindows` can't tell
+# from an epoch of one step.
+FEWEST_STEPS_A_ROW = 2
 SECONDS_A_CHECKPOINT = 60
 
 # How often a run is looked at, unless it is told otherwise.
@@ -94,7 +98,8 @@ def train(
         resume: bool. Whether to go on with the run in `out`.
         preset: a preset's name or folder to begin from, in place of new
             weights. The model's shape, its vocabulary and the length of
-            windows are then the preset's, not the recipe's.
+            windows are then the preset's, not the recipe's. A run that goes
+            on doesn't need it any more.
         validation_events: int. Validation events read each time, taken
             evenly from the split. Defaults to 50,000; this and the next two,
             with `resume`, to what the run began with.
@@ -106,7 +111,7 @@ def train(
             and all processes, see `DataParallel`. JAX only.
         callbacks: `keras.callbacks.Callback` objects. An epoch of theirs is a
             row of the progress; its logs hold `val_nats_per_event` where
-            validation was read.
+            validation was read. Training may begin and end more than once.
         workers: int. Threads that prepare batches.
         progress: a function called with a row of the history, a dict, and
             the share of the run that is done, after each step.
@@ -116,86 +121,111 @@ def train(
 
     Raises:
         TrainingError: if `out` holds a run already, or none to resume, or
-            has no room; or if the loss stops being finite.
+            has no room, or another process trains there; or if the loss or a
+            weight stops being finite.
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
     _check_length(steps, minutes, resume)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     parallel = DataParallel() if data_parallel else None
     run = Run(out, COLUMNS, writes=parallel is None or parallel.leads)
-    if resume:
-        saved = run.open(corpus, lambda config: Recipe(**config["recipe"]))
-        if recipe is not None and recipe.on_device() != saved.on_device():
-            raise TrainingError(
-                "A run goes on with the recipe it began with, "
-                f"{saved}. Received: {recipe}"
-            )
-        recipe = saved.on_device()
-        preset = run.config["preset"]
-        if steps is None and minutes is None:
-            steps, minutes = run.config["steps"], run.config["minutes"]
-    else:
-        recipe = (recipe or Recipe()).on_device()
-        run.check_unused()
     looks = {
         "validation_events": validation_events,
         "validations": validations,
         "samples": samples,
     }
-    for name, value in looks.items():
-        if value is None:
-            looks[name] = run.config.get(name, LOOKS[name])
-    if parallel is not None:
-        parallel.check(recipe.batch_size, minutes)
-    with parallel.scope() if parallel else contextlib.nullcontext():
-        model, recipe = _model(recipe, preset)
-        recipe.compile(model, steps)
-        run.check_room(model)
-        state = run.restore(model) if resume else {"step": 0, "seconds": 0.0}
-        run.write_config(
-            corpus,
-            recipe=dataclasses.asdict(recipe),
-            steps=steps,
-            minutes=minutes,
-            preset=None if preset is None else os.fspath(preset),
-            **looks,
-        )
-        # Never 1: Keras looks at a first batch to build a model, which
-        # `EventWindows` can't tell from an epoch of one step.
-        steps_a_row = min(STEPS_A_ROW, max(2, (steps or 10**9) // 40))
-        windows = EventWindows(
-            corpus,
-            "train",
-            vocabulary=model.preprocessor.tokenizer.vocabulary,
-            sequence_length=recipe.sequence_length,
-            batch_size=recipe.batch_size,
-            steps=steps_a_row,
-            seed=recipe.seed,
-            first_step=state["step"],
-            part=parallel.part if parallel else None,
-            workers=workers,
-        )
-        recorder = _Recorder(
-            run,
-            corpus,
-            recipe,
-            state,
-            replica=_replica(recipe, preset, parallel),
-            steps=steps,
-            minutes=minutes,
-            progress=progress,
-            **looks,
-        )
-        if not recorder.finished:
+    with run.held(create=not resume):
+        if resume:
+            recipe, steps, minutes = _began_with(
+                run, corpus, recipe, steps, minutes
+            )
+        else:
+            recipe = (recipe or Recipe()).on_device()
+            run.check_unused()
+        for name, value in looks.items():
+            if value is None:
+                looks[name] = run.config.get(name, LOOKS[name])
+        if parallel is not None:
+            parallel.check(recipe.batch_size, minutes)
+        with parallel.scope() if parallel else contextlib.nullcontext():
+            # The checkpoint has what a preset brought; its place may be empty.
+            model, recipe = _model(recipe, None if resume else preset)
+            recipe.compile(model, steps)
+            run.check_room(model)
+            state = {"step": 0, "seconds": 0.0}
+            if resume:
+                state = run.restore(model)
+                preset = run.config["preset"]
+            run.write_config(
+                corpus,
+                state,
+                recipe=dataclasses.asdict(recipe),
+                steps=steps,
+                minutes=minutes,
+                preset=None if preset is None else os.fspath(preset),
+                **looks,
+            )
+            recorder = _Recorder(
+                run,
+                corpus,
+                recipe,
+                state,
+                replica=_replica(recipe, parallel),
+                alone=parallel is None or parallel.part[1] == 1,
+                steps=steps,
+                minutes=minutes,
+                progress=progress,
+                **looks,
+            )
+            windows = EventWindows(
+                corpus,
+                "train",
+                vocabulary=model.preprocessor.tokenizer.vocabulary,
+                sequence_length=recipe.sequence_length,
+                batch_size=recipe.batch_size,
+                steps=recorder.steps_a_row,
+                seed=recipe.seed,
+                part=parallel.part if parallel else None,
+                workers=workers,
+            )
             with stop_on_interrupt(recorder):
-                model.fit(
-                    windows,
-                    initial_epoch=state["step"] // steps_a_row,
-                    epochs=10**9,
-                    verbose=0,
-                    callbacks=[recorder, *callbacks],
-                )
+                _fit(model, windows, recorder, callbacks if run.writes else ())
     return recorder.row
+
+
+def _began_with(run, corpus, recipe, steps, minutes):
+    """The recipe and the length of a run that goes on."""
+    saved = run.open(corpus, lambda config: Recipe(**config["recipe"]))
+    if recipe is not None and recipe.on_device() != saved.on_device():
+        raise TrainingError(
+            "A run goes on with the recipe it began with, "
+            f"{saved}. Received: {recipe}"
+        )
+    if steps is None and minutes is None:
+        steps, minutes = run.config["steps"], run.config["minutes"]
+    return saved.on_device(), steps, minutes
+
+
+def _fit(model, windows, recorder, callbacks):
+    """Train to the end, in rows of steps that are an epoch each to Keras.
+
+    Rows end at the same steps whether or not the run was stopped in between.
+    """
+    # Keras would put averages in the weights' place whenever a `fit` ends.
+    model.optimizer.finalize_variable_values = lambda variables: None
+    while not recorder.finished and not recorder.interrupted:
+        length = recorder.steps_a_row
+        if recorder.steps is not None:
+            length = max(FEWEST_STEPS_A_ROW, length - recorder.step % length)
+        windows.steps = length
+        windows.first_step = recorder.step
+        model.fit(
+            windows,
+            initial_epoch=recorder.epoch,
+            epochs=10**9,
+            verbose=0,
+            callbacks=[recorder, *callbacks],
+        )
 
 
 def _check_length(steps, minutes, resume):
@@ -224,7 +254,7 @@ def _model(recipe, preset):
     return model, recipe.with_shape_of(model)
 
 
-def _replica(recipe, preset, parallel):
+def _replica(recipe, parallel):
     """The model once more, on one device of the process that leads.
 
     Its shapes are free; what is spread over devices must divide by them.
@@ -232,7 +262,7 @@ def _replica(recipe, preset, parallel):
     if parallel is None or not parallel.leads:
         return None
     with parallel.alone():
-        return _model(recipe, preset)[0]
+        return recipe.build_model()
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -246,6 +276,7 @@ class _Recorder(keras.callbacks.Callback):
         state,
         *,
         replica,
+        alone,
         steps,
         minutes,
         validation_events,
@@ -258,6 +289,8 @@ class _Recorder(keras.callbacks.Callback):
         self.corpus = corpus
         self.recipe = recipe
         self.replica = replica
+        self.alone = alone
+        self.first_epoch = self.epoch = state.get("epoch", 0)
         self.step = state["step"]
         self.seconds_before = state["seconds"]
         self.best = state.get("best", math.inf)
@@ -267,6 +300,9 @@ class _Recorder(keras.callbacks.Callback):
         self.rows = []
         self.steps = steps
         self.minutes = minutes
+        self.steps_a_row = FEWEST_STEPS_A_ROW
+        if steps is not None:
+            self.steps_a_row = _steps_a_row(steps / 40)
         self.validation_events = validation_events
         self.validations = validations
         self.samples = samples
@@ -290,7 +326,8 @@ class _Recorder(keras.callbacks.Callback):
         return self.done >= 1
 
     def on_train_begin(self, logs=None):
-        self.began = time.monotonic()
+        if self.epoch == self.first_epoch:
+            self.began = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.minutes is not None:
@@ -298,7 +335,7 @@ class _Recorder(keras.callbacks.Callback):
                 max(self.done, 1e-4)
             )
         self.memory = _memory()
-        self.epoch_began = time.monotonic()
+        self.epoch_seconds = self.seconds
         self.epoch_step = self.step
         self.sums = {"loss": 0.0, "accuracy": 0.0}
 
@@ -309,7 +346,7 @@ class _Recorder(keras.callbacks.Callback):
         self.step += 1
         taken = self.step - self.epoch_step
         events = self.recipe.batch_size * self.recipe.sequence_length
-        spent = time.monotonic() - self.epoch_began
+        spent = self.seconds - self.epoch_seconds
         self.row = {
             "step": self.step,
             "events": self.step * events,
@@ -324,25 +361,45 @@ class _Recorder(keras.callbacks.Callback):
             # Keras gives means of the epoch so far.
             self.sums[name] = float(logs[name]) * taken
             self.row[name] = self.sums[name] - before
+        self.rows.append(self.row)
         if not math.isfinite(self.row["loss"]):
+            self.run.append(*self.rows)
             raise TrainingError(
                 self.run.not_finite(self.step, f"loss is {self.row['loss']}")
             )
-        self.rows.append(self.row)
         if self.progress is not None:
             self.progress(self.row | {"loss": float(logs["loss"])}, self.done)
-        if self.interrupted or (self.steps and self.step >= self.steps):
+        # Rows of slow steps end early, for a checkpoint; the next one is
+        # shorter, to end where it would have.
+        if (
+            self.interrupted
+            or self.finished
+            or (self.alone and self.late)
+            or (taken % self.steps_a_row and self.step % self.steps_a_row == 0)
+        ):
             self.model.stop_training = True
 
+    @property
+    def late(self):
+        return time.monotonic() - self.saved > SECONDS_A_CHECKPOINT
+
     def on_epoch_end(self, epoch, logs=None):
+        self.epoch += 1
         self.row["learning_rate"] = float(self.model.optimizer.learning_rate)
         stopping = self.finished or self.interrupted
-        validating = (
-            self.finished or self.done * self.validations >= self.validated + 1
-        )
-        sampling = self.samples and (
-            self.finished or self.done * self.samples >= self.sampled + 1
-        )
+        # What was stopped is looked at where it would have been.
+        whole = self.steps is None or self.step % self.steps_a_row == 0
+        due = [
+            self.finished or (whole and self.done * times >= so_far + 1)
+            for times, so_far in (
+                (self.validations, self.validated),
+                (self.samples, self.sampled),
+            )
+        ]
+        validating, sampling = due[0], due[1] and self.samples
+        saving = validating or stopping or self.late
+        if saving or sampling:
+            self.run.check_finite(self.model, self.step)
         if validating:
             better = self._validate(logs)
         else:
@@ -352,18 +409,23 @@ class _Recorder(keras.callbacks.Callback):
             self._sample()
         self.run.append(*self.rows)
         self.rows = []
-        # First the checkpoint, which refuses weights that aren't finite.
-        late = time.monotonic() - self.saved > SECONDS_A_CHECKPOINT
-        if validating or stopping or late:
+        if better:
+            # Before the checkpoint: a run that goes on saves it again.
+            with self._judged() as model:
+                self.run.save_preset(model)
+        if saving:
             self._save()
         if validating or stopping:
             self._draw()
-        if better:
-            with self._judged() as model:
-                self.run.save_preset(model)
         if self.progress is not None:
             self.progress(self.row | {"loss": float(logs["loss"])}, self.done)
-        if stopping:
+        taken = self.step - self.epoch_step
+        if self.minutes is not None and self.epoch > self.first_epoch + 1:
+            # The first row compiled.
+            spent = (self.row["seconds"] - self.epoch_seconds) / taken
+            seconds = 60 * self.minutes / ROWS_BY_THE_CLOCK
+            self.steps_a_row = _steps_a_row(seconds / spent)
+        if stopping or taken != self.steps_a_row:
             self.model.stop_training = True
 
     @contextlib.contextmanager
@@ -437,9 +499,10 @@ class _Recorder(keras.callbacks.Callback):
                 seconds=SECONDS_A_SAMPLE, seed=self.recipe.seed
             )
         folder = self.run.folder / "samples"
-        folder.mkdir(exist_ok=True)
         path = folder / f"step-{self.step:09d}.mid"
-        save(notes, path, picture=len(notes) > 0)
+        with self.run.writing("A sample"):
+            folder.mkdir(exist_ok=True)
+            save(notes, path, picture=len(notes) > 0)
 
     def _draw(self):
         if self.run.writes:
@@ -451,6 +514,7 @@ class _Recorder(keras.callbacks.Callback):
             self.model,
             {
                 "step": self.step,
+                "epoch": self.epoch,
                 "seconds": self.seconds,
                 "best": self.best,
                 "validated": self.validated,
@@ -459,6 +523,10 @@ class _Recorder(keras.callbacks.Callback):
             },
         )
         self.saved = time.monotonic()
+
+
+def _steps_a_row(wanted):
+    return max(FEWEST_STEPS_A_ROW, min(STEPS_A_ROW, round(wanted)))
 
 
 def _arrays(variables):

@@ -35,9 +35,8 @@ from keras_pianogen.events import EventVocabulary
 # The piano's lowest and highest keys: transposition never leaves them.
 LOWEST_PITCH = 21
 HIGHEST_PITCH = 108
-# MAESTRO has 4.1. The length of an epoch and the frequency of beginnings rest
-# on it, and how many notes are encoded at first.
-EVENTS_PER_NOTE = 4
+# Fewer come of a note only where many begin and end at once.
+LEAST_EVENTS_PER_NOTE = 3
 # Keras looks at no more batches than this to build a model, without training.
 MOST_LOOKED_AT = 3
 # How often a row is drawn until it lies within its piece.
@@ -55,6 +54,11 @@ class Draw(NamedTuple):
             that note's note-on or later, before the next note-on. -1: the
             window begins with its piece.
         places: how far from the one to the other, 0 to 1, (batch,).
+        first: index of a note in its piece, (batch,): events up to its
+            note-on are no targets. -1: all are.
+        until: index of a note in its piece, (batch,): the window's last
+            target is at most its note-on. The piece's number of notes: its
+            end.
         semitones: transposition, (batch,); held within the piano later.
         stretches: factor on all times, (batch,): above 1 is slower.
         velocities: added to MIDI velocities, (batch,); held within 1 to 127.
@@ -63,6 +67,8 @@ class Draw(NamedTuple):
     pieces: NDArray[np.int64]
     notes: NDArray[np.int64]
     places: NDArray[np.float64]
+    first: NDArray[np.int64]
+    until: NDArray[np.int64]
     semitones: NDArray[np.int64]
     stretches: NDArray[np.float64]
     velocities: NDArray[np.int64]
@@ -71,11 +77,13 @@ class Draw(NamedTuple):
 class EventWindows(keras.utils.PyDataset):
     """Random windows of a split's events, augmented, for training.
 
-    A window is a cut of its piece's true events. It begins at a random event:
-    each note of the split is equally likely to be the one it begins at. A
-    window that begins with its piece starts with the start id, and pieces are
-    begun so often that their first event is seen about as often as any other;
-    where the piece is over, the end id follows, then padding.
+    A window is a cut of its piece's true events. In a pass over the split no
+    event is a target twice, and nearly every one is once: pieces are cut into
+    windows at random notes, other ones in each pass, which come in random
+    order. A window holds a few events before its cut, so that it begins at
+    any event, and what its length leaves room for after the next cut; their
+    weights are 0. A window that begins with its piece starts with the start
+    id; where the piece is over, the end id follows, then padding.
 
     The same seed and step give the same batch, whatever was drawn before. An
     epoch has `steps` steps, and each epoch that Keras trains on moves on to
@@ -88,7 +96,8 @@ class EventWindows(keras.utils.PyDataset):
         vocabulary: an `EventVocabulary`.
         sequence_length: ids in a row of `x`, 1 or more.
         batch_size: rows in a batch, 1 or more.
-        steps: batches in an epoch. Defaults to about one pass over the split.
+        steps: batches in an epoch. Defaults to one pass over the split, but
+            for the windows that are left over from its last whole batch.
         seed: whole number, 0 or more.
         first_step: step of the first batch, 0 or more: a run that was stopped
             after `n` steps goes on with `first_step=n`.
@@ -99,7 +108,8 @@ class EventWindows(keras.utils.PyDataset):
             0.5.
         velocity: added to or taken from MIDI velocities, at most.
         whole: whether all windows lie within their pieces, so that none holds
-            a start, an end or padding. Rows that do are drawn again.
+            a start, an end or padding. Each then begins anywhere, whatever
+            was drawn before, and all its events are targets.
         part: a pair, the index of a part of each batch, and the number of
             parts: the other rows are some other process's. All of them by
             default.
@@ -168,11 +178,11 @@ class EventWindows(keras.utils.PyDataset):
         self.velocity = velocity
         self.whole = whole
         self._notes = _SplitNotes(corpus, split, vocabulary.time_step)
-        if steps is None:
-            events = self._notes.num_notes * EVENTS_PER_NOTE
-            steps = -(-events // (batch_size * sequence_length))
-        _check_least(1, steps=steps)
-        self.steps = steps
+        self._tiles = _Tiles(corpus, split, vocabulary, sequence_length)
+        self._passes: dict[int, NDArray[np.int64]] = {}
+        self._steps_a_pass = max(1, len(self._tiles) // batch_size)
+        self.steps = self._steps_a_pass if steps is None else steps
+        _check_least(1, steps=self.steps)
         self._ahead = _Ahead(self.batch, workers, max_queue_size)
         self._in_epoch = False
         self._given = 0
@@ -229,12 +239,14 @@ class EventWindows(keras.utils.PyDataset):
         entropy = (self.seed, step, attempt) if attempt else (self.seed, step)
         rng = np.random.default_rng(entropy)
         size = self.batch_size
-        lead = 1 + self.sequence_length // EVENTS_PER_NOTE
-        pieces, notes = self._notes.draw(rng, size, lead)
+        rows = self._notes.draw(rng, size) if self.whole else self._next(step)
+        pieces, notes, first, until = rows.T
         plain = Draw(
             pieces=pieces,
             notes=notes,
             places=rng.random(size),
+            first=first,
+            until=until,
             semitones=np.zeros(size, np.int64),
             stretches=np.ones(size),
             velocities=np.zeros(size, np.int64),
@@ -250,6 +262,21 @@ class EventWindows(keras.utils.PyDataset):
             )
         )
 
+    def _next(self, step: int) -> NDArray[np.int64]:
+        """Pieces, notes, first and until of a step's windows, (batch, 4)."""
+        index, place = divmod(step, self._steps_a_pass)
+        rows = self._passes.get(index)
+        if rows is None:
+            # Zeros at the end would be those of another step.
+            rng = np.random.default_rng((self.seed, index, 0, 1))
+            size = self._steps_a_pass * self.batch_size
+            rows = self._tiles.draw(rng)
+            while len(rows) < size:  # A batch holds more than all of them.
+                rows = np.concatenate([rows, self._tiles.draw(rng)])
+            known = {i: r for i, r in self._passes.items() if i == index - 1}
+            self._passes = known | {index: rows}
+        return rows[place * self.batch_size :][: self.batch_size]
+
     def _own(self, draw: Draw) -> Draw:
         """The rows of this part, out of the whole batch."""
         index, parts = self.part or (0, 1)
@@ -259,19 +286,23 @@ class EventWindows(keras.utils.PyDataset):
 
     def cut(self, draw: Draw) -> Batch:
         """The batch that holds the drawn windows."""
-        reach = self.sequence_length // (EVENTS_PER_NOTE - 1) + 16
-        rows, short = self._rows(draw, reach)
+        reach = self.sequence_length // LEAST_EVENTS_PER_NOTE + 16
+        rows, targets, short = self._rows(draw, reach)
         while short.any():
             reach *= 2
             again = np.flatnonzero(short)
             some = Draw._make(field[again] for field in draw)
-            rows[again], short[again] = self._rows(some, reach)
-        return _as_batch(rows, self.vocabulary.pad_id)
+            rows[again], targets[again], short[again] = self._rows(some, reach)
+        x, y, sample_weight = _as_batch(rows, self.vocabulary.pad_id)
+        return x, y, sample_weight * targets
 
     def _rows(
         self, draw: Draw, reach: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Rows of ids, and which are too short with `reach` notes each."""
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Rows of ids, which of their targets count, and which are too short.
+
+        Too short with `reach` notes each, that is.
+        """
         width = self.sequence_length + 1
         runs = self._notes.runs(draw, reach)
         events = self._encode(runs, draw)
@@ -285,7 +316,10 @@ class EventWindows(keras.utils.PyDataset):
             over = stops[row] - begins[row]
             rows[row, over] = self.vocabulary.end_id
             rows[row, over + 1 :] = self.vocabulary.pad_id
-        return rows, ~runs.whole & (sure < begins + width)
+        inner = places[:, 1:]
+        targets = inner > _places_of(draw.first, events, runs, draw, -1)
+        targets &= inner <= _places_of(draw.until, events, runs, draw, 2**62)
+        return rows, targets, ~runs.whole & (sure < begins + width)
 
     def _encode(self, runs: "_Runs", draw: Draw) -> EncodedRuns:
         """The events of augmented runs of notes.
@@ -504,24 +538,20 @@ class _SplitNotes:
             for i, p in enumerate(corpus.pieces)
         ]
 
-    @property
-    def num_notes(self) -> int:
-        return int(self.count[self.pieces].sum())
+    def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
+        """Windows that begin at any note of the split, and are all targets.
 
-    def draw(
-        self, rng: np.random.Generator, size: int, lead: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draws pieces and notes; note -1 stands for a piece's beginning.
-
-        A beginning is as likely as `lead` notes together: those that fill a
-        window. So a piece's first event lies in as many windows as others do.
+        Returns:
+            Pieces, notes, first and until of each, as `Draw` has them,
+            (size, 4).
         """
-        count = self.count[self.pieces]
-        chances = np.cumsum(count + np.minimum(count, lead))
-        tickets = rng.integers(chances[-1], size=size)
-        pieces = np.searchsorted(chances, tickets, "right")
-        notes = tickets - chances[pieces] + count[pieces]
-        return self.pieces[pieces], np.maximum(notes, -1)
+        ends = np.cumsum(self.count[self.pieces])
+        tickets = rng.integers(ends[-1], size=size)
+        chosen = np.searchsorted(ends, tickets, "right")
+        pieces = self.pieces[chosen]
+        notes = tickets - ends[chosen] + self.count[pieces]
+        rest = np.full(size, -1), self.count[pieces]
+        return np.stack([pieces, notes, *rest], axis=1)
 
     def runs(self, draw: Draw, reach: int) -> _Runs:
         """The notes that sound where each window begins, and what follows.
@@ -554,6 +584,83 @@ class _SplitNotes:
         )
 
 
+class _Tiles:
+    """A split's pieces, cut at note-ons into windows that share no event."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str,
+        vocabulary: EventVocabulary,
+        sequence_length: int,
+    ):
+        self.pieces = _pieces_of(corpus, split)
+        self.size = sequence_length
+        counts = np.array([corpus.pieces[i].num_notes for i in self.pieces])
+        self.firsts = np.append(0, np.cumsum(counts))
+        # Events up to each note-on, of all the pieces before it too.
+        self.events = np.empty(self.firsts[-1], np.int64)
+        self.begins = np.zeros(len(counts) + 1, np.int64)
+        apart = np.empty(self.firsts[-1], np.bool_)
+        for i, piece in enumerate(self.pieces):
+            notes = corpus.packed_notes(piece)
+            starts = notes["start"] / UNITS
+            events = vocabulary.encode_runs(
+                starts,
+                packed_ends(notes) / UNITS,
+                notes["pitch"].astype(np.int64),
+                notes["velocity"],
+                counts[i : i + 1],
+            )
+            here = slice(self.firsts[i], self.firsts[i + 1])
+            self.events[here] = np.maximum.accumulate(events.ons) + 1
+            self.events[here] += self.begins[i]
+            self.begins[i + 1] = self.begins[i] + len(events.ids) + 1
+            # Stretching changes no order of what is so far apart.
+            waits = np.diff(vocabulary.to_ticks(starts), prepend=-4)
+            apart[here] = waits >= 4
+        indices = np.arange(len(apart), dtype=np.int32)
+        self.snapped = np.maximum.accumulate(np.where(apart, indices, 0))
+        self.sizes = np.diff(self.begins)  # With the end id.
+        self.counts = -(-self.sizes // self.size)  # of windows, (pieces,)
+
+    def __len__(self) -> int:
+        return int(self.counts.sum())
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """All of them, in random order, cut at random notes.
+
+        Only the first and the last window of a piece are shorter than others.
+        Where many events lie between two note-ons a short one may be empty.
+
+        Returns:
+            Pieces, notes, first and until of each, as `Draw` has them,
+            (windows, 4).
+        """
+        rest = self.sizes - (self.counts - 1) * self.size
+        head = rest + rng.random(len(rest)) * (self.size - rest)
+        piece = np.repeat(np.arange(len(self.counts)), self.counts - 1)
+        number = np.arange(len(piece)) - np.searchsorted(piece, piece)
+        begin = self.firsts[piece]
+        wanted = self.begins[piece] + head[piece] + number * self.size
+        cuts = np.searchsorted(self.events, wanted)
+        cuts = np.minimum(cuts, self.firsts[piece + 1] - 1)
+        before = np.where(number > 0, np.roll(cuts, 1), begin)
+        snapped = self.snapped[cuts]
+        cuts = np.where(snapped > before, snapped, cuts) - begin
+        # Each cut ends a window and begins another one.
+        windows = np.cumsum(self.counts)
+        begins = np.delete(np.arange(len(self)), windows - self.counts)
+        rows = np.empty((len(self), 4), np.int64)
+        rows[:, 0] = np.repeat(self.pieces, self.counts)
+        rows[:, 1:3] = -1
+        rows[windows - 1, 3] = np.diff(self.firsts)
+        rows[begins, 1] = cuts - 1
+        rows[begins, 2] = cuts
+        rows[begins - 1, 3] = cuts
+        return rng.permutation(rows)
+
+
 def _held(notes: NDArray[np.void], margin: int) -> NDArray[np.int32]:
     """How many notes before each the earliest lies that still sounds then.
 
@@ -580,6 +687,23 @@ def _begin(events: EncodedRuns, runs: _Runs, draw: Draw) -> NDArray[np.int64]:
     gaps = np.minimum(next_ons, events.bounds[1:]) - ons
     begins = ons + (draw.places * gaps).astype(np.int64)
     return np.where(draw.notes < 0, events.bounds[:-1] - 1, begins)
+
+
+def _places_of(
+    notes: NDArray[np.int64],
+    events: EncodedRuns,
+    runs: _Runs,
+    draw: Draw,
+    otherwise: int,
+) -> NDArray[np.int64]:
+    """Where in `events.ids` note-ons of windows' notes are, (batch, 1).
+
+    `otherwise` for those that the runs don't hold.
+    """
+    indices = runs.heads + notes - np.maximum(draw.notes, 0)
+    held = (notes >= 0) & (indices < runs.firsts + runs.counts)
+    places = events.ons.take(indices, mode="clip")
+    return np.where(held, places, otherwise)[:, None]
 
 
 def _sure(

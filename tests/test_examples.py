@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from keras_pianogen import gan_training
+from keras_pianogen import training
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import write_midi
+from keras_pianogen.models import load_language_model
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
@@ -121,6 +123,33 @@ def test_figure_10_shows_that_the_papers_generator_gets_no_gradient(
     assert (out / "curves.png").stat().st_size > 10_000
     # It is as long as was asked for: nothing is trained again.
     run("train_transformer_gan", corpus_folder, *arguments)
+
+
+# === train_on_gpu ===
+
+
+def test_a_timed_run_is_packed_and_measured(
+    run, corpus_folder, capsys, monkeypatch
+):
+    monkeypatch.setitem(training.LOOKS, "samples", 0)
+    shape = ("--size", "tiny", "--sequence-length", 32, "--batch-size", 2)
+    place = (corpus_folder, "--out", "runs/base")
+    small = ("--minutes", 0.03, "--dtype", "float32", "--peak", 1e-3)
+    run("train_on_gpu", *place, *shape, *small)
+    printed = capsys.readouterr().out
+    assert "model TFLOP/s" in printed
+    assert "% of its bfloat16 peak, 0.001 TFLOP/s" in printed
+    packed = pathlib.Path("runs/base/packed")
+    model = load_language_model(packed)
+    assert f"{model.count_params():,} parameters" in printed
+    assert {"config.json", "history.csv", "curves.png"} <= {
+        path.name for path in packed.iterdir()
+    }
+    assert max(p.stat().st_size for p in packed.iterdir()) <= 15_000_000
+    run("train_on_gpu", *place, "--resume")
+    with pytest.raises(SystemExit):
+        run("train_on_gpu", *place, "--resume", "--minutes", 3)
+    assert "without ['minutes']" in capsys.readouterr().err
 
 
 # === paper_ratings ===

@@ -32,6 +32,7 @@ def tiny(**changes):
         "sequence_length": 32,
         "batch_size": 4,
         "learning_rate": 1e-2,
+        "dtype": "float32",
     }
     return Recipe.sized("tiny", **settings | changes)
 
@@ -48,6 +49,9 @@ def tiny(**changes):
         {"label_smoothing": 1.0},
         {"ema_momentum": 1.5},
         {"gradient_accumulation_steps": 0},
+        {"weight_decay": -1.0},
+        {"weight_decay": float("nan")},
+        {"dtype": "float12"},
         {"optimizer": "sgd"},
         {"architecture": "gru"},
         {"vocabulary": "midi"},

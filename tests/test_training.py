@@ -9,11 +9,13 @@ import os
 import shutil
 import signal
 
+import filelock
 import keras
 import numpy as np
 import pytest
 
 from keras_pianogen import runs
+from keras_pianogen import training
 from keras_pianogen.corpus import prepare_corpus
 from keras_pianogen.evaluation import Likelihood
 from keras_pianogen.evaluation import PieceLikelihood
@@ -39,6 +41,7 @@ RECIPE = Recipe(
     batch_size=4,
     learning_rate=1e-2,
     optimizer="adamw",
+    dtype="float32",
 )
 
 
@@ -106,8 +109,9 @@ def interrupt_at(step):
     return progress
 
 
+@pytest.mark.bit_for_bit
 def test_a_stopped_run_goes_on_to_the_very_same_weights(
-    finished, small_corpus, tmp_path
+    finished, small_corpus, tmp_path, monkeypatch
 ):
     folder = tmp_path / "stopped"
     train(
@@ -120,25 +124,38 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(
     )
     assert 17 <= int(last_checkpoint(folder).name.split("-")[1]) < 40
     assert (folder / "preset" / "model.weights.h5").exists()
+    # As where each step is slow: rows end early, for their checkpoints.
+    monkeypatch.setattr(training, "SECONDS_A_CHECKPOINT", 0)
     train(small_corpus, folder, resume=True, validations=4)
     for ours, theirs in zip(
         variables_of(folder), variables_of(finished), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
-    columns = ("step", "events", "learning_rate", "val_nats_per_event")
-    assert [read_history(folder)[-1][c] for c in columns] == [
-        read_history(finished)[-1][c] for c in columns
+    # It was validated at the same steps, too.
+    columns = ("step", "events", "loss", "val_nats_per_event")
+    assert [[row[c] for c in columns] for row in read_history(folder)] == [
+        [row[c] for c in columns] for row in read_history(finished)
     ]
+    steps = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert steps == {"step-000000039", "step-000000040"}
 
 
-def test_a_damaged_checkpoint_is_passed_over(finished, small_corpus, tmp_path):
+@pytest.mark.bit_for_bit
+@pytest.mark.parametrize("name", ["variables.npz", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(
+    finished, small_corpus, tmp_path, name
+):
     folder = tmp_path / "damaged"
     shutil.copytree(finished, folder)
     whole = variables_of(folder)
-    newest = last_checkpoint(folder) / "variables.npz"
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
+    newest = last_checkpoint(folder) / name
+    content = newest.read_bytes()
+    damaged = content.replace(b'"step": 40', b'"step": 41')
+    if name == "variables.npz":
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 1
+    assert damaged != content
+    newest.write_bytes(damaged)
     # What a kill in the middle of a save leaves behind.
     (folder / "checkpoints" / ".partial").mkdir()
     train(small_corpus, folder, resume=True, validations=4)
@@ -146,11 +163,66 @@ def test_a_damaged_checkpoint_is_passed_over(finished, small_corpus, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_kill_between_two_names_loses_nothing(
+    finished, small_corpus, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    first, last = sorted((folder / "checkpoints").glob("step-*"))
+    shutil.rmtree(first)
+    # Where it is to be replaced, the old one has another name for a moment.
+    for path in (last, folder / "preset"):
+        path.rename(path.with_name(f".old-{path.name}"))
+    assert train(small_corpus, folder, resume=True)["step"] == 40
+    assert variables_of(folder)
+    MusicTransformerCausalLM.from_preset(folder / "preset")
+
+
+def test_the_best_preset_outlives_a_stop_before_its_checkpoint(
+    finished, small_corpus, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(last_checkpoint(folder))
+    shutil.rmtree(folder / "preset")
+    write = runs._replace
+
+    def fail(partial, target):
+        if target.name == "preset":
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        write(partial, target)
+
+    monkeypatch.setattr(runs, "_replace", fail)
+    with pytest.raises(TrainingError, match="preset'.*output error.*is whole"):
+        train(small_corpus, folder, resume=True)
+    monkeypatch.undo()
+    row = train(small_corpus, folder, resume=True)
+    model = MusicTransformerCausalLM.from_preset(folder / "preset")
+    figures = evaluate(model, small_corpus, "validation")
+    np.testing.assert_allclose(
+        figures.nats_per_event, row["best_val_nats_per_event"], rtol=1e-4
+    )
+
+
+def test_two_processes_dont_train_in_one_folder(
+    finished, small_corpus, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    with filelock.FileLock(folder / ".lock"):
+        with pytest.raises(TrainingError, match="Another process"):
+            train(small_corpus, folder, resume=True)
+    assert train(small_corpus, folder, resume=True)["step"] == 40
+
+
 def test_a_run_begins_from_a_preset(finished, small_corpus, tmp_path):
-    preset = finished / "preset"
-    first = train(small_corpus, tmp_path / "a", RECIPE, steps=1, preset=preset)
+    preset = shutil.copytree(finished / "preset", tmp_path / "preset")
+    folder = tmp_path / "a"
+    first = train(small_corpus, folder, RECIPE, steps=1, preset=preset)
     fresh = train(small_corpus, tmp_path / "b", RECIPE, steps=1)
     assert first["loss"] < 0.8 * fresh["loss"]
+    # What it brought is in the run now.
+    shutil.rmtree(preset)
+    assert train(small_corpus, folder, resume=True, steps=2)["step"] == 2
+    config = json.loads((folder / "config.json").read_text())
+    assert config["preset"] == str(preset)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(small_corpus, tmp_path):
@@ -193,6 +265,8 @@ def test_poison_stops_a_run_in_its_step_and_keeps_what_was_good(
             progress=lambda row, done: seen.append(row["step"]),
         )
     assert max(seen) == 20
+    rows = read_history(tmp_path / "run")
+    assert (rows[-1]["step"], rows[-1]["loss"]) == ("21", "nan")
     assert all(np.isfinite(x).all() for x in variables_of(tmp_path / "run"))
 
 
@@ -217,6 +291,7 @@ def test_a_gradient_that_is_not_finite_stops_a_run_a_step_later(
         train(small_corpus, tmp_path / "run", RECIPE, steps=40)
 
 
+@pytest.mark.bit_for_bit
 def test_every_setting_of_a_recipe_goes_on_bit_for_bit(small_corpus, tmp_path):
     recipe = dataclasses.replace(
         RECIPE,
@@ -402,10 +477,44 @@ def test_only_what_is_there_goes_on(finished, small_corpus, tmp_path):
         train(small_corpus, finished, Recipe(), resume=True)
 
 
-def test_a_run_by_the_clock_ends(small_corpus, tmp_path):
-    row = train(small_corpus, tmp_path / "run", RECIPE, minutes=0.02)
-    assert row["seconds"] >= 1.2
+class Clock(keras.callbacks.Callback):
+    """A clock on which each step takes so many seconds, and nothing else."""
+
+    def __init__(self, seconds_a_step):
+        super().__init__()
+        self.seconds_a_step = seconds_a_step
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.now += self.seconds_a_step
+
+
+@pytest.mark.parametrize("seconds_a_step, rows", [(1.0, 30), (0.1, 200)])
+def test_a_run_by_the_clock_ends(
+    small_corpus, tmp_path, monkeypatch, seconds_a_step, rows
+):
+    clock = Clock(seconds_a_step)
+    monkeypatch.setattr(training, "time", clock)
+    row = train(
+        small_corpus,
+        tmp_path / "run",
+        RECIPE,
+        minutes=1,
+        validations=1,
+        callbacks=[clock],
+    )
+    # Seconds are added up.
+    assert row["step"] == pytest.approx(60 / seconds_a_step, abs=1)
     assert row["best_val_nats_per_event"] < float("inf")
+    # However slow the steps, the learning rate rises and falls.
+    rates = [r["learning_rate"] for r in read_history(tmp_path / "run")]
+    rates = np.array([rate for rate in rates if rate], float)
+    assert len(rates) == pytest.approx(rows, rel=0.05)
+    assert rates[0] < 1e-3 < 9e-3 < rates.max()
+    assert rates[-1] < 1e-3
 
 
 def test_local_attention_goes_on_and_is_kept_in_the_preset(
@@ -597,6 +706,10 @@ def test_a_longer_run_is_remembered(small_corpus, tmp_path):
     train(small_corpus, folder, resume=True, steps=8, progress=interrupt_at(4))
     row = train(small_corpus, folder, resume=True)
     assert row["step"] == 8
+    config = json.loads((folder / "config.json").read_text())
+    assert config["steps"] == 8
+    assert [resume["step"] for resume in config["resumes"]] == [2, 4]
+    assert config["command"] and config["resumes"][0]["versions"]
 
 
 def test_one_file_is_enough_to_train_on(tmp_path):

@@ -120,6 +120,12 @@ def train(
             help="Its peak.", show_default="by size; with --preset 0.0003"
         ),
     ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the run in which it rises.", show_default="0.02"
+        ),
+    ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(show_default="0.01")
     ] = None,
@@ -267,6 +273,7 @@ def _loggers(out, tensorboard, wandb):
         import wandb
         from wandb.integration.keras import WandbMetricsLogger
 
+        out.mkdir(parents=True, exist_ok=True)  # Or it logs elsewhere.
         wandb.init(project="keras_pianogen", name=out.name, dir=out)
         loggers.append(WandbMetricsLogger())
     return loggers
