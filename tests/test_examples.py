@@ -177,7 +177,7 @@ def test_figure_11_shows_the_papers_answers_with_intervals(
         for name in ("real", "transformer", "gan")
         for word in ("--condition", f"{name}={tmp_path / name}")
     ]
-    run("paper_ratings", *conditions, "--pieces", 2, "--seconds", 2)
+    run("paper_ratings", *conditions, "--pieces", 2, "--seconds", 3)
     out = capsys.readouterr().out
     assert "50% (24 to 76)" in out
     assert "10 simulated" in out

@@ -191,8 +191,12 @@ def test_the_page_asks_nothing_of_other_hosts(page):
         ({"key": "page/key.json"}, "`key` must lie outside"),
         ({"pieces": 4}, "pieces=4, and 3 in machine"),
         ({"pieces": 0}, "`pieces` must be"),
-        ({"seconds": 0.5}, "`seconds` of a sound"),
-        ({"seconds": 30}, "must last 30 s.* 12.6 s in"),
+        ({"seconds": 2.5}, "`seconds` of a sound"),
+        (
+            {"seconds": 30},
+            "last 28 s .* and 0 in genuine; chopin-0.mid lasts 12.5. s from "
+            "its first note, not 28; .*; .*2.mid .*; and 1 more",
+        ),
         ({"conditions": {}}, "`conditions` must be"),
         ({"conditions": {"shuffled": CONDITIONS["machine"]}}, "the anchor's"),
         ({"conditions": CONDITIONS | {"": {}}}, "must have a name"),
@@ -204,6 +208,87 @@ def test_a_page_that_would_not_do_is_not_made(tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
         make(tmp_path, **changes)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_generated_to_a_pages_length_is_not_told_by_its_end(tmp_path):
+    """It ends a little earlier, where excerpts of longer pieces go on."""
+    heard = []
+
+    def listen(notes, path):
+        heard.append((notes["start"].min(), notes["end"].max()))
+        render(notes, path)
+
+    made = {f"made-{i}.mid": piece(20 + i)[8:39] for i in range(3)}
+    assert made["made-0.mid"]["end"].max() == pytest.approx(4.95)
+    conditions = CONDITIONS | {"machine": made}
+    key = make(tmp_path, conditions=conditions, render=listen)
+    assert key["left_out"] == {"genuine": {}, "machine": {}}
+    assert set(heard) == {(0, 3)} and len(heard) == 9
+
+
+MISFITS = {
+    "late.mid": piece(30)[85:],
+    "sparse.mid": piece(31)[::25],
+    "silent.mid": piece(32)[:0],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pieces_that_do_not_fit_are_left_out_and_named(tmp_path, seed):
+    genuine = CONDITIONS["genuine"] | MISFITS
+    key = make(tmp_path, conditions={"genuine": genuine}, seed=seed)
+    assert key["left_out"]["genuine"] == {
+        "late.mid": "lasts 1.95 s from its first note, not 3",
+        "sparse.mid": "has fewer than 8 notes in any 3 s",
+        "silent.mid": "lasts 0.00 s from its first note, not 3",
+    }
+    drawn = {item["piece"] for item in key["items"].values()}
+    assert drawn == set(CONDITIONS["genuine"])
+    assert json.loads((tmp_path / "key.json").read_text()) == key
+
+
+def test_a_stretch_has_notes_enough_wherever_a_piece_has_them(tmp_path):
+    """Most of these notes are followed by seconds without any."""
+    notes = piece(0, 60)
+    notes["start"][:50] *= 30
+    notes["start"][50:] += 190
+    notes["end"] = notes["start"] + 0.2
+    notes = np.append(notes, np.array([(230, 231, 60, 64)], NOTE_DTYPE))
+    counts = []
+    make(
+        tmp_path,
+        conditions={"genuine": {"a.mid": notes}},
+        render=lambda notes, path: (
+            counts.append(len(notes)),
+            render(notes, path),
+        ),
+        pieces=1,
+    )
+    assert min(counts) >= 8
+
+
+def test_a_page_without_a_key_is_not_made(tmp_path):
+    (tmp_path / "file").touch()
+    played = []
+    with pytest.raises(OSError, match="file"):
+        make(
+            tmp_path,
+            key=tmp_path / "file" / "key.json",
+            render=lambda notes, path: played.append(path),
+        )
+    assert not played and not (tmp_path / "page").exists()
+
+
+def test_a_key_without_a_page_is_not_made(tmp_path):
+    def meddle(notes, path):
+        render(notes, path)
+        (tmp_path / "page").mkdir(exist_ok=True)
+        (tmp_path / "page" / "other.txt").touch()
+
+    with pytest.raises(OSError, match="page"):
+        make(tmp_path, render=meddle)
+    left = [path.name for path in tmp_path.rglob("*")]
+    assert sorted(left) == ["other.txt", "page"]
 
 
 def test_neither_a_page_nor_a_key_is_written_over(page):
@@ -391,6 +476,7 @@ def test_the_commands_make_a_page_and_report_on_it(tmp_path, monkeypatch):
         for name, notes in pieces.items():
             (tmp_path / condition).mkdir(exist_ok=True)
             write_midi(notes, tmp_path / condition / name)
+    write_midi(piece(0, 20), tmp_path / "machine" / "[b].mid")
     page, key = tmp_path / "page", tmp_path / "key.json"
     command = ["listen", "make", str(page), "--key", str(key)]
     for condition in CONDITIONS:
@@ -400,6 +486,8 @@ def test_the_commands_make_a_page_and_report_on_it(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "6 sounds of 5 s: genuine, machine, shuffled",
+        "Left out 1 of 4 in machine:",
+        "  [b].mid lasts 2.58 s from its first note, not 3",
         f"For listeners: {page / 'index.html'}",
         f"Not for them:  {key}",
     ]

@@ -169,7 +169,7 @@ def make(
         ),
     ],
     seconds: Annotated[
-        float, typer.Option(help="Length of each sound, 1 to 120.")
+        float, typer.Option(help="Length of each sound, 3 to 120.")
     ] = 20.0,
     pieces: Annotated[int, typer.Option(help="Sounds of each condition.")] = 5,
     anchor: Annotated[
@@ -191,6 +191,9 @@ def make(
             "`--condition` must have a name of its own each time. Received: "
             f"{', '.join(condition)}"
         )
+    check_place("--key", key)
+    if not out.is_dir():
+        check_place("OUT", out)
     from keras_pianogen.comparison import read_folder
     from keras_pianogen.listening import make_page
     from keras_pianogen.synthesis import render
@@ -213,6 +216,12 @@ def make(
         f"{', '.join(made['conditions'])}",
         markup=False,
     )
+    for name, reasons in made["left_out"].items():
+        if reasons:
+            count = f"{len(reasons):,} of {len(conditions[name]):,}"
+            stdout.print(f"Left out {count} in {name}:", markup=False)
+        for piece, reason in reasons.items():
+            stdout.print(f"  {piece} {reason}", markup=False)
     stdout.print(f"For listeners: {out / 'index.html'}", markup=False)
     stdout.print(f"Not for them:  {key}", markup=False)
 

@@ -2,8 +2,9 @@
 
 What the folder of the page tells: how many sounds there are, how long they
 are, and the sounds. Their names are drawn by lot, in whose order they are
-listed; all are as long and, by whoever renders them, as loud. The key says
-which is which, and lies elsewhere. Times in seconds.
+listed; all are as long and, by whoever renders them, as loud; the notes of all
+last equally long, and ring out. The key says which is which, and lies
+elsewhere. Times in seconds.
 """
 
 import hashlib
@@ -12,7 +13,6 @@ import json
 import os
 import pathlib
 import secrets
-import shutil
 import tempfile
 import wave
 from collections.abc import Callable
@@ -20,17 +20,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from keras_pianogen.features import excerpt
+from keras_pianogen.features import cut
 from keras_pianogen.features import shuffle_pitches
 from keras_pianogen.midi import check_notes
 
 SECONDS = 20.0
 PIECES = 5  # of each condition
 ANCHOR = "shuffled"  # the condition that the page makes itself
+# Notes of every sound last so many seconds less than it does, and ring out:
+# what is generated to a length begins about a second late and ends a little
+# early, and would be told by that.
+RING = 2.0
 FADE = 0.5  # seconds, at the end of each sound
 DATE = 946_684_800  # of all files: the year 2000, which zip files can hold
 LEAST_NOTES = 8  # an excerpt of fewer is no piece
+NAMED = 3  # of the pieces that don't fit, in an error
 
 ASSETS = ("index.html", "page.css", "page.js")
 
@@ -54,12 +60,15 @@ def make_page(
 
     Args:
         conditions: for each condition's name, performances by name. `pieces`
-            of them are drawn, and of each a stretch of `seconds`.
+            are drawn of those that fit, and of each a stretch: from their
+            first note they last two seconds less than `seconds` or longer,
+            and they have eight notes in such a stretch.
         out: folder for the page; it must not exist, or be empty.
         key: file for the key; it must lie outside that folder.
         render: a function of notes and a path that writes a WAV file of 16
             bits, all as loud, such as `keras_pianogen.synthesis.render`.
-        seconds: length of each sound, 1 to 120.
+        seconds: length of each sound, 3 to 120; in its last two its notes ring
+            out.
         pieces: sounds of each condition, 1 or more.
         anchor: whether to add a condition, `"shuffled"`: stretches of the
             first one with their pitches dealt out anew, of other pieces where
@@ -70,16 +79,21 @@ def make_page(
         progress: a function called with (sounds done, sounds in all).
 
     Returns:
-        The key, as it was written.
+        The key, as it was written. Its `"left_out"` says of each condition's
+        performances that don't fit why.
 
     Raises:
-        ValueError: an argument can't be used.
+        ValueError: an argument can't be used, or too few performances fit.
+        OSError: the page or the key can't be written; then neither is there.
     """
     folder, key = pathlib.Path(out), pathlib.Path(key)
-    _check(conditions, folder, key, seconds, pieces, anchor)
+    _check(conditions, folder, key, seconds, anchor)
     if seed is None:
         seed = secrets.randbits(128)
-    items = _draw(conditions, seconds, pieces, anchor, seed)
+    length = seconds - RING
+    fit, left_out = _sift(conditions, length)
+    _check_enough(fit, left_out, length, pieces)
+    items = _draw(fit, length, pieces, anchor, seed)
     contents = {
         "version": 1,
         "study": _opaque(seed, "study"),
@@ -90,27 +104,49 @@ def make_page(
             name: {"condition": condition, "piece": piece}
             for name, (condition, piece, _) in items.items()
         },
+        "left_out": left_out,
     }
-    # The page is there whole or not at all.
+    _write(folder, key, contents, items, render, progress)
+    return contents
+
+
+def _write(
+    folder: pathlib.Path,
+    key: pathlib.Path,
+    contents: Mapping[str, Any],
+    items: Mapping[str, tuple[str, str, np.ndarray]],
+    render: Render,
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    """Page and key: both are there, whole, or neither."""
+    key.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+    with (
+        tempfile.TemporaryDirectory(dir=key.parent) as kept,
+        tempfile.TemporaryDirectory(dir=folder.parent) as made,
+    ):
+        text = json.dumps(contents, indent=1) + "\n"
+        whole_key = pathlib.Path(kept) / "key.json"
+        whole_key.write_text(text, encoding="utf-8")
         part = pathlib.Path(made) / "page"
         (part / "sounds").mkdir(parents=True)
         for done, (name, (_, _, notes)) in enumerate(items.items(), 1):
             path = part / "sounds" / f"{name}.wav"
             render(notes, path)
-            _trim(path, seconds)
+            _trim(path, contents["seconds"])
             if progress is not None:
                 progress(done, len(items))
         _write_text(part, contents)
         _forget_times(part)
         part.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        shutil.move(part, folder)
-    key.parent.mkdir(parents=True, exist_ok=True)
-    key.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
-    return contents
+        whole_key.rename(key)
+        try:
+            if folder.exists():
+                folder.rmdir()
+            part.rename(folder)
+        except BaseException:
+            key.unlink()
+            raise
 
 
 def _check(
@@ -118,7 +154,6 @@ def _check(
     folder: pathlib.Path,
     key: pathlib.Path,
     seconds: float,
-    pieces: int,
     anchor: bool,
 ) -> None:
     if not conditions or len(conditions) + anchor < 2:
@@ -131,17 +166,10 @@ def _check(
             f"A condition must have a name, and {ANCHOR!r} is the anchor's. "
             f"Received: {', '.join(map(repr, conditions))}"
         )
-    if not 1 <= seconds <= 120:
+    if not 3 <= seconds <= 120:
         raise ValueError(
-            f"`seconds` of a sound must be 1 to 120. Received: {seconds}"
+            f"`seconds` of a sound must be 3 to 120. Received: {seconds}"
         )
-    for name, performances in conditions.items():
-        if not 1 <= pieces <= len(performances):
-            raise ValueError(
-                "`pieces` must be 1 or more, and every condition must have as "
-                f"many. Received: pieces={pieces}, and {len(performances)} "
-                f"in {name}"
-            )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"`out` must be a new folder. Received: {folder}")
     if key.resolve().is_relative_to(folder.resolve()):
@@ -153,9 +181,63 @@ def _check(
         raise ValueError(f"`key` must be a new file. Received: {key}")
 
 
+def _sift(
+    conditions: Mapping[str, Mapping[str, np.ndarray]], length: float
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, str]]]:
+    """Each condition's performances that fit, and why the others don't."""
+    fit: dict[str, dict[str, np.ndarray]] = {name: {} for name in conditions}
+    left_out: dict[str, dict[str, str]] = {name: {} for name in conditions}
+    for condition, performances in conditions.items():
+        for name, notes in performances.items():
+            notes = check_notes(notes)
+            if len(_begins(notes, length)):
+                fit[condition][name] = notes
+            else:
+                left_out[condition][name] = _reason(notes, length)
+    return fit, left_out
+
+
+def _begins(notes: np.ndarray, length: float) -> NDArray[np.float64]:
+    """Where a stretch may begin: with a note, and with enough after it."""
+    start = notes["start"]
+    held = np.searchsorted(start, start + length) - np.searchsorted(
+        start, start
+    )
+    lasts = start + length <= notes["end"].max(initial=0)
+    return start[lasts & (held >= LEAST_NOTES)]
+
+
+def _reason(notes: np.ndarray, length: float) -> str:
+    lasts = notes["end"].max(initial=0) - notes["start"][:1].sum()
+    if lasts < length:
+        return f"lasts {lasts:.2f} s from its first note, not {length:g}"
+    return f"has fewer than {LEAST_NOTES} notes in any {length:g} s"
+
+
+def _check_enough(
+    fit: Mapping[str, Mapping[str, np.ndarray]],
+    left_out: Mapping[str, Mapping[str, str]],
+    length: float,
+    pieces: int,
+) -> None:
+    for condition, performances in fit.items():
+        if 1 <= pieces <= len(performances):
+            continue
+        reasons = [f"{n} {why}" for n, why in left_out[condition].items()]
+        more = len(reasons) - NAMED
+        raise ValueError(
+            "`pieces` must be 1 or more, and every condition must have as many "
+            f"that last {length:g} s from their first note and have "
+            f"{LEAST_NOTES} notes in that. Received: pieces={pieces}, and "
+            f"{len(performances)} in {condition}"
+            + "".join(f"; {reason}" for reason in reasons[:NAMED])
+            + (f"; and {more} more don't fit" if more > 0 else "")
+        )
+
+
 def _draw(
     conditions: Mapping[str, Mapping[str, np.ndarray]],
-    seconds: float,
+    length: float,
     pieces: int,
     anchor: bool,
     seed: int,
@@ -167,14 +249,14 @@ def _draw(
             sorted(performances)
         )
         drawn += [
-            (condition, name, _stretch(name, performances[name], seconds, seed))
+            (condition, name, _stretch(performances[name], length, seed))
             for name in order[:pieces].tolist()
         ]
         if anchor and place == 0:
             # Other pieces, as far as there are any.
             others = [*order[pieces:], *order][:pieces]
             for name in map(str, others):
-                notes = _stretch(name, performances[name], seconds, seed)
+                notes = _stretch(performances[name], length, seed)
                 drawn.append((ANCHOR, name, shuffle_pitches(notes, seed)))
     items = {
         _opaque(seed, condition, name): (condition, name, notes)
@@ -183,25 +265,10 @@ def _draw(
     return dict(sorted(items.items()))
 
 
-def _stretch(
-    name: str, notes: np.ndarray, seconds: float, seed: int
-) -> np.ndarray:
-    """Some seconds of a piece, the fullest of a few draws."""
-    notes = check_notes(notes)
-    length = float(notes["end"].max(initial=0))
-    if length < seconds:
-        raise ValueError(
-            f"Each piece must last {seconds:g} s, or its silence tells it. "
-            f"Received: {length:.1f} s in {name}"
-        )
-    draws = [excerpt(notes, seconds, seed + i) for i in range(3)]
-    fullest = max(draws, key=len)
-    if len(fullest) < LEAST_NOTES:
-        raise ValueError(
-            f"Each piece must have {LEAST_NOTES} notes or more in "
-            f"{seconds:g} s. Received: {len(fullest)} in {name}"
-        )
-    return fullest
+def _stretch(notes: np.ndarray, length: float, seed: int) -> np.ndarray:
+    """Some seconds of a piece that fits, from a note drawn by seed."""
+    begins = _begins(notes, length)
+    return cut(notes, float(np.random.default_rng(seed).choice(begins)), length)
 
 
 def _opaque(seed: int, *words: str) -> str:
