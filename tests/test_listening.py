@@ -1,8 +1,10 @@
 """The listening test: its page tells nothing, its report finds what is so."""
 
+import base64
 import json
 import re
 import wave
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
@@ -518,6 +520,36 @@ def test_the_commands_make_a_page_and_report_on_it(tmp_path, monkeypatch):
     assert hint == "Hint: Give the files that listeners saved from the page."
 
 
+def test_the_key_has_a_place_before_anything_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    for place, words in (("file/key.json", "folder that can"), (".", "a file")):
+        result = CliRunner().invoke(
+            cli.app,
+            ["listen", "make", str(tmp_path / "page")]
+            + ["--key", str(tmp_path / place)]
+            + ["--condition", f"real={tmp_path / 'nowhere'}"],
+        )
+        assert result.exit_code == 2
+        assert "`--key` must be" in result.stderr and words in result.stderr
+
+
+def test_names_in_brackets_are_no_markup(tmp_path):
+    names = ["[/x]", "[red]", "$\\a$"]
+    pieces = CONDITIONS["genuine"]
+    make(tmp_path, conditions=dict.fromkeys(names, pieces), anchor=False)
+    key = tmp_path / "key.json"
+    tastes = dict(zip(names, TASTES.values()))
+    sent = simulate_listeners(Key.read(key), tastes, 12)
+    sent = save(sent, tmp_path / "sent")
+    result = CliRunner().invoke(
+        cli.app,
+        ["listen", "report", str(sent), "--key", str(key)]
+        + [f"--picture={tmp_path / 'bars.png'}"],
+    )
+    assert result.exit_code == 0, result.output
+    assert "[/x] less [red]" in result.stdout
+
+
 @pytest.mark.parametrize("condition", ["real", "=folder", "real="])
 def test_a_condition_has_a_name_and_a_folder(tmp_path, condition):
     result = CliRunner().invoke(
@@ -532,3 +564,30 @@ def test_a_condition_has_a_name_and_a_folder(tmp_path, condition):
 def test_bars_are_drawn_of_few_and_many_conditions(key, tmp_path):
     plot_report(report(judged(key, TASTES, 10)), tmp_path / "bars.svg")
     assert (tmp_path / "bars.svg").read_text().startswith("<?xml")
+
+
+def test_a_report_shows_itself_in_a_notebook(key):
+    found = report(judged(key, TASTES, 10))
+    html = f"<div>{found._repr_html_()}</div>"
+    who, shares, pairs, picture = xml.etree.ElementTree.fromstring(html)
+    assert who.text.startswith("10 simulated listeners")
+    rows = [[cell.text for cell in row] for row in shares]
+    assert [row[0] for row in rows] == ["condition", *TASTES]
+    share = found.shares["genuine"]["good"]
+    assert rows[1][1].startswith(f"{share.share:.0%} (")
+    assert pairs[2][0].text == "genuine less shuffled"
+    assert pairs[2][2].text.endswith(" *")
+    kind, _, data = picture.get("src").partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+
+
+def test_a_name_in_a_notebook_is_text(tmp_path):
+    names = ("<b>", "a & b")
+    conditions = dict.fromkeys(names, CONDITIONS["genuine"])
+    make(tmp_path, conditions=conditions, anchor=False)
+    key = Key.read(tmp_path / "key.json")
+    tastes = dict(zip(names, TASTES.values()))
+    html = report(judged(key, tastes, 3))._repr_html_()
+    root = xml.etree.ElementTree.fromstring(f"<div>{html}</div>")
+    assert root[2][1][0].text == "<b> less a & b"

@@ -276,26 +276,14 @@ def report(
 
 def _print_report(found):
     from rich.table import Table
+    from rich.text import Text
 
-    who = "simulated listeners" if found.simulated else "listeners"
-    answers = list(next(iter(found.shares.values())))
-    table = Table("condition", *answers, title=f"{found.listeners} {who}")
-    for condition, shares in found.shares.items():
-        cells = [
-            f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
-            for share in shares.values()
-        ]
-        table.add_row(condition, *cells)
-    stdout.print(table)
-    table = Table("pair", "quality", "p", "inspiring", "p")
-    for quality, inspiring in zip(found.quality, found.inspiring, strict=True):
-        cells = [f"{quality.first} less {quality.second}"]
-        for pair in (quality, inspiring):
-            p = "<0.001" if pair.p_value < 0.001 else f"{pair.p_value:.3f}"
-            star = " *" if pair.differ else ""
-            cells += [f"{pair.difference:+.2f}", p + star]
-        table.add_row(*cells)
-    stdout.print(table)
+    titles = (found.panel, None)
+    for title, (head, *rows) in zip(titles, found.tables(), strict=True):
+        table = Table(*head, title=title)
+        for row in rows:
+            table.add_row(*map(Text, row))  # A name in brackets is no markup.
+        stdout.print(table)
     stdout.print(
         "Quality: good 1, average 0, bad -1. p: Wilcoxon's signed-rank test "
         "over listeners, corrected after Holm; * below 0.05."

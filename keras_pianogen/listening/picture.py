@@ -21,13 +21,22 @@ COLOURS = {
 
 
 def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
-    """Draws bars of what listeners said of each condition.
+    """Draws bars of what listeners said of each condition to a file.
 
     Lines are 95 % intervals.
 
     Args:
         report: a `Report`.
         path: picture to write: .png, .svg or .pdf.
+    """
+    draw_report(report).savefig(path, dpi=120)
+
+
+def draw_report(report: Report) -> Figure:
+    """The same, as Matplotlib's figure.
+
+    Args:
+        report: a `Report`.
     """
     width = 2 + 1.1 * len(report.shares)
     figure = Figure(figsize=(2 * width, 4), layout="constrained")
@@ -38,11 +47,8 @@ def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
     axes[1].set_title("inspiring", fontsize=10, loc="left")
     axes[0].set_ylabel("share of ratings")
     axes[0].legend(frameon=False, fontsize=9, ncols=3)
-    who = "simulated listeners" if report.simulated else "listeners"
-    figure.suptitle(
-        f"{report.listeners} {who}; lines are 95 % intervals", fontsize=11
-    )
-    figure.savefig(path, dpi=120)
+    figure.suptitle(f"{report.panel}; lines are 95 % intervals", fontsize=11)
+    return figure
 
 
 def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
@@ -63,7 +69,8 @@ def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
             error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "#1f2937"},
             label=answer,
         )
-    axis.set_xticks(middle, list(report.shares), fontsize=9)
+    # A name is no formula, whatever its dollars.
+    axis.set_xticks(middle, list(report.shares), fontsize=9, parse_math=False)
     axis.set_ylim(0, 1.2)
     axis.set_yticks(
         np.arange(0, 1.01, 0.25), ["0", "25 %", "50 %", "75 %", "100 %"]

@@ -11,7 +11,10 @@ test (1945) of the listeners' means, with Holm's correction (1979) for the
 number of pairs.
 """
 
+import base64
 import dataclasses
+import html
+import io
 import itertools
 import math
 from typing import Any
@@ -94,6 +97,44 @@ class Report:
     quality: list[Pair]
     inspiring: list[Pair]
 
+    @property
+    def panel(self) -> str:
+        """Who took part, such as `"20 simulated listeners"`."""
+        return f"{self.listeners} {'simulated ' * self.simulated}listeners"
+
+    def tables(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Shares, and pairs, as text: rows of two tables, each after its head.
+
+        A star says that a pair differs by more than chance would make.
+        """
+        shares = [["condition", *ANSWERS]]
+        for condition, of in self.shares.items():
+            cells = [
+                f"{s.share:.0%} ({s.low:.0%} to {s.high:.0%})"
+                for s in of.values()
+            ]
+            shares.append([condition, *cells])
+        pairs = [["pair", "quality", "p", "inspiring", "p"]]
+        for both in zip(self.quality, self.inspiring, strict=True):
+            pairs.append([f"{both[0].first} less {both[0].second}"])
+            for pair in both:
+                p = "<0.001" if pair.p_value < 0.001 else f"{pair.p_value:.3f}"
+                pairs[-1] += [f"{pair.difference:+.2f}", p + " *" * pair.differ]
+        return shares, pairs
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: both tables, and the bars."""
+        from keras_pianogen.listening.picture import draw_report
+
+        file = io.BytesIO()
+        draw_report(self).savefig(file, format="png")
+        picture = base64.b64encode(file.getvalue()).decode()
+        return (
+            f"<p>{self.panel}; * p below {LEVEL}</p>"
+            + "".join(map(_html_table, self.tables()))
+            + f'<img alt="Shares" src="data:image/png;base64,{picture}"/>'
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         values = dataclasses.asdict(self)
@@ -101,6 +142,16 @@ class Report:
             for answer, share in shares.items():
                 values["shares"][condition][answer]["share"] = share.share
         return values
+
+
+def _html_table(rows: list[list[str]]) -> str:
+    cells = [[html.escape(cell) for cell in row] for row in rows]
+    head, *body = cells
+    return (
+        f"<table><tr><th>{'</th><th>'.join(head)}</th></tr>"
+        + "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in body)
+        + "</table>"
+    )
 
 
 def report(ratings: Ratings) -> Report:
