@@ -75,6 +75,11 @@ def parse_arguments():
     for name in arguments.folders:
         if name not in TASTES or name == "shuffled":
             parser.error(f"no tastes are known for the condition {name!r}")
+    if (arguments.out / "page").exists():
+        parser.error(
+            f"a page isn't made over: remove {arguments.out}, or give another "
+            "--out"
+        )
     return arguments
 
 

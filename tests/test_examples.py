@@ -185,6 +185,9 @@ def test_figure_11_shows_the_papers_answers_with_intervals(
     assert len(list(results.glob("page/sounds/*.wav"))) == 8
     assert len(list(results.glob("ratings/*.json"))) == 10
     assert (results / "figure_11.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit):
+        run("paper_ratings", *conditions, "--pieces", 2, "--seconds", 3)
+    assert "a page isn't made over" in capsys.readouterr().err
 
 
 def test_figure_11_knows_no_tastes_but_its_own(run, capsys):
