@@ -13,9 +13,10 @@ BACKEND ?= jax
 # tests below: they know nothing of backends, or one is enough for them.
 BACKENDS ?= jax tensorflow torch
 ONCE = attention_maps backends cli_generation comparison corpus \
-	corpus_picture docstrings embeddings events examples listening maestro \
-	midi ngram notebook novelty package pianoroll pianoroll_svg saving \
-	studio studio_browser synthesis two_sample
+	corpus_picture docstrings embeddings events examples listening \
+	listening_browser maestro midi ngram notebook novelty package \
+	pianoroll pianoroll_svg saving studio studio_browser synthesis \
+	two_sample
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

@@ -83,6 +83,22 @@ def midi_folder(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's headless Chromium; tests skip without it."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox"] if os.getuid() == 0 else [],
+        )
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def run(small_corpus, tmp_path_factory):
     """The folder of a finished run of four steps; not to be changed."""

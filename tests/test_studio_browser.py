@@ -1,8 +1,6 @@
 """The studio in Debian's headless Chromium, as somebody uses it."""
 
-import os
 import shlex
-import shutil
 import time
 import wave
 
@@ -25,12 +23,10 @@ from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
 
 expect = sync_api.expect
-CHROMIUM = shutil.which("chromium")
 PATIENCE = 60_000  # ms; the machine may be busy
 DONE = {"timeout": PATIENCE}
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
     # The page is the same on all.
     pytest.mark.skipif(
         keras.config.backend() != "jax", reason="on the studio's own choice"
@@ -95,17 +91,6 @@ def server(preset, pace):  # noqa: F811
         served = Served(make_app([preset]))
         yield served
         served.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox"] if os.getuid() == 0 else [],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
