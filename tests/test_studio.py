@@ -22,13 +22,16 @@ httpx = pytest.importorskip("httpx2")
 from keras_pianogen.events import EventVocabulary  # noqa: E402
 from keras_pianogen.midi import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.midi import read_notes  # noqa: E402
+from keras_pianogen.midi import write_midi  # noqa: E402
 from keras_pianogen.models import MusicTransformerBackbone  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLM  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor  # noqa: E402
 from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
+from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.samplers import AdjustableSampler  # noqa: E402
 from keras_pianogen.samplers import build_sampler  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
+from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
 from keras_pianogen.studio import server as studio_server  # noqa: E402
@@ -40,7 +43,7 @@ NOTES = [[0.0, 0.5, 60, 80], [0.5, 1.0, 64, 70], [1.0, 1.5, 67, 75]]
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    """The folder of a tiny, untrained preset."""
+    """The folder of a tiny, untrained preset, called as somebody might."""
     keras.utils.set_random_seed(0)
     vocabulary = EventVocabulary.named("magenta")
     model = MusicTransformerCausalLM(
@@ -57,7 +60,7 @@ def preset(tmp_path_factory):
             sequence_length=64,
         ),
     )
-    folder = tmp_path_factory.mktemp("preset") / "tiny"
+    folder = tmp_path_factory.mktemp("preset") / "my <b>tiny<i>'s ü [1] & 2"
     model.save_to_preset(folder)
     return str(folder)
 
@@ -262,7 +265,47 @@ def test_a_midi_file_comes_back_as_it_was_sent(client):
     assert read_notes(data).tolist() == [tuple(note) for note in NOTES]
     kind = {"content-type": "audio/midi"}
     answer = client.post("/read", content=data, headers=kind).json()
-    assert answer == {"notes": NOTES, "drum_notes": 0}
+    assert answer == {"notes": NOTES, "drum_notes": 0, "other_notes": 0}
+
+
+def test_a_file_s_notes_are_not_rounded_and_other_instruments_counted(client):
+    notes = np.array([(1 / 3, 4 / 7, 60, 80), (2 / 3, 1, 64, 70)], NOTE_DTYPE)
+    file = io.BytesIO()
+    write_midi(notes, ticks_per_beat=384, program=40).dump(file=file)
+    data, kind = file.getvalue(), {"content-type": "audio/midi"}
+    answer = client.post("/read", content=data, headers=kind).json()
+    assert answer["notes"] == [list(note) for note in read_notes(data).tolist()]
+    assert answer["notes"][0] != messages.to_rows(read_notes(data))[0]
+    assert answer["other_notes"] == 2
+
+
+def test_the_longest_piece_passes_the_guard():
+    """Numbers in JavaScript have 24 characters at most."""
+    row = "[0.0000012345678901234567,7199.999999999999998,127,127]"
+    rows = ",".join([row] * messages.MAX_NOTES)
+    body = f'{{"preset":"{"x" * 4000}","notes":[{rows}]}}'.encode()
+    assert len(body) <= guard.MAX_BODY
+    message = messages.read_json(body)
+    notes = messages.read_piece({"notes": message["notes"]})
+    assert len(notes) == messages.MAX_NOTES
+    message["notes"] *= 2
+    with pytest.raises(messages.BadMessage, match="60,000 notes"):
+        messages.read_piece({"notes": message["notes"]})
+
+
+def test_a_file_of_more_notes_than_are_taken_is_refused_at_once(
+    client, monkeypatch
+):
+    monkeypatch.setattr(messages, "MAX_NOTES", 2)
+    file = io.BytesIO()
+    write_midi(np.array([tuple(n) for n in NOTES], NOTE_DTYPE)).dump(file=file)
+    answer = client.post(
+        "/read",
+        content=file.getvalue(),
+        headers={"content-type": "audio/midi"},
+    )
+    assert answer.status_code == 400
+    assert "at most 2 notes. Received: 3" in answer.json()["error"]
 
 
 def test_a_wav_file_has_the_piece_s_sound(client):
@@ -274,6 +317,23 @@ def test_a_wav_file_has_the_piece_s_sound(client):
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     assert seconds >= max(end for _, end, _, _ in NOTES)
     assert np.abs(sound.astype(int)).max() > 3000
+    long = {"notes": [[0, studio_server.MAX_WAV_SECONDS + 1, 60, 80]]}
+    assert "3,600 seconds" in client.post("/wav", json=long).json()["error"]
+
+
+def test_a_soundfont_that_goes_missing_is_named(client, monkeypatch):
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "/nowhere/piano.sf2")
+    answer = client.post("/wav", json={"notes": NOTES})
+    assert answer.status_code == 503
+    assert "/nowhere/piano.sf2" in answer.json()["error"]
+
+
+def test_status_names_presets_and_limits_as_they_are(server, preset):
+    status = server.client.get("/status").json()
+    assert status["presets"] == [preset]
+    assert status["max_seconds"] == messages.MAX_PIECE_SECONDS
+    assert status["max_candidates"] == messages.MAX_CANDIDATES
+    assert status["max_wav_seconds"] == studio_server.MAX_WAV_SECONDS
 
 
 # Who waits, and who stops.
@@ -508,6 +568,7 @@ BAD_WISHES = [
     {"notes": [[0, 1, 60, 0]]},
     {"notes": [[0, 1, 60.5, 80]]},
     {"notes": [[0, 1e8, 60, 80]]},
+    {"notes": [[0, 7199, 60, 80]]},
     {"notes": [[-1, 1, 60, 80]]},
     {"notes": [[0, 10**400, 60, 80]]},
     {"more": 1},
@@ -604,13 +665,61 @@ def test_a_token_is_asked_for_but_not_for_the_page_itself(serve_slow):
 
 def test_other_addresses_need_a_token():
     for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
-        serving.check(["a"], host, None)
+        serving.check_address(host, None)
     for host in ("0.0.0.0", "::", "192.168.0.7", "example.org"):
         with pytest.raises(ValueError, match="--token"):
-            serving.check(["a"], host, None)
-        serving.check(["a"], host, "a long enough token")
+            serving.check_address(host, None)
+        serving.check_address(host, "a long enough token")
     with pytest.raises(ValueError, match="12 characters"):
-        serving.check(["a"], "0.0.0.0", "short")
+        serving.check_address("0.0.0.0", "short")
+
+
+# What it takes at the start.
+
+
+def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
+    assert set(serving.BUNDLED) == set(PRESETS)
+    folder, name = os.path.split(preset)
+    monkeypatch.chdir(folder)
+    bundled = serving.BUNDLED[0]
+    asked = [name, bundled, "hf://somebody/model", preset, bundled]
+    found = serving.find_presets(asked)
+    assert found == [preset, bundled, "hf://somebody/model"]
+    for wrong in ("music_transformer_mestro", "no/folder", folder):
+        with pytest.raises(ValueError, match="`preset` must be"):
+            serving.find_presets([bundled, wrong])
+
+
+@pytest.mark.parametrize(
+    "asked, file, installed, expected",
+    [
+        ("", None, "jax torch", "jax"),
+        ("", None, "torch", "tensorflow"),
+        ("tensorflow", '{"backend": "torch"}', "jax torch", "tensorflow"),
+        ("", '{"backend": "torch"}', "jax torch", "torch"),
+        ("", '{"backend": "torch"}', "jax", "jax"),
+        ("", '{"backend": "tensorflow"}', "jax torch", "jax"),
+        ("", '{"backend"', "jax torch", "jax"),
+        ("", "[]", "jax torch", "jax"),
+        ("torch", None, "jax", ModuleNotFoundError),
+        ("numpy", None, "jax", ValueError),
+    ],
+)
+def test_a_backend_is_chosen_as_keras_does_or_else_the_fastest(
+    asked, file, installed, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_BACKEND", asked)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    there = {"tensorflow", *installed.split()}
+    monkeypatch.setattr(serving, "_is_installed", there.__contains__)
+    if file is not None:
+        (tmp_path / "keras.json").write_text(file)
+    if isinstance(expected, str):
+        serving.choose_backend()
+        assert os.environ["KERAS_BACKEND"] == expected
+    else:
+        with pytest.raises(expected, match=asked):
+            serving.choose_backend()
 
 
 # The command.
@@ -631,6 +740,13 @@ def test_another_address_without_a_token_is_refused():
     assert done.returncode == 2
     assert "`--token`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_soundfont_that_is_not_there_is_refused():
+    done = run(PIANOGEN_SOUNDFONT="/nowhere/piano.sf2")
+    assert done.returncode == 2
+    assert "/nowhere/piano.sf2" in done.stderr
+    assert "PIANOGEN_SOUNDFONT=built-in" in done.stderr
 
 
 def test_a_missing_library_names_the_extra():

@@ -24,6 +24,7 @@ HINTS = {
     "`fluidsynth` must be installed": "`apt install fluidsynth`; or leave the "
     "SoundFont out, and the built-in piano plays.",
     "`fluidsynth` must": "--soundfont built-in plays without it.",
+    "PIANOGEN_SOUNDFONT": "PIANOGEN_SOUNDFONT=built-in plays without one.",
     "`soundfont` must": "--soundfont built-in plays without one.",
     "KERAS_BACKEND": "Leave it out for TensorFlow.",
     "holds a run already": "--resume goes on with it.",

@@ -310,15 +310,16 @@ def serve(
         list[str] | None,
         typer.Option(
             help="A bundled preset's name, or a folder; may be repeated.",
-            show_default=DEFAULT_PRESET,
+            show_default="all bundled ones",
         ),
     ] = None,
 ):
     """Open the studio, a page to hear, see and continue what is written."""
     from keras_pianogen.studio import serving
 
-    presets = preset or [DEFAULT_PRESET]
-    serving.check(presets, host, token)
+    presets = serving.find_presets(preset or [DEFAULT_PRESET, *serving.BUNDLED])
+    serving.check_address(host, token)
+    serving.check_sound()
     serving.choose_backend()
 
     def announce(place):

@@ -14,7 +14,7 @@ import socket
 
 from starlette.requests import ClientDisconnect
 
-MAX_BODY = 1_000_000
+MAX_BODY = 4_000_000  # `messages.MAX_NOTES` of them, in numbers' full length
 BODY_TIMEOUT = 20.0
 
 POLICY = "; ".join(
@@ -47,7 +47,7 @@ class Refused(Exception):
     """A request that gets a status and a sentence.
 
     Args:
-        status: HTTP status, 400 to 499, 501 or 503.
+        status: HTTP status, 400 to 499, or 503.
         sentence: str.
     """
 

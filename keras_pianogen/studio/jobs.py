@@ -76,7 +76,7 @@ class Worker:
     def __init__(
         self,
         preparations=(),
-        reported=(ValueError,),
+        reported=(ValueError, OSError),
         max_waiting=MAX_WAITING,
         timeout=TIMEOUT,
     ):

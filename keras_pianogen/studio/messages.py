@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
+from keras_pianogen.midi import MAX_SECONDS
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import check_notes
 
 MAX_PIECE_SECONDS = 120.0  # of new music, each piece
 MAX_CANDIDATES = 4
-MAX_NOTES = 30_000  # MAESTRO's longest piece has 28,000
-MAX_NOTE_TIME = 3_600.0
+MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
 TEMPERATURES = (0.1, 3.0)
 
@@ -74,10 +74,17 @@ def read_wish(message, presets):
         min_p = _number(message, "min_p", 0, 1)
     if top_p is not None:
         top_p = _number(message, "top_p", 0.01, 1)
+    notes = read_notes(message, least=0)
+    seconds = _number(message, "seconds", 0.1, MAX_PIECE_SECONDS)
+    if notes["end"].max(initial=0) + seconds > MAX_SECONDS:
+        raise BadMessage(
+            f"`notes` and `seconds` after them must end by {MAX_SECONDS:,.0f} "
+            "seconds."
+        )
     return Wish(
         preset,
-        read_notes(message, least=0),
-        _number(message, "seconds", 0.1, MAX_PIECE_SECONDS),
+        notes,
+        seconds,
         _seeds(message.get("seeds")),
         _number(message, "temperature", *TEMPERATURES, default=1.0),
         min_p,
@@ -128,8 +135,8 @@ def read_notes(message, least):
     # Wider than `NOTE_DTYPE`, so that nothing is cut before it is checked.
     names = [(name, "f8") for name in NOTE_DTYPE.names]
     notes = np.array([tuple(row) for row in columns], names)
-    if (columns[:, 1] > MAX_NOTE_TIME).any():
-        raise BadMessage(f"`notes` must end by {MAX_NOTE_TIME:,.0f} seconds.")
+    if (columns[:, 1] > MAX_SECONDS).any():
+        raise BadMessage(f"`notes` must end by {MAX_SECONDS:,.0f} seconds.")
     try:
         return check_notes(notes)
     except ValueError as error:

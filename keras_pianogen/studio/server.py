@@ -11,8 +11,8 @@
 | `/midi`    | JSON: notes              | a MIDI file                       |
 | `/wav`     | JSON: notes              | a WAV file                        |
 
-Errors are JSON, `{"error": sentence}`, with a status of 4xx; 501 says that
-sound is not installed and 503 that too much waits already.
+Errors are JSON, `{"error": sentence}`, with a status of 4xx; 503 says that too
+much waits already, or that no sound could be made.
 """
 
 import asyncio
@@ -24,8 +24,10 @@ import pathlib
 import tempfile
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
 from starlette.responses import JSONResponse
 from starlette.responses import Response
 from starlette.responses import StreamingResponse
@@ -35,6 +37,7 @@ from keras_pianogen import midi
 from keras_pianogen import synthesis
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
+from keras_pianogen.studio.guard import MAX_BODY
 from keras_pianogen.studio.guard import Guard
 from keras_pianogen.studio.guard import Refused
 from keras_pianogen.studio.guard import check_type
@@ -51,7 +54,7 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-MAX_WAV_SECONDS = 900.0
+MAX_WAV_SECONDS = 3_600.0  # 1.3 GB of memory while it is made, half on disk
 
 
 def make_app(
@@ -136,6 +139,8 @@ class _Studio:
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
                 "max_seconds": messages.MAX_PIECE_SECONDS,
                 "max_candidates": messages.MAX_CANDIDATES,
+                "max_bytes": MAX_BODY,
+                "max_wav_seconds": MAX_WAV_SECONDS,
             }
         )
 
@@ -168,8 +173,19 @@ class _Studio:
         except midi.MidiError as error:
             sentence = str(error).removeprefix("<bytes>: ")
             raise Refused(400, sentence) from None
+        if len(notes) > messages.MAX_NOTES:
+            raise Refused(
+                400,
+                f"The file must have at most {messages.MAX_NOTES:,} notes. "
+                f"Received: {len(notes):,}",
+            )
         return JSONResponse(
-            {"notes": notes.tolist(), "drum_notes": report.drum_notes}
+            {
+                # Unrounded: they are the same events as the file's own.
+                "notes": notes.tolist(),
+                "drum_notes": report.drum_notes,
+                "other_notes": sum(report.other_programs.values()),
+            }
         )
 
     async def midi(self, request):
@@ -181,18 +197,27 @@ class _Studio:
         notes = messages.read_piece(await _read_message(request))
         if notes["end"].max() > MAX_WAV_SECONDS:
             raise Refused(
-                400, f"A WAV file may last {MAX_WAV_SECONDS:.0f} seconds."
+                400, f"A WAV file may last {MAX_WAV_SECONDS:,.0f} seconds."
             )
-        job, reports = self._submit(
-            lambda job: job.report({"wav": _as_wav(notes)})
-        )
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            path = pathlib.Path(folder) / "piece.wav"
+            await self._finish(lambda job: synthesis.render(notes, path))
+            return FileResponse(
+                path,
+                media_type="audio/wav",
+                background=BackgroundTask(stack.pop_all().close),
+            )
+
+    async def _finish(self, work):
+        """Have a job done of which nobody hears but how it ended."""
+        job, reports = self._submit(work)
         try:
-            while True:
-                report = await reports.get()
-                if "wav" in report:
-                    return Response(report["wav"], media_type="audio/wav")
-                if "error" in report or "end" in report:
-                    raise Refused(503, report.get("error", "It was stopped."))
+            while "end" not in (report := await reports.get()):
+                if "error" in report:
+                    raise Refused(503, report["error"])
+            if report["end"] != "done":
+                raise Refused(503, "It was stopped.")
         finally:
             self._worker.stop(job.id)
 
@@ -252,10 +277,3 @@ def _as_midi(notes):
     file = io.BytesIO()
     midi.write_midi(notes).dump(file=file)
     return file.getvalue()
-
-
-def _as_wav(notes):
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "piece.wav"
-        synthesis.render(notes, path)
-        return path.read_bytes()

@@ -1,35 +1,77 @@
 """From a command line's arguments to a running server."""
 
 import importlib.util
+import json
 import os
+import pathlib
 import socket
 import urllib.parse
 
 import uvicorn
 
+from keras_pianogen import fluidsynth
 from keras_pianogen.studio.guard import is_loopback
 from keras_pianogen.studio.server import make_app
 
 MAX_CONNECTIONS = 100
 MIN_TOKEN = 12  # characters
+BACKENDS = ("tensorflow", "jax", "torch")
+# Presets inside the package, by their folders: `models` would load Keras.
+BUNDLED = sorted(
+    folder.name
+    for folder in pathlib.Path(__file__).parents[1].glob("presets/*/")
+)
 
 
-def check(presets, host, token):
-    """Refuse what would be found out late, or would be dangerous.
+def find_presets(asked):
+    """What `from_preset` takes of each preset that is on offer.
+
+    Args:
+        asked: list of names, folders and handles.
+
+    Returns:
+        A list of str, each once. Folders are whole paths, so that what the
+        page copies finds them from anywhere.
 
     Raises:
-        ValueError: a folder is not there, or others could come in.
+        ValueError: there is no such preset.
     """
-    for preset in presets:
-        if (
-            os.sep in preset
-            and "://" not in preset
-            and not os.path.isdir(preset)
-        ):
-            raise ValueError(
-                "`preset` must be the name of a bundled preset or a folder. "
-                f"Received: {preset!r}"
-            )
+    return list(dict.fromkeys(map(_find_preset, asked)))
+
+
+def _find_preset(name):
+    if name in BUNDLED or "://" in name:
+        return name
+    if os.path.isfile(os.path.join(name, "config.json")):
+        return os.path.abspath(name)
+    raise ValueError(
+        "`preset` must be the name of a bundled preset "
+        f"({', '.join(map(repr, BUNDLED))}), a handle, or a folder with a "
+        f"preset in it. Received: {name!r}"
+    )
+
+
+def check_sound():
+    """Refuse a SoundFont that was asked for and can't be played.
+
+    Raises:
+        ValueError: so it is.
+    """
+    try:
+        fluidsynth.choose_soundfont()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`{fluidsynth.SOUNDFONT_VARIABLE}` must be a SoundFont that can "
+            f"be played, or {fluidsynth.BUILT_IN}. Received: {error}"
+        ) from error
+
+
+def check_address(host, token):
+    """Refuse what would be dangerous.
+
+    Raises:
+        ValueError: others could come in.
+    """
     if token is None and not is_loopback(host):
         raise ValueError(
             "`--host` must be 127.0.0.1, or `--token` be given: others could "
@@ -45,13 +87,45 @@ def check(presets, host, token):
 
 
 def choose_backend():
-    """JAX, where it is installed and nothing else is asked for.
+    """Set `KERAS_BACKEND`, if it isn't: to Keras's own file's, or else JAX.
 
-    It compiles the loop over events and samples fastest.
+    JAX compiles the loop over events and samples fastest; without it, it is
+    TensorFlow.
+
+    Raises:
+        ValueError: the variable names no backend.
+        ModuleNotFoundError: it names one that is not installed.
     """
-    if not os.environ.get("KERAS_BACKEND"):
-        found = importlib.util.find_spec("jax") is not None
-        os.environ["KERAS_BACKEND"] = "jax" if found else "tensorflow"
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked and asked not in BACKENDS:
+        raise ValueError(
+            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
+            f"Received: {asked!r}"
+        )
+    if asked and not _is_installed(asked):
+        raise ModuleNotFoundError(f"No module named {asked!r}", name=asked)
+    wanted = (asked, _backend_in_file(), "jax")
+    os.environ["KERAS_BACKEND"] = next(
+        (name for name in wanted if name and _is_installed(name)), "tensorflow"
+    )
+
+
+def _backend_in_file():
+    """The backend in `keras.json`, if somebody chose it; else `None`.
+
+    Keras writes the file by itself, with TensorFlow in it: that says nothing.
+    """
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    try:
+        chosen = json.loads(pathlib.Path(home, "keras.json").read_text())
+    except (OSError, ValueError):  # As if it weren't there, to Keras too.
+        return None
+    backend = chosen.get("backend") if isinstance(chosen, dict) else None
+    return backend if backend in BACKENDS[1:] else None
+
+
+def _is_installed(backend):
+    return importlib.util.find_spec(backend) is not None
 
 
 def serve(presets, host, port, token, announce):
