@@ -5,6 +5,7 @@ import time
 import wave
 
 import keras
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
@@ -17,6 +18,7 @@ from test_studio import preset  # noqa: E402, F401
 from typer.testing import CliRunner  # noqa: E402
 
 from keras_pianogen import cli  # noqa: E402
+from keras_pianogen.midi import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.midi import read_notes  # noqa: E402
 from keras_pianogen.midi import write_midi  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
@@ -54,17 +56,16 @@ AudioNode.prototype.connect = function (to, ...more) {
   return connect.call(this, to, ...more);
 };
 window.keyboard = { name: "Toy keys", state: "connected" };
-navigator.requestMIDIAccess = async () => ({
-  inputs: new Map([["a", window.keyboard]]),
-});
+window.access = { inputs: new Map([["a", window.keyboard]]) };
+navigator.requestMIDIAccess = async () => window.access;
 """
 
 
-# Keeps all that is said of the first candidate, however short it stands there.
-WATCH = """() => {
+# Keeps all that is said in a place, however short it stands there.
+WATCH = """place => {
   window.told = new Set();
   new MutationObserver(() => {
-    const about = document.querySelector(".card .about");
+    const about = document.querySelector(place);
     if (about) window.told.add(about.textContent);
   }).observe(document.body, {
     subtree: true, childList: true, characterData: true,
@@ -79,7 +80,13 @@ def pace():
 
 
 @pytest.fixture(scope="module")
-def server(preset, pace):  # noqa: F811
+def second(preset, tmp_path_factory):  # noqa: F811
+    """Another preset, of the same weights."""
+    return shutil.copytree(preset, tmp_path_factory.mktemp("run") / "preset")
+
+
+@pytest.fixture(scope="module")
+def server(preset, second, pace):  # noqa: F811
     call = composer._Feed.__call__
 
     def wait(self, pieces):
@@ -88,7 +95,7 @@ def server(preset, pace):  # noqa: F811
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composer._Feed, "__call__", wait)
-        served = Served(make_app([preset]))
+        served = Served(make_app([preset, str(second)]))
         yield served
         served.close()
 
@@ -156,7 +163,7 @@ def test_music_is_written_heard_continued_and_undone(open_page, pace):
     page.locator(".discard").click()
     pace["seconds"] = 0.2
     choose(page, seconds=10, candidates=2)
-    page.evaluate(WATCH)
+    page.evaluate(WATCH, ".card .about")
     page.locator("#write").click()
     about = page.locator(".card .about").first
     expect(about).not_to_contain_text(" 0 notes", **DONE)
@@ -177,6 +184,9 @@ def test_music_is_written_heard_continued_and_undone(open_page, pace):
     pace["seconds"] = 0.0
     expect(page.locator("#progress")).to_contain_text("Done", **DONE)
     assert page.evaluate("told.size") >= 3  # The roll grew.
+    # The name of one that is gone is not given again.
+    names = ["Candidate 2", "Candidate 3"]
+    expect(page.locator(".card h3")).to_have_text(names)
     page.locator(".card .continue").nth(1).click()
     expect(page.locator("#piece-about")).to_contain_text("Candidate")
     expect(page.locator(".card")).to_have_count(0)
@@ -211,12 +221,29 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     assert files[1].read_bytes() == downloaded
+    files[1].unlink()
 
     page.locator(".card .python").click()
     page.wait_for_timeout(300)
     code = page.evaluate("navigator.clipboard.readText()")
-    compile(code, "copied", "exec")
-    assert "seed=7" in code and files[0].name in code
+    exec(compile(code, "copied", "exec"), {})
+    assert files[1].read_bytes() == downloaded
+
+
+def test_what_is_held_is_in_the_download_whose_name_is_its_own(
+    open_page, tmp_path
+):
+    names = set()
+    for letter in "ad":
+        page = open_page()
+        page.locator("#keys button").first.focus()
+        page.keyboard.down(letter)
+        with page.expect_download() as download:
+            page.locator("#piece-midi").click()
+        download.value.save_as(tmp_path / "held.mid")
+        assert len(read_notes(tmp_path / "held.mid")) == 1
+        names.add(download.value.suggested_filename)
+    assert len(names) == 2
 
 
 def test_a_wav_file_is_downloaded(open_page, tmp_path):
@@ -248,6 +275,63 @@ def test_a_broken_file_is_explained_and_a_good_one_read(open_page, tmp_path):
     assert read_ahead.value.status == 202
     page.locator("#undo").click()
     expect(page.locator("#piece-about")).to_contain_text("Played: 4 notes")
+
+
+DROP = """([name, bytes]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+  document.querySelector("#piece-roll").dispatchEvent(
+    new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_a_dropped_file_is_read_and_what_can_t_be_had_is_said(
+    open_page, tmp_path
+):
+    page = open_page()
+    notes = [(0, 1, 60, 80), (3700, 3701, 62, 80)]
+    path = tmp_path / "violin.mid"
+    write_midi(np.array(notes, NOTE_DTYPE), path, program=40)
+    page.evaluate(DROP, [path.name, list(path.read_bytes())])
+    about = page.locator("#piece-about")
+    expect(about).to_contain_text("violin.mid: 2 notes")
+    expect(page.locator("#toast")).to_contain_text("2 notes of other instrum")
+    expect(page.locator("#piece-wav")).to_be_disabled()
+    expect(page.locator("#piece-wav")).to_have_text("WAV: 60 minutes at most")
+
+
+def test_the_piano_is_played_by_mouse_and_by_touch(open_page):
+    page = open_page(has_touch=True)
+    first, second = (page.locator(f"[data-pitch='{p}']") for p in (60, 62))
+    first.hover()
+    page.mouse.down()
+    expect(first).to_have_class("white down")
+    second.hover()  # A glissando.
+    expect(first).to_have_class("white")
+    expect(second).to_have_class("white down")
+    page.mouse.up()
+    expect(second).to_have_class("white")
+    expect(page.locator("#piece-about")).to_contain_text("2 notes")
+    first.tap()
+    expect(page.locator("#piece-about")).to_contain_text("3 notes")
+    expect(first).to_have_class("white")
+
+
+def test_settings_are_the_server_s_and_another_preset_is_said_to_load(
+    open_page,
+    preset,  # noqa: F811
+    second,
+):
+    page = open_page()
+    expect(page.locator("#seconds")).to_have_attribute("max", "120")
+    expect(page.locator("#candidates option")).to_have_text(list("1234"))
+    options = page.locator("#preset option")
+    names = ["/".join(str(p).split("/")[-2:]) for p in (preset, second)]
+    expect(options).to_have_text(names)
+    page.locator("#preset").select_option(names[1])
+    page.evaluate(WATCH, "#progress")
+    write(page, candidates=1)
+    assert f"{names[1]} is loading …" in page.evaluate("[...told]")
 
 
 def test_two_tabs_at_once_both_get_music(open_page, pace):
@@ -288,6 +372,14 @@ def test_a_midi_keyboard_plays_with_its_pedal(open_page):
     page.evaluate("data => keyboard.onmidimessage({ data })", [0xB0, 64, 0])
     expect(page.locator("[data-pitch='60']")).to_have_class("white")
     expect(page.locator("#piece-about")).to_contain_text("1 notes")
+    page.evaluate("data => keyboard.onmidimessage({ data })", [0x90, 62, 99])
+    expect(page.locator("[data-pitch='62']")).to_have_class("white down")
+    page.evaluate(
+        "() => { keyboard.state = 'disconnected'; "
+        "access.onstatechange({ port: keyboard }); }"
+    )
+    expect(page.locator("[data-pitch='62']")).to_have_class("white")
+    expect(page.locator("#midi-state")).to_contain_text("plug one in")
 
 
 def test_everything_is_reached_by_the_keyboard_alone(open_page):

@@ -16,7 +16,8 @@ export class Keys {
     this.onUp = onUp;
     this.letters = true;
     this.typed = new Map();
-    this.sustained = new Set();
+    this.struck = new Set(); // what sounds by MIDI: held, or by its pedal
+    this.sustained = new Set(); // of these, what its pedal alone holds
     this.pedal = false;
     this.pointers = new Map();
     this.listen();
@@ -179,7 +180,8 @@ export class Keys {
   // Web MIDI. `onState(sentence)` is told what is listened to.
   async useMidi(onState) {
     if (!navigator.requestMIDIAccess) {
-      onState("This browser has no Web MIDI.");
+      onState(isSecureContext ? "This browser has no Web MIDI."
+        : "MIDI keyboards need the page at 127.0.0.1, or https.");
       return;
     }
     let access;
@@ -198,23 +200,36 @@ export class Keys {
       onState(names.length ? `Listening to ${names.join(", ")}`
         : "No MIDI keyboard yet: plug one in.");
     };
-    access.onstatechange = attach;
+    access.onstatechange = ({ port }) => {
+      if (port.state === "disconnected") this.letGo();
+      attach();
+    };
     attach();
   }
 
   hear([status, first, second]) {
     const kind = status & 0xf0;
     if (kind === 0x90 && second > 0) {
-      if (this.sustained.delete(first)) this.up(first);
+      this.end(first);
+      this.struck.add(first);
       this.down(first, second);
     } else if (kind === 0x80 || kind === 0x90) {
       if (this.pedal) this.sustained.add(first);
-      else this.up(first);
+      else this.end(first);
     } else if (kind === 0xb0 && first === 64) {
       this.pedal = second >= 64;
-      if (this.pedal) return;
-      for (const pitch of this.sustained) this.up(pitch);
-      this.sustained.clear();
+      if (!this.pedal) this.sustained.forEach((pitch) => this.end(pitch));
     }
+  }
+
+  end(pitch) {
+    this.sustained.delete(pitch);
+    if (this.struck.delete(pitch)) this.up(pitch);
+  }
+
+  // A keyboard that is gone says nothing of its keys and its pedal.
+  letGo() {
+    this.pedal = false;
+    this.struck.forEach((pitch) => this.end(pitch));
   }
 }

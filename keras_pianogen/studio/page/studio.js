@@ -24,19 +24,41 @@ let take = null;
 let writing = null;
 let status = { backend: "jax" };
 const sounding = new Map();
+const loaded = new Set(); // names of presets that have written or are ready
 
 function newPiece(fields) {
   count += 1;
   return {
     id: count, parent: null, next: null, notes: [], border: 0, until: 0,
-    position: 0, done: true, made: null, candidates: [], file: null, ...fields,
+    position: 0, done: true, made: null, candidates: [], written: 0, file: null,
+    ...fields,
   };
 }
 
 const rows = (notes) => notes.map((n) => [n.start, n.end, n.pitch, n.velocity]);
 const toNote = ([start, end, pitch, velocity]) =>
   ({ start, end, pitch, velocity });
-const fileName = (piece) => piece.file || `piece-${piece.id}.mid`;
+
+// Milliseconds are what MIDI files keep: a piece that is no file as it was read
+// has no others, so that its download is just what a model continues.
+const inMilliseconds = (seconds) => Math.round(1000 * seconds) / 1000;
+const copies = (notes) => notes.map((note) => ({
+  ...note, start: inMilliseconds(note.start),
+  end: note.end === null ? null : inMilliseconds(note.end),
+}));
+
+// Named by what is in it, so that no two pieces, of whatever tab, share a name.
+function fileName(piece) {
+  if (piece.file) return piece.file;
+  let hash = 0x811c9dc5; // FNV-1a
+  for (const character of JSON.stringify(rows(piece.notes))) {
+    hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193);
+  }
+  return `piece-${(hash >>> 0).toString(16).padStart(8, "0")}.mid`;
+}
+
+// Of a folder, what tells it from others; "preset" is what most are called.
+const shortName = (preset) => preset.split("/").slice(-2).join("/");
 
 function clockTime(seconds) {
   const whole = Math.floor(seconds);
@@ -47,11 +69,11 @@ function clockTime(seconds) {
 
 let toastTimer = null;
 
-function say(sentence) {
+function say(sentence, milliseconds = 6000) {
   $("toast").textContent = sentence;
   $("toast").hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { $("toast").hidden = true; }, 6000);
+  toastTimer = setTimeout(() => { $("toast").hidden = true; }, milliseconds);
 }
 
 function report(error) {
@@ -132,11 +154,19 @@ function showBase() {
     ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s` : "";
   $("undo").disabled = !base.parent;
   $("redo").disabled = !base.next;
-  for (const id of ["cut", "clear", "piece-midi", "piece-wav"]) {
+  for (const id of ["cut", "clear", "piece-midi"]) {
     $(id).disabled = !notes.length;
   }
+  showWav($("piece-wav"), base);
   pieceRoll.show(base);
   pieceView.move();
+}
+
+function showWav(button, piece) {
+  const long = endOf(piece) > status.max_wav_seconds;
+  button.disabled = long || !piece.done || !piece.notes.length;
+  button.textContent = long
+    ? `WAV: ${status.max_wav_seconds / 60} minutes at most` : "WAV";
 }
 
 // Make another piece the one that is worked on.
@@ -172,19 +202,24 @@ function goOn(piece) {
 }
 
 async function open(file) {
-  if (file.size > 1e6) throw new Error("A MIDI file may have 1 MB at most.");
+  if (file.size > status.max_bytes) {
+    throw new Error(`A MIDI file may have ${status.max_bytes / 1e6} MB at most.`);
+  }
   const answer = await ask("/read", { bytes: await file.arrayBuffer() });
   const read = await answer.json();
   const left = read.drum_notes ? ` ${read.drum_notes} drum notes are left out.` : "";
+  const others = read.other_notes
+    ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
   goOn(newPiece({
     name: file.name, file: file.name, notes: read.notes.map(toNote),
   }));
-  say(`${file.name}: ${read.notes.length} notes.${left}`);
+  say(`${file.name}: ${read.notes.length} notes.${left}${others}`);
 }
 
 function cut() {
-  const at = base.position;
-  const notes = base.notes.filter((note) => note.start < at)
+  endTake();
+  const at = inMilliseconds(base.position);
+  const notes = copies(base.notes).filter((note) => note.start < at)
     .map((note) => ({ ...note, end: Math.min(note.end, at) }));
   if (!notes.length || at <= 0) {
     throw new Error("Put the cursor where the piece is to be cut, first.");
@@ -202,8 +237,7 @@ function keyDown(pitch, velocity) {
   if (!take) {
     const start = endOf(base);
     const piece = newPiece({
-      name: "Played", notes: base.notes.map((note) => ({ ...note })),
-      border: start, until: start,
+      name: "Played", notes: copies(base.notes), border: start, until: start,
     });
     goOn(piece);
     take = { piece, offset: start, began: now, open: new Map() };
@@ -229,9 +263,8 @@ function keyUp(pitch) {
   showBase();
 }
 
-// Milliseconds are what MIDI files keep.
 function takeTime(now) {
-  const time = Math.round(1000 * take.offset + now - take.began) / 1000;
+  const time = inMilliseconds(take.offset + (now - take.began) / 1000);
   take.piece.until = Math.max(take.piece.until, time);
   return time;
 }
@@ -326,7 +359,7 @@ async function write() {
 
 function hear(run, line) {
   if (line.job) run.job = line.job;
-  else if (line.waiting !== undefined) showWaiting(line.waiting);
+  else if (line.waiting !== undefined) showWaiting(run, line.waiting);
   else if (line.error) throw new Error(line.error);
   else if (line.end) run.ended = line.end;
   else if (line.start !== undefined) begin(run, line);
@@ -334,16 +367,20 @@ function hear(run, line) {
   else if (line.notes) complete(run, line);
 }
 
-function showWaiting(before) {
+function showWaiting(run, before) {
+  const known = loaded.has(run.made.preset);
   if (before) showWriting(`Waiting: ${before} before this one …`);
-  else if (status.state === "ready") showWriting("Reading the prompt …");
-  else showWriting("Waiting for the model to load …");
+  else if (!known) showWriting(`${shortName(run.made.preset)} is loading …`);
+  else if (run.parent.notes.length) showWriting("Reading the prompt …");
+  else showWriting("Beginning …");
 }
 
 function begin(run, { seed, start }) {
+  if (!loaded.has(run.made.preset)) showWriting("The model warms up …");
+  run.parent.written += 1;
   const piece = newPiece({
-    parent: run.parent, name: `Candidate ${run.parent.candidates.length + 1}`,
-    notes: run.parent.notes.map((note) => ({ ...note })),
+    parent: run.parent, name: `Candidate ${run.parent.written}`,
+    notes: copies(run.parent.notes),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
     planned: start + run.made.seconds, made: { ...run.made, seed },
@@ -368,11 +405,12 @@ function grow(run, { candidate, events, until }) {
     }
   }
   piece.until = until;
+  loaded.add(run.made.preset);
   if (!run.first && events.length) firstNote(run, piece);
   const { seconds } = run.made;
   const made = Math.min(until - piece.border, seconds);
   $("progress").ariaLive = "off"; // Not to be read out at each note.
-  showWriting(`Candidate ${candidate + 1}: ${made.toFixed(0)} of ${seconds} s`
+  showWriting(`${piece.name}: ${made.toFixed(0)} of ${seconds} s`
     + ` · first note after ${((run.first || 0) / 1000).toFixed(2)}\u00a0s`);
   cards.get(piece)?.update();
 }
@@ -425,7 +463,7 @@ async function stop() {
 function finish(run) {
   clearTimeout(run.late);
   for (const piece of run.pieces.filter((p) => !p.done)) {
-    piece.made.seconds = Math.round(1000 * (piece.until - piece.border)) / 1000;
+    piece.made.seconds = inMilliseconds(piece.until - piece.border);
     piece.stopped = true;
     close(piece);
   }
@@ -479,7 +517,8 @@ function addCard(piece) {
       item.classList.toggle("writing", !piece.done);
       find("about").textContent = `seed ${piece.made.seed} · ${fresh.length} `
         + `notes${piece.stopped ? " · stopped" : ""}`;
-      for (const name of ["continue", "midi", "wav", "command", "python", "discard"]) {
+      showWav(find("wav"), piece);
+      for (const name of ["continue", "midi", "command", "python", "discard"]) {
         find(name).disabled = !piece.done
           || (name !== "discard" && !piece.notes.length);
       }
@@ -523,7 +562,8 @@ function discard(piece, item) {
 // === Taking things home ===
 
 async function download(piece, kind) {
-  if (kind === "wav") say("The WAV file is made …");
+  endTake();
+  if (kind === "wav") say("The WAV file is made …", 3600e3);
   const answer = await ask(`/${kind}`, { json: { notes: rows(piece.notes) } });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
@@ -577,8 +617,16 @@ function showStatus() {
   }[state];
   $("state").dataset.state = state;
   $("state").classList.toggle("bad", state === "failed");
+  if (state === "ready") loaded.add(status.presets[0]);
   if ($("preset").options.length) return;
-  for (const name of status.presets) $("preset").add(new Option(name, name));
+  for (const name of status.presets) {
+    $("preset").add(new Option(shortName(name), name));
+  }
+  $("seconds").max = status.max_seconds;
+  for (let many = 1; many <= status.max_candidates; many++) {
+    $("candidates").add(new Option(many));
+  }
+  $("candidates").value = Math.min(3, status.max_candidates);
 }
 
 // === Wiring ===
@@ -621,6 +669,11 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     }
   });
 }
+
+window.addEventListener("beforeunload", (event) => {
+  // All of it would be gone.
+  if (base.notes.length || base.candidates.length) event.preventDefault();
+});
 
 const keys = new Keys($("keys"), keyDown, keyUp);
 on($("lower"), "click", () => keys.shift(-1));
