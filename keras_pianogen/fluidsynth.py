@@ -126,7 +126,7 @@ def play(
         .reshape(-1, 2)
         .astype(np.float32, copy=False)
     )
-    if not np.abs(sound).max(initial=0) > SILENT:
+    if not max(sound.max(initial=0), -sound.min(initial=0)) > SILENT:
         raise OSError(f"`{PROGRAM}` must make a sound. Received: silence")
     return sound
 

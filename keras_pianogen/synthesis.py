@@ -199,9 +199,10 @@ def _without_tail(
     sound: npt.NDArray[np.float32], last: float
 ) -> npt.NDArray[np.float32]:
     """Cuts what is too faint to be heard after sample `last`."""
-    loud = np.abs(sound).max(axis=1)
-    heard = np.flatnonzero(loud > TAIL * loud.max())
-    return np.ascontiguousarray(sound[: max(int(last), heard[-1]) + 1])
+    peak = max(sound.max(), -sound.min())  # A copy of it all would be large.
+    rest = np.abs(sound[int(last) :]).max(axis=1)
+    heard = np.flatnonzero(rest > TAIL * peak)
+    return sound[: int(last) + heard.max(initial=0) + 1]
 
 
 def _write_wav(
