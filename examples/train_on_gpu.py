@@ -142,8 +142,10 @@ def pack(out):
     shutil.rmtree(packed, ignore_errors=True)
     model = load_language_model(out / "preset", dtype="float16")
     model.save_to_preset(str(packed), max_shard_size=SHARD_GB)
+    record = packed / "record"
+    record.mkdir()
     for name in RECORD:
-        shutil.copy(out / name, packed / name)
+        shutil.copy(out / name, record)
     return model.count_params(), packed
 
 
@@ -168,7 +170,7 @@ def main():
         print("Its peak isn't known here; --peak gives it.")
     else:
         print(f"{tflops / peak:.1%} of its bfloat16 peak, {peak:g} TFLOP/s")
-    for path in sorted(packed.glob("*.*")):
+    for path in sorted(packed.rglob("*.*")):
         print(f"{path} {path.stat().st_size / 1e6:.2f} MB")
 
 

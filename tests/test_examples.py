@@ -143,9 +143,9 @@ def test_a_timed_run_is_packed_and_measured(
     model = load_language_model(packed)
     assert f"{model.count_params():,} parameters" in printed
     assert {"config.json", "history.csv", "curves.png"} <= {
-        path.name for path in packed.iterdir()
+        path.name for path in (packed / "record").iterdir()
     }
-    assert max(p.stat().st_size for p in packed.iterdir()) <= 15_000_000
+    assert max(p.stat().st_size for p in packed.rglob("*")) <= 15_000_000
     run("train_on_gpu", *place, "--resume")
     with pytest.raises(SystemExit):
         run("train_on_gpu", *place, "--resume", "--minutes", 3)
