@@ -439,6 +439,24 @@ def test_a_preset_keeps_what_is_frozen(tmp_path):
     )
 
 
+def test_a_flipped_bit_of_any_file_of_a_preset_is_refused(tmp_path):
+    gan = build_gan()
+    for part in (gan, gan.generator, gan.discriminator):
+        folder = tmp_path / type(part).__name__
+        part.save_to_preset(str(folder))
+        files = [p for p in folder.iterdir() if p.suffix in (".json", ".h5")]
+        assert {"config.json", "model.weights.h5"} <= {p.name for p in files}
+        for path in files:
+            content = path.read_bytes()
+            place = len(content) // 2
+            flipped = bytes([content[place] ^ 1])
+            path.write_bytes(content[:place] + flipped + content[place + 1 :])
+            with pytest.raises(ValueError, match=f"damaged: .*{path.name}"):
+                type(part).from_preset(folder)
+            path.write_bytes(content)
+        type(part).from_preset(folder)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

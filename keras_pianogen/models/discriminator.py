@@ -8,8 +8,10 @@ from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import EventEmbedding
 from keras_pianogen.layers.layer_normalization import LayerNormalization
 from keras_pianogen.layers.relative_attention import check_sizes
+from keras_pianogen.models.presets import verified_presets
 
 
+@verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class MusicTransformerDiscriminator(keras_hub.models.Backbone):
     """The Music Transformer as a judge of sequences.

@@ -5,8 +5,10 @@ import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import NoiseProjectionEmbedding
+from keras_pianogen.models.presets import verified_presets
 
 
+@verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class MusicTransformerGenerator(keras_hub.models.Backbone):
     """The Music Transformer with noise in place of events.

@@ -19,8 +19,10 @@ from keras_pianogen.models.continuation import bars
 from keras_pianogen.models.continuation import continue_events
 from keras_pianogen.models.continuation import event_logits
 from keras_pianogen.models.continuation import relax
+from keras_pianogen.models.presets import verified_presets
 
 
+@verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class TransformerGAN(keras_hub.models.Backbone):
     """A Transformer-GAN over events, trained with `fit`.
