@@ -726,8 +726,16 @@ def test_sums_are_those_of_sha256sum(tmp_path):
     )
     assert checked.returncode == 0, checked.stderr
     assert "model.weights.h5: OK" in checked.stdout
-    (tmp_path / presets.SUMS).write_text("nonsense\n")
-    with pytest.raises(ValueError, match="lines of a sha256"):
+    for damaged in ("nonsense\n", ""):
+        (tmp_path / presets.SUMS).write_text(damaged)
+        with pytest.raises(ValueError, match="lines of a sha256"):
+            MusicTransformerCausalLM.from_preset(tmp_path)
+
+
+def test_a_preset_without_sums_is_loaded_with_a_warning(tmp_path):
+    build_model().save_to_preset(str(tmp_path))
+    (tmp_path / presets.SUMS).unlink()
+    with pytest.warns(UserWarning, match=f"{tmp_path} is loaded unchecked"):
         MusicTransformerCausalLM.from_preset(tmp_path)
 
 
@@ -885,23 +893,28 @@ def test_bfloat16_models_train_and_generate(dtype):
 
 
 HUB = """
-import sys
 from keras_pianogen.models import MusicTransformerCausalLM
 model = MusicTransformerCausalLM.from_preset("hf://someone/some-model")
 print(sum(float(abs(w).sum()) for w in model.get_weights()))
+try:
+    MusicTransformerCausalLM.from_preset("hf://someone/damaged")
+except ValueError as error:
+    print(error)
 """
 
 
-def test_a_preset_comes_from_a_hugging_face_handle(tmp_path):
+def test_a_preset_comes_from_a_hugging_face_handle_and_is_verified(tmp_path):
     model = build_model()
-    model.save_to_preset(str(tmp_path / "preset"))
+    for name in ("some-model", "damaged"):
+        model.save_to_preset(str(tmp_path / name))
+    flip(tmp_path / "damaged" / "model.weights.h5", random.Random(0))
 
     class Hub(http.server.SimpleHTTPRequestHandler):
         """The hub's file addresses: /USER/MODEL/resolve/main/FILE."""
 
         def send_head(self):
-            name = self.path.removeprefix("/someone/some-model/resolve/main/")
-            path = tmp_path / "preset" / name
+            name = self.path.replace("/resolve/main/", "/")
+            path = tmp_path / name.removeprefix("/someone/")
             if not path.is_file():
                 self.send_response(404)
                 self.send_header("X-Error-Code", "EntryNotFound")
@@ -935,7 +948,9 @@ def test_a_preset_comes_from_a_hugging_face_handle(tmp_path):
         server.shutdown()
     assert loaded.returncode == 0, loaded.stderr
     expected = sum(float(abs(w).sum()) for w in model.get_weights())
-    np.testing.assert_allclose(float(loaded.stdout), expected, rtol=1e-6)
+    printed, refused = loaded.stdout.splitlines()
+    np.testing.assert_allclose(float(printed), expected, rtol=1e-6)
+    assert "damaged is damaged" in refused and "model.weights.h5" in refused
 
 
 def test_a_local_model_comes_back_from_a_preset_and_samples_as_it_sees(

@@ -1,8 +1,10 @@
 """Presets by name: where they are and what they must hash to."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
+import warnings
 
 # Presets that lie inside the package, with the sha256 of each file that is
 # read when they load.
@@ -85,8 +87,9 @@ def bundled_presets(cls):
 def verified_presets(cls):
     """Class decorator: presets are loaded only if they are what was saved.
 
-    A bundled one's hashes are written down in `PRESETS`, those of a folder in
-    its file `SHA256SUMS`, where it has one.
+    A bundled one's hashes are written down in `PRESETS`, those of a folder or
+    of a Hugging Face repository in its file `SHA256SUMS`. One without that
+    file, or from elsewhere, is loaded unchecked, with a warning.
     """
     inherited = cls.from_preset.__func__
     inherited_save = cls.save_to_preset
@@ -140,17 +143,49 @@ def locate(preset):
         folder, sums = FOLDER / name, PRESETS[name]["sha256"]
         _verify(f"{name!r}", folder, sums, "Install keras_pianogen again.")
         return str(folder)
-    if os.path.isdir(name):
-        sums = _read_sums(pathlib.Path(name))
-        _verify(f"in {name}", pathlib.Path(name), sums, "Copy it again.")
-        return name
     if "://" in name:
-        return name
-    raise ValueError(
-        "`preset` must be the name of a bundled preset "
-        f"({', '.join(map(repr, PRESETS))}), a folder, or a handle such as "
-        f"'hf://user/model'. Received: preset={name!r}"
-    )
+        folder, remedy = _download(name), "Clear the cache and load it again."
+    elif os.path.isdir(name):
+        folder, remedy = pathlib.Path(name), "Copy it again."
+    else:
+        raise ValueError(
+            "`preset` must be the name of a bundled preset "
+            f"({', '.join(map(repr, PRESETS))}), a folder, or a handle such as "
+            f"'hf://user/model'. Received: preset={name!r}"
+        )
+    if folder is not None and (folder / SUMS).exists():
+        _verify(f"in {name}", folder, _read_sums(folder), remedy)
+        return str(folder)
+    if folder is None or (folder / "config.json").exists():
+        warnings.warn(
+            f"The preset in {name} is loaded unchecked: there is no {SUMS} to "
+            "compare its files with.",
+            stacklevel=3,
+        )
+    return name
+
+
+def _download(handle):
+    """The folder of a Hugging Face repository's files, if it has `SUMS`.
+
+    `None` if not, or of another kind of handle: KerasHub goes on with it.
+    """
+    scheme, _, repository = handle.partition("://")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import EntryNotFoundError
+    except ModuleNotFoundError:
+        return None
+    if scheme != "hf":
+        return None
+    try:
+        folder = pathlib.Path(hf_hub_download(repository, SUMS)).parent
+    except EntryNotFoundError:
+        return None
+    for file in _read_sums(folder):
+        with contextlib.suppress(EntryNotFoundError):  # Missing: see `_verify`.
+            hf_hub_download(repository, file)
+    return folder
 
 
 def write_sums(folder):
@@ -165,17 +200,15 @@ def write_sums(folder):
 
 
 def _read_sums(folder):
-    """What `write_sums` wrote, a dict; empty where it didn't."""
+    """What `write_sums` wrote, a dict."""
     try:
         text = (folder / SUMS).read_text()
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError) as error:
         raise ValueError(
             f"The preset in {folder} is damaged: {SUMS} can't be read: {error}"
         ) from error
     sums = {}
-    for line in text.splitlines():
+    for line in text.splitlines() or [""]:
         expected, _, file = line.partition("  ")
         if len(expected) != 64 or not file:
             raise ValueError(
