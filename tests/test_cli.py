@@ -351,6 +351,20 @@ def test_presets_are_listed_with_their_cards():
     assert "music_transformer_maestro" in printed and "verified" in printed
 
 
+def test_a_damaged_preset_is_named_and_the_others_listed(tmp_path, monkeypatch):
+    from keras_pianogen.models import presets
+
+    shutil.copytree(presets.FOLDER, tmp_path / "presets")
+    monkeypatch.setattr(presets, "FOLDER", tmp_path / "presets")
+    damaged, *others = presets.PRESETS
+    (tmp_path / "presets" / damaged / "task.json").write_text("{}")
+    result = invoke("presets", "--json")
+    assert list(json.loads(result.stdout)) == others
+    assert result.exit_code == 2
+    assert f"'{damaged}' is damaged" in result.stderr
+    assert "pip install" in result.stderr
+
+
 def test_attention_is_drawn_of_a_piece(run, tmp_path):
     piece = next(DATA.glob("*.midi"))
     picture = tmp_path / "attention.png"
@@ -373,6 +387,20 @@ def test_curves_of_runs_are_drawn_in_one_picture(run, tmp_path):
     assert str(tmp_path) in error
     error, _ = fail("curves", run, "--out", tmp_path / "curves.gif")
     assert ".png" in error
+
+
+def test_curves_of_runs_of_one_name_are_all_drawn(run, tmp_path, monkeypatch):
+    folders = [tmp_path / name for name in ("a/run", "b/run", "other")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        shutil.copy(run / "history.csv", folder)
+    drawn = []
+    monkeypatch.setattr(
+        "keras_pianogen.training_curves.plot_training_curves",
+        lambda runs, out, lines: drawn.append(runs),
+    )
+    succeed("curves", *folders, "--out", tmp_path / "curves.png")
+    assert drawn == [dict(zip(("a/run", "b/run", "other"), folders))]
 
 
 def test_evaluate_names_the_splits_there_are(small_corpus):

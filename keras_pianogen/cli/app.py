@@ -39,6 +39,8 @@ HINTS = {
     "`pianogen train` leaves one in RUN/preset.",
     "has no config.json": "That is no preset: `pianogen train` leaves one in "
     "RUN/preset.",
+    "Install keras_pianogen again": "`pip install --force-reinstall --no-deps "
+    "keras_pianogen`; other presets load as before.",
     "must be a corpus": "`pianogen prepare SOURCE --out CORPUS` makes one.",
     "prepare the corpus again": "`pianogen prepare` with --overwrite does.",
     "must not hold another corpus": "--overwrite replaces it.",

@@ -277,9 +277,13 @@ def presets(
     with loading():
         from keras_pianogen.models import presets as bundled
 
-    rows = {}
+    rows, damaged = {}, []
     for name, entry in bundled.PRESETS.items():
-        folder = pathlib.Path(bundled.locate(name))
+        try:
+            folder = pathlib.Path(bundled.locate(name))
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
         size = sum((folder / file).stat().st_size for file in entry["sha256"])
         rows[name] = entry["metadata"] | {
             "bytes": size,
@@ -288,11 +292,14 @@ def presets(
         }
     if as_json:
         typer.echo(json.dumps(rows))
-        return
-    for name, row in rows.items():
-        stdout.print(f"[bold]{name}[/]  {row['bytes'] / 1e6:.1f} MB, verified")
-        stdout.print(row["description"], markup=False)
-        stdout.print(f"Card: {row['card']}", markup=False)
+    else:
+        for name, row in rows.items():
+            size = f"{row['bytes'] / 1e6:.1f} MB"
+            stdout.print(f"[bold]{name}[/]  {size}, verified")
+            stdout.print(row["description"], markup=False)
+            stdout.print(f"Card: {row['card']}", markup=False)
+    if damaged:
+        raise ValueError(" ".join(damaged))
 
 
 @command("The page is closed.")

@@ -427,7 +427,7 @@ def curves(
             raise ValueError(
                 f"`--line` must be NAME=LOSS. Received: --line {text}"
             )
-    folders = {run.name: run for run in runs}
+    folders = _named(runs)
     gans = [run for run in runs if (run / "real.json").is_file()]
     if gans and (len(gans) < len(runs) or lines):
         raise ValueError(
@@ -440,3 +440,15 @@ def curves(
     else:
         plot_training_curves(folders, out, lines=lines)
     stdout.print(str(out), markup=False)
+
+
+def _named(folders):
+    """Folders by their name, with as many parents as tell them apart."""
+    parts = {folder.absolute().parts: folder for folder in folders}
+    named = {}
+    for own, folder in parts.items():
+        count = 1
+        while sum(other[-count:] == own[-count:] for other in parts) > 1:
+            count += 1
+        named[str(pathlib.Path(*own[-count:]))] = folder
+    return named
