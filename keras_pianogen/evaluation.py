@@ -53,6 +53,7 @@ class Likelihood:
         context: Fewest events that each was predicted from, but for those
             at the beginning of a piece.
         full_coverage: Whether every event of the split was read.
+        num_parameters: The model's; of n-grams, counts that are kept.
         pieces: a `PieceLikelihood` for each piece, where every event was
             read; otherwise none.
     """
@@ -65,6 +66,7 @@ class Likelihood:
     num_pieces: int
     context: int
     full_coverage: bool
+    num_parameters: int
     pieces: tuple[PieceLikelihood, ...] = ()
 
     @property
@@ -72,27 +74,42 @@ class Likelihood:
         return math.exp(self.nats_per_event)
 
     @property
-    def interval(self):
-        """95 % interval of `nats_per_event` over pieces, a pair.
+    def intervals(self):
+        """95 % intervals over pieces, a dict of a likelihood to a pair.
 
-        What it would be for other pieces of the same kind: the pieces are
-        drawn anew 2,000 times. `None` where pieces weren't read one by one.
+        What `nats_per_event`, `nats_per_note` and `nats_per_second` would be
+        for other pieces of the same kind: the pieces are drawn anew 2,000
+        times. Empty where fewer than two were read one by one.
         """
-        if not self.pieces:
-            return None
-        return resampled_interval(
-            [piece.nats for piece in self.pieces],
-            [piece.num_events for piece in self.pieces],
-        )
+        if len(self.pieces) < 2:
+            return {}
+        nats = [piece.nats for piece in self.pieces]
+        return {
+            f"nats_per_{unit}": resampled_interval(
+                nats, [getattr(piece, counts) for piece in self.pieces]
+            )
+            for unit, counts in (
+                ("event", "num_events"),
+                ("note", "num_notes"),
+                ("second", "seconds"),
+            )
+        }
 
     def by_composer(self):
         """A dict of composer to `Likelihood`, the likeliest music first."""
+        return self._by("composer")
+
+    def by_piece(self):
+        """A dict of path to `Likelihood`, the likeliest piece first."""
+        return self._by("path")
+
+    def _by(self, name):
         groups = {}
         for piece in self.pieces:
-            groups.setdefault(piece.composer, []).append(piece)
+            groups.setdefault(getattr(piece, name), []).append(piece)
         found = {
-            composer: _pool(pieces, self.context)
-            for composer, pieces in groups.items()
+            part: _pool(pieces, self.context, self.num_parameters)
+            for part, pieces in groups.items()
         }
         return dict(sorted(found.items(), key=lambda x: x[1].nats_per_event))
 
@@ -186,80 +203,154 @@ def evaluate(
         )
     sequence_length = sequence_length or model.backbone.max_sequence_length
     stride = stride or max(1, sequence_length // 2)
-    settings = {
-        "vocabulary": model.preprocessor.tokenizer.vocabulary,
-        "sequence_length": sequence_length,
-        "stride": stride,
-        "batch_size": batch_size,
-    }
-    context = sequence_length - stride
-    windows = EvaluationWindows(corpus, split, **settings)
-    if max_events is not None and max_events < windows.num_events:
-        count = round(len(windows) * max_events / windows.num_events)
-        part = _Evenly(windows, max(1, count))
-        nats, hits = _read(model, part, progress)
-        mean = nats / part.num_events
-        return Likelihood(
-            nats_per_event=mean,
-            nats_per_note=mean * windows.num_events / windows.num_notes,
-            nats_per_second=mean * windows.num_events / windows.seconds,
-            accuracy=hits / part.num_events,
-            num_events=part.num_events,
-            num_pieces=len(corpus.split(split)),
-            context=context,
-            full_coverage=False,
-        )
-    pieces = []
-    indices = corpus.split(split)
-    for index in indices:
-        of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
-        if transposed:
-            notes = corpus.notes(index)
-            within = [t for t in transpositions if _is_on_piano(notes, t)]
-            nats, hits = _read_transposed(model, of_piece, within), None
-        else:
-            nats, hits = _read(model, of_piece)
-        pieces.append(
-            _of_piece(corpus.pieces[index], nats, hits, of_piece.num_events)
-        )
-        if progress is not None:
-            progress(len(pieces), len(indices))
-    return _pool(pieces, context)
+
+    def read(windows, index=None, progress=None):
+        if not transposed:
+            return _read(model, windows, progress)
+        notes = corpus.notes(index)
+        within = [t for t in transpositions if _is_on_piano(notes, t)]
+        return _read_transposed(model, windows, within), None
+
+    return _evaluate(
+        read,
+        corpus,
+        split,
+        max_events=max_events,
+        progress=progress,
+        context=sequence_length - stride,
+        num_parameters=model.count_params(),
+        vocabulary=model.preprocessor.tokenizer.vocabulary,
+        sequence_length=sequence_length,
+        stride=stride,
+        batch_size=batch_size,
+    )
 
 
 def evaluate_ngram(
-    corpus, split="validation", *, order, vocabulary, progress=None
+    corpus,
+    split="validation",
+    *,
+    order,
+    vocabulary,
+    batch_size=8,
+    sequence_length=1024,
+    stride=None,
+    max_events=None,
+    progress=None,
 ):
     """The likelihood of a split under n-grams of the training split.
 
-    The same events are read as by `evaluate`: ends of pieces too.
+    The same events are read as by `evaluate` with the same settings, ends of
+    pieces too.
 
     Args:
         corpus: a `keras_pianogen.Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
         order: int, 1 to 6. Events of an n-gram.
         vocabulary: an `EventVocabulary`.
-        progress: a function called with (pieces read, pieces in all).
+        batch_size: int. See `evaluate`, as of the next four.
+        sequence_length: int. Events of a window.
+        stride: int. New events of each window.
+        max_events: int. Reads about that many events instead of all.
+        progress: a function.
 
     Returns:
         A `Likelihood`, without `accuracy`.
+
+    Raises:
+        ValueError: if the split or the training split has no pieces.
     """
-
-    def ids(index):
-        events = vocabulary.encode(corpus.notes(index))
-        return np.r_[vocabulary.start_id, events, vocabulary.end_id]
-
+    for name in ("train", split):
+        check_split(corpus, name)
     model = NGram(order, len(vocabulary))
-    model.fit(ids(index) for index in corpus.split("train"))
+    model.fit(
+        np.r_[
+            vocabulary.start_id,
+            vocabulary.encode(corpus.notes(index)),
+            vocabulary.end_id,
+        ]
+        for index in corpus.split("train")
+    )
+    stride = stride or max(1, sequence_length // 2)
+    return _evaluate(
+        lambda windows, index=None, progress=None: (
+            _read_counted(model, windows, progress),
+            None,
+        ),
+        corpus,
+        split,
+        max_events=max_events,
+        progress=progress,
+        context=min(order - 1, sequence_length - stride),
+        num_parameters=model.num_parameters,
+        vocabulary=vocabulary,
+        sequence_length=sequence_length,
+        stride=stride,
+        batch_size=batch_size,
+    )
+
+
+def check_split(corpus, split):
+    """Refuse a split without pieces, and say which have some.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not len(corpus.split(split)):
+        held = ", ".join(
+            f"{row['split']} ({row['pieces']})"
+            for row in corpus.summary()
+            if row["pieces"] and row["split"] != "all"
+        )
+        raise ValueError(
+            f"The split {split!r} must have pieces. Received: {corpus.folder}, "
+            f"whose pieces are in {held}"
+        )
+
+
+def _evaluate(
+    read,
+    corpus,
+    split,
+    *,
+    max_events,
+    progress,
+    context,
+    num_parameters,
+    **settings,
+):
+    """A split's likelihood, from nats and hits that `read` makes of windows."""
+    check_split(corpus, split)
+    windows = EvaluationWindows(corpus, split, **settings)
+    if max_events is not None and max_events < windows.num_events:
+        count = round(len(windows) * max_events / windows.num_events)
+        part = _Evenly(windows, max(1, count))
+        nats, hits = read(part, progress=progress)
+        mean = nats / part.num_events
+        return Likelihood(
+            nats_per_event=mean,
+            nats_per_note=mean * windows.num_events / windows.num_notes,
+            nats_per_second=mean * windows.num_events / windows.seconds,
+            accuracy=None if hits is None else hits / part.num_events,
+            num_events=part.num_events,
+            num_pieces=len(corpus.split(split)),
+            context=context,
+            full_coverage=False,
+            num_parameters=num_parameters,
+        )
     pieces, indices = [], corpus.split(split)
     for index in indices:
-        nats = model.nats(ids(index))
+        of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
         pieces.append(
-            _of_piece(corpus.pieces[index], nats.sum(), None, len(nats))
+            _of_piece(
+                corpus.pieces[index],
+                *read(of_piece, index),
+                of_piece.num_events,
+            )
         )
         if progress is not None:
             progress(len(pieces), len(indices))
-    return _pool(pieces, order - 1)
+    return _pool(pieces, context, num_parameters)
 
 
 def _of_piece(piece, nats, hits, num_events):
@@ -274,7 +365,7 @@ def _of_piece(piece, nats, hits, num_events):
     )
 
 
-def _pool(pieces, context):
+def _pool(pieces, context, num_parameters):
     """Pieces' likelihoods as one."""
     nats, num_events, num_notes, seconds = (
         sum(getattr(piece, name) for piece in pieces)
@@ -290,6 +381,7 @@ def _pool(pieces, context):
         num_pieces=len(pieces),
         context=context,
         full_coverage=True,
+        num_parameters=num_parameters,
         pieces=tuple(pieces),
     )
 
@@ -311,6 +403,18 @@ def _read(model, windows, progress=None):
         )
     count = windows.num_events
     return logs["nats_per_event"] * count, logs["accuracy"] * count
+
+
+def _read_counted(model, windows, progress=None):
+    """Sum of nats of n-grams over a data set."""
+    nats = 0.0
+    for i in range(len(windows)):
+        x, y, weights = windows[i]
+        for ids, targets, weight in zip(x["token_ids"], y, weights):
+            nats += float(model.nats(np.append(ids[:1], targets)) @ weight)
+        if progress is not None:
+            progress(i + 1, len(windows))
+    return nats
 
 
 def _is_on_piano(notes, semitones):

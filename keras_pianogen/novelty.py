@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 TOGETHER = 0.03
 # Waits are told apart by powers of 2, up to this one, longer and shorter.
 LONGEST_POWER = 3
-# A number of 64 bits for each step; odd, so that products lose nothing.
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+# Below all steps, and what parts pieces.
+_NO_STEP = np.iinfo(np.int64).min
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,77 +78,84 @@ class Passages:
         nothing = np.empty(0, np.int64)
         found = [steps(notes) if len(notes) else nothing for notes in pieces]
         # A step that no piece has parts them, each another.
-        parted = [np.append(s, -1 - i) for i, s in enumerate(found)]
-        self.ends = np.cumsum([len(s) for s in parted])
-        self.steps = np.concatenate([*parted, np.empty(0)]).astype(np.int64)
-        self._sorted: dict[int, tuple[NDArray[np.uint64], NDArray[np.int64]]]
-        self._sorted = {}
+        parted = [np.append(s, -1 - i) for i, s in enumerate([*found, nothing])]
+        self.ends = np.cumsum([len(s) for s in parted[:-1]])
+        self.steps = np.concatenate(parted)
+        self._order = _suffix_order(self.steps)
 
     def longest(self, notes: np.ndarray) -> Match:
         """The longest passage of a performance that is in the corpus."""
+        shared, places = self.shared(notes)
+        if not shared.any():
+            return Match(0, 0, -1, -1)
+        start = int(shared.argmax())
+        piece = int(np.searchsorted(self.ends, places[start], "right"))
+        begin = places[start] - (self.ends[piece - 1] if piece else 0)
+        return Match(int(shared[start]) + 1, start, piece, int(begin))
+
+    def shared(
+        self, notes: np.ndarray
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How far the corpus goes along with a performance, from each note on.
+
+        The suffix of the corpus that shares most is one of the two between
+        which ours belongs: a search by halves, for all of ours at once.
+
+        Args:
+            notes: a performance.
+
+        Returns:
+            Two arrays (notes - 1,): the steps that are shared from a note on,
+            and where in `steps` they are.
+        """
         ours = steps(notes) if len(notes) else np.empty(0, np.int64)
-        best = Match(0, 0, -1, -1)
-        # A passage of n steps holds those of fewer: search by halves.
-        low, high = 0, len(ours)
-        while low < high:
-            length = (low + high + 1) // 2
-            found = self._find(ours, length)
-            if found is None:
-                high = length - 1
-            else:
-                low, best = length, found
-        return best
-
-    def _find(self, ours: NDArray[np.int64], length: int) -> Match | None:
-        """A passage of `length` steps that both have."""
-        if length not in self._sorted:
-            hashes = _hashes(self.steps, length)
-            order = np.argsort(hashes, kind="stable")
-            self._sorted[length] = hashes[order], order
-        keys, order = self._sorted[length]
-        if not len(keys):
-            return None
-        hashes = _hashes(ours, length)
-        places = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
-        for start in np.flatnonzero(keys[places] == hashes):
-            there = int(order[places[start]])
-            passage = self.steps[there : there + length]
-            if (passage == ours[start : start + length]).all():
-                piece = int(np.searchsorted(self.ends, there, "right"))
-                begin = there - (self.ends[piece - 1] if piece else 0)
-                return Match(length + 1, int(start), piece, int(begin))
-        return None
+        starts = np.arange(len(ours))
+        ours = np.append(ours, _NO_STEP)
+        # The first suffixes begin with what parts pieces, below every step.
+        low, high = np.zeros_like(starts), np.full_like(starts, len(self.steps))
+        low_shared, high_shared = np.zeros_like(starts), np.zeros_like(starts)
+        for _ in range(len(self.steps).bit_length()):
+            middle = (low + high) // 2
+            there = self._order[middle]
+            # At least as much as with both ends, between which it is.
+            shared = np.minimum(low_shared, high_shared)
+            alike = starts
+            while len(alike):
+                theirs = self.steps[there[alike] + shared[alike]]
+                alike = alike[theirs == ours[alike + shared[alike]]]
+                shared[alike] += 1
+            below = self.steps[there + shared] < ours[starts + shared]
+            low = np.where(below, middle, low)
+            low_shared = np.where(below, shared, low_shared)
+            high = np.where(below, high, middle)
+            high_shared = np.where(below, high_shared, shared)
+        nearest = np.where(low_shared >= high_shared, low, high)
+        return np.maximum(low_shared, high_shared), self._order[nearest]
 
 
-def _hashes(values: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
-    """A hash of every `length` values in a row, by doubling."""
-    if length > len(values):
-        return np.empty(0, np.uint64)
-    power, size = _mixed(values.astype(np.uint64)), 1
-    result, done = np.zeros(len(values), np.uint64), 0
-    # The binary digits of `length`: parts of 1, 2, 4, … values are joined.
-    while size <= length:
-        if length & size:
-            result = _joined(result, power[done:], done)
-            done += size
-        power = _joined(power, power[size:], size)
-        size *= 2
-    return result[: len(values) - length + 1]
+def _suffix_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the suffixes begin, in their order.
 
+    Those that are still alike are sorted by twice as many values each time
+    (Larsson & Sadakane, 2007).
 
-def _joined(
-    first: NDArray[np.uint64], second: NDArray[np.uint64], length: int
-) -> NDArray[np.uint64]:
-    count = min(len(first), len(second))
-    shift = np.uint64(2 * length + 1)
-    return _mixed(first[:count] * _FACTOR + second[:count] * shift)
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Steele et al. (2014), the finalizer of SplitMix64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    Args:
+        values: array (time,), whose last is like no other.
+    """
+    order = np.argsort(values, kind="stable")
+    keys, places = values[order], np.arange(len(values))
+    ranks, length = np.empty_like(order), 1
+    while len(places):
+        new = np.append(True, keys[1:] != keys[:-1])
+        # Those alike have the rank of the first of them.
+        ranks[order[places]] = places[new][np.cumsum(new) - 1]
+        places = places[~(new & np.append(new[1:], True))]
+        alike = order[places]
+        keys = ranks[alike] * len(values) + ranks[alike + length]
+        by = np.argsort(keys, kind="stable")
+        order[places], keys = alike[by], keys[by]
+        length *= 2
+    return order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,22 +164,26 @@ class Novelty:
 
     Args:
         matches: of each generated piece.
-        real: notes of the longest shared passage of each real excerpt.
+        real: of each generated piece, notes of the longest shared passage of
+            every real excerpt that has as many notes as the piece: longer
+            ones share longer passages by chance.
     """
 
     matches: tuple[Match, ...]
-    real: tuple[int, ...]
+    real: tuple[tuple[int, ...], ...]
 
     @property
-    def usual(self) -> float:
-        """What 99 % of the real excerpts stay at or below, in notes."""
-        return float(np.quantile(self.real, 0.99))
+    def usual(self) -> tuple[float, ...]:
+        """What 99 % of a piece's real excerpts stay at or below, in notes."""
+        return tuple(float(np.quantile(notes, 0.99)) for notes in self.real)
 
     @property
     def suspects(self) -> tuple[int, ...]:
         """The places of the generated pieces that share more."""
         return tuple(
-            i for i, m in enumerate(self.matches) if m.notes > self.usual
+            i
+            for i, (match, usual) in enumerate(zip(self.matches, self.usual))
+            if match.notes > usual
         )
 
 
@@ -191,9 +202,9 @@ def measure_novelty(
         pieces: generated performances.
         training: performances that the model was trained on.
         unrelated: real performances of other pieces, such as those of the
-            validation split; excerpts of as many notes as the generated
-            pieces have are cut from them.
-        excerpts: how many of them.
+            validation split; excerpts of as many notes as each generated
+            piece has are cut from them.
+        excerpts: how many of each length.
         seed: of the excerpts.
         progress: a function called with (pieces and excerpts looked up, all
             of them).
@@ -213,18 +224,27 @@ def measure_novelty(
         )
     rng = np.random.default_rng(seed)
     sizes = [len(notes) for notes in pieces]
-    cut = []
-    for i in range(excerpts):
-        size = sizes[i % len(sizes)]
-        notes = others[rng.integers(len(others))]
-        begin = rng.integers(max(len(notes) - size, 0) + 1)
-        cut.append(notes[begin : begin + size])
-    found = []
-    for i, notes in enumerate([*pieces, *cut]):
-        found.append(passages.longest(notes))
+    matches, shared = [], []
+    total = len(pieces) + excerpts
+    for i in range(total):
+        if i < len(pieces):
+            matches.append(passages.longest(pieces[i]))
+        else:
+            notes = others[rng.integers(len(others))]
+            begin = rng.integers(max(len(notes) - max(sizes), 0) + 1)
+            cut = notes[begin : begin + max(sizes)]
+            shared.append(passages.shared(cut)[0])
         if progress is not None:
-            progress(i + 1, len(pieces) + len(cut))
-    return Novelty(
-        matches=tuple(found[: len(pieces)]),
-        real=tuple(match.notes for match in found[len(pieces) :]),
-    )
+            progress(i + 1, total)
+    real = {
+        size: tuple(_longest(found[: max(size - 1, 0)]) for found in shared)
+        for size in set(sizes)
+    }
+    return Novelty(tuple(matches), tuple(real[size] for size in sizes))
+
+
+def _longest(shared: NDArray[np.int64]) -> int:
+    """Notes of the longest passage that is over where these steps are."""
+    left = np.arange(len(shared), 0, -1)
+    most = int(np.minimum(shared, left).max(initial=0))
+    return most + 1 if most else 0

@@ -93,7 +93,8 @@ def test_copies_are_told_from_new_music():
     )
     assert found.suspects == (3,)
     assert found.matches[3].notes >= 78  # The first wait is another.
-    assert found.usual < 15 and len(found.real) == 100
+    assert max(found.usual) < 15
+    assert [len(real) for real in found.real] == [100] * 4
     assert seen[-1] == (104, 104)
 
 
@@ -104,6 +105,21 @@ def test_a_real_piece_is_unusual_one_time_in_a_hundred():
     pieces = [random_performance(rng, 50) for _ in range(100)]
     found = measure_novelty(pieces, training, unrelated, excerpts=300)
     assert len(found.suspects) <= 5
+
+
+def test_a_piece_is_compared_with_real_excerpts_as_long():
+    rng = np.random.default_rng(2)
+    training = [random_performance(rng, 300) for _ in range(10)]
+    unrelated = random_performance(rng, 200)
+    sizes = (0, 1, 12, 200, 90)
+    pieces = [random_performance(rng, size) for size in sizes]
+    found = measure_novelty(pieces, training, [unrelated], excerpts=3)
+    expected = [
+        Passages(training).longest(unrelated[:size]).notes for size in sizes
+    ]
+    assert found.real == tuple((notes,) * 3 for notes in expected)
+    assert found.usual == tuple(expected)
+    assert 0 < expected[2] < expected[4] <= expected[3]
 
 
 def test_nothing_to_compare_is_refused():

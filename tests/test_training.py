@@ -27,6 +27,7 @@ from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models.language_model import SmoothedCrossentropy
+from keras_pianogen.ngram import NGram
 from keras_pianogen.recipes import Recipe
 from keras_pianogen.training import COLUMNS
 from keras_pianogen.training import TrainingError
@@ -593,7 +594,7 @@ def test_pieces_and_composers_make_up_the_split(small_corpus):
     np.testing.assert_allclose(
         alone.pieces[0].nats, again.pieces[0].nats, rtol=1e-5
     )
-    low, high = whole.interval
+    low, high = whole.intervals["nats_per_event"]
     assert low < whole.nats_per_event < high
     composers = whole.by_composer()
     assert list(composers) == [""]  # This corpus says nothing of them.
@@ -604,7 +605,7 @@ def test_ngrams_read_the_events_that_models_read(small_corpus):
     model = RECIPE.build_model()
     vocabulary = model.preprocessor.tokenizer.vocabulary
     ours = evaluate(model, small_corpus, "test")
-    settings = {"vocabulary": vocabulary}
+    settings = {"vocabulary": vocabulary, "sequence_length": 16}
     orders = [
         evaluate_ngram(small_corpus, "test", order=n, **settings)
         for n in (1, 2, 3)
@@ -612,6 +613,23 @@ def test_ngrams_read_the_events_that_models_read(small_corpus):
     for found in orders:
         assert found.num_events == ours.num_events
         assert [p.path for p in found.pieces] == [p.path for p in ours.pieces]
+    # Piece by piece, as wholes.
+    counts = NGram(3, len(vocabulary))
+    ids = {
+        index: np.r_[
+            vocabulary.start_id,
+            vocabulary.encode(small_corpus.notes(index)),
+            vocabulary.end_id,
+        ]
+        for index in range(len(small_corpus))
+    }
+    counts.fit(ids[index] for index in small_corpus.split("train"))
+    np.testing.assert_allclose(
+        [piece.nats for piece in orders[-1].pieces],
+        [counts.nats(ids[i]).sum() for i in small_corpus.split("test")],
+        rtol=1e-6,
+    )
+    assert orders[-1].num_parameters == counts.num_parameters
     # Scales: the longer the history, the surer.
     nats = [found.nats_per_event for found in orders]
     assert nats == sorted(nats, reverse=True) and nats[-1] < nats[0] - 1
@@ -626,13 +644,13 @@ def test_composers_are_told_apart():
             [("Liszt", 300.0), ("Bach", 100.0), ("Liszt", 200.0)]
         )
     )
-    split = Likelihood(2.0, 10.0, 10.0, 0.0, 300, 3, 512, True, pieces)
+    split = Likelihood(2.0, 10.0, 10.0, 0.0, 300, 3, 512, True, 7, pieces)
     composers = split.by_composer()
     assert list(composers) == ["Bach", "Liszt"]
     liszt = composers["Liszt"]
     assert (liszt.nats_per_event, liszt.num_pieces) == (2.5, 2)
     assert (liszt.nats_per_note, liszt.nats_per_second) == (12.5, 12.5)
-    assert split.interval == (1.0, 3.0)
+    assert split.intervals["nats_per_event"] == (1.0, 3.0)
 
 
 def test_intervals_are_as_wide_as_theory_says():

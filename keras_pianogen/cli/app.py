@@ -41,6 +41,8 @@ HINTS = {
     "RUN/preset.",
     "Install keras_pianogen again": "`pip install --force-reinstall --no-deps "
     "keras_pianogen`; other presets load as before.",
+    "whose pieces are in": "--split reads another; a corpus of three files or "
+    "more has pieces in each.",
     "must be a corpus": "`pianogen prepare SOURCE --out CORPUS` makes one.",
     "prepare the corpus again": "`pianogen prepare` with --overwrite does.",
     "must not hold another corpus": "--overwrite replaces it.",

@@ -6,6 +6,7 @@ import pathlib
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from keras_pianogen.cli.app import DEFAULT_PRESET
 from keras_pianogen.cli.app import command
@@ -49,7 +50,7 @@ def evaluate(
             min=1,
             max=6,
             help="Evaluate n-grams of the train split, so long; no preset's "
-            "weights, but its vocabulary.",
+            "weights, but its vocabulary and windows.",
         ),
     ] = None,
     novelty: Annotated[
@@ -69,7 +70,8 @@ def evaluate(
         typer.Option(
             min=0,
             max=12,
-            help="Average over the piece in so many keys up and as many down.",
+            help="Average each event's probability over the piece as it is and "
+            "moved by 1 to so many semitones, up and down.",
         ),
     ] = 0,
     by: Annotated[
@@ -90,10 +92,14 @@ def evaluate(
         )
     if by not in (None, "piece", "composer"):
         raise ValueError(f"`--by` must be piece or composer. Received: {by!r}")
-    if max_events and (by or n_gram or transpose):
+    if max_events and (by or transpose):
         raise ValueError(
-            "`--by`, `--n-gram` and `--transpose` read every event. Received: "
+            "`--by` and `--transpose` read every event. Received: "
             "--max-events with one of them"
+        )
+    if n_gram and transpose:
+        raise ValueError(
+            "`--transpose` is for presets. Received: --transpose with --n-gram"
         )
     if novelty and (n_gram or by or max_events or transpose):
         raise ValueError(
@@ -101,14 +107,24 @@ def evaluate(
             "--by, --max-events or --transpose"
         )
     opened = Corpus(corpus)
+    needed = [split]
+    if novelty or n_gram:
+        needed = ["train", "validation" if novelty else split]
     with loading():
         from keras_pianogen import evaluation
         from keras_pianogen.models import load_language_model
 
+        for name in needed:
+            evaluation.check_split(opened, name)
         model = load_language_model(preset, load_weights=not n_gram)
     if novelty:
         _measure_novelty(model, opened, preset, novelty, seconds, seed, as_json)
         return
+    settings = {
+        "batch_size": batch_size,
+        "stride": stride,
+        "max_events": max_events,
+    }
     with progress_bar("Reading", unit="pieces") as bar:
         if n_gram:
             preset = f"{n_gram}-grams"
@@ -117,52 +133,35 @@ def evaluate(
                 split,
                 order=n_gram,
                 vocabulary=model.preprocessor.tokenizer.vocabulary,
+                sequence_length=model.backbone.max_sequence_length,
                 progress=bar,
+                **settings,
             )
         else:
             figures = evaluation.evaluate(
                 model,
                 opened,
                 split,
-                batch_size=batch_size,
-                stride=stride,
-                max_events=max_events,
                 transpositions=(
                     0,
                     *range(-transpose, 0),
                     *range(1, transpose + 1),
                 ),
                 progress=bar,
+                **settings,
             )
     values = dataclasses.asdict(figures) | {
         "perplexity": figures.perplexity,
-        "interval": figures.interval,
+        "intervals": figures.intervals,
     }
     if as_json:
         typer.echo(json.dumps({"preset": preset, "split": split} | values))
         return
     _print_likelihood(values, f"{preset} on {split}")
-    if by == "piece":
+    if by is not None:
         _print_parts(
             by,
-            {
-                piece.path: (piece.nats / piece.num_events, 1, piece.seconds)
-                for piece in sorted(
-                    figures.pieces, key=lambda p: p.nats / p.num_events
-                )
-            },
-        )
-    if by == "composer":
-        _print_parts(
-            by,
-            {
-                composer or "(not known)": (
-                    part.nats_per_event,
-                    part.num_pieces,
-                    sum(piece.seconds for piece in part.pieces),
-                )
-                for composer, part in figures.by_composer().items()
-            },
+            figures.by_piece() if by == "piece" else figures.by_composer(),
         )
 
 
@@ -170,6 +169,11 @@ def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
     """Write pieces, and print what they share with the train split."""
     from keras_pianogen.novelty import measure_novelty
 
+    if not hasattr(model, "generate"):
+        raise ValueError(
+            "`--novelty` must have a preset that writes music. Received: "
+            f"{preset}, of class {type(model).__name__}"
+        )
     with progress_bar("Writing", unit="pieces") as bar:
         pieces = []
         for begin in range(0, count, 16):
@@ -192,47 +196,39 @@ def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
             "piece": i + 1,
             "notes": len(notes),
             "shared_notes": match.notes,
+            "usual": usual,
             "shared_with": names[match.corpus_piece] if match.notes else None,
             "suspect": i in suspects,
         }
-        for i, (notes, match) in enumerate(
-            zip(pieces, found.matches, strict=True)
+        for i, (notes, match, usual) in enumerate(
+            zip(pieces, found.matches, found.usual, strict=True)
         )
     ]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "preset": preset,
-                    "usual": found.usual,
-                    "real": found.real,
-                    "pieces": rows,
-                }
-            )
-        )
+        typer.echo(json.dumps({"preset": preset, "pieces": rows}))
         return
-    from rich.table import Table
-
-    table = Table("piece", "notes", "longest passage, notes", "of")
+    columns = ["piece", "notes", "longest passage, notes", "usual", "of"]
+    table = _table(*columns, names="of")
     for row in rows:
         shared = f"{row['shared_notes']}" + (" (!)" if row["suspect"] else "")
         table.add_row(
-            f"{row['piece']}", f"{row['notes']}", shared, row["shared_with"]
+            f"{row['piece']}",
+            f"{row['notes']}",
+            shared,
+            f"{row['usual']:.0f}",
+            Text(row["shared_with"] or ""),
         )
     stdout.print(table)
     stdout.print(
-        f"{len(suspects)} of {count} pieces share more than "
-        f"{found.usual:.0f} notes, which 99 % of excerpts of unrelated real "
-        "music don't."
+        f"{len(suspects)} of {count} pieces share more than is usual: what "
+        "99 % of excerpts of unrelated real music, as long, stay at or below."
     )
 
 
 def _print_likelihood(values, title):
-    from rich.table import Table
-
-    table = Table("figure", "value", title=title)
+    table = _table("figure", "value", names="figure", title=Text(title))
     for name, value in values.items():
-        if name in ("pieces", "interval"):
+        if name in ("pieces", "intervals"):
             continue
         if value is None:
             shown = "-"
@@ -241,19 +237,40 @@ def _print_likelihood(values, title):
         else:
             shown = f"{value:,.4f}" if value % 1 else f"{value:,}"
         table.add_row(name.replace("_", " "), shown)
-        if name == "nats_per_event" and values["interval"]:
-            low, high = values["interval"]
+        if name in values["intervals"]:
+            low, high = values["intervals"][name]
             table.add_row("  95 % over pieces", f"{low:.4f} to {high:.4f}")
     stdout.print(table)
 
 
 def _print_parts(by, parts):
+    """A row for each composer, or piece, and its `Likelihood`."""
+    columns = ["nats per event", "95 % over pieces", "pieces", "minutes"]
+    table = _table(by, *columns, names=by)
+    for name, part in parts.items():
+        low, high = part.intervals.get("nats_per_event", (None, None))
+        minutes = sum(piece.seconds for piece in part.pieces) / 60
+        table.add_row(
+            Text(name or "(not known)"),
+            f"{part.nats_per_event:.4f}",
+            "-" if low is None else f"{low:.4f} to {high:.4f}",
+            f"{part.num_pieces}",
+            f"{minutes:.1f}",
+        )
+    stdout.print(table)
+
+
+def _table(*columns, names, title=None):
+    """A table, whose column `names` is folded where it is too wide."""
     from rich.table import Table
 
-    table = Table(by, "nats per event", "pieces", "minutes")
-    for name, (nats, count, seconds) in parts.items():
-        table.add_row(name, f"{nats:.4f}", f"{count}", f"{seconds / 60:.1f}")
-    stdout.print(table)
+    table = Table(title=title)
+    for column in columns:
+        if column == names:
+            table.add_column(column, overflow="fold", min_width=10)
+        else:
+            table.add_column(column, no_wrap=True)
+    return table
 
 
 @command("Nothing was measured.")
@@ -331,15 +348,19 @@ def tell_apart(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    from rich.table import Table
-
-    table = Table(title=f"{len(first.right):,} windows of pieces not met")
-    table.add_column("against real music", overflow="fold", min_width=10)
-    for column in ("told rightly", "95 %", "less the first", "95 %"):
-        table.add_column(column, no_wrap=True)
+    table = _table(
+        "against real music",
+        *("told rightly", "95 %", "less the first", "95 %"),
+        names="against real music",
+        title=f"{len(first.right):,} windows of pieces not met",
+    )
     for name, row in rows.items():
         low, high = row["interval"]
-        cells = [name, f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
+        cells = [
+            Text(name),
+            f"{row['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+        ]
         if name != presets[0]:
             low, high = row["difference_interval"]
             cells += [f"{row['difference']:+.1%}", f"{low:+.1%} to {high:+.1%}"]
