@@ -1,6 +1,7 @@
 """The studio in Debian's headless Chromium, as somebody uses it."""
 
 import shlex
+import shutil
 import time
 import wave
 
