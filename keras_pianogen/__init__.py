@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.maestro import Maestro
     from keras_pianogen.midi import MidiError
     from keras_pianogen.midi import read_notes
+    from keras_pianogen.midi import read_pedal
     from keras_pianogen.midi import write_midi
     from keras_pianogen.notebook import show
     from keras_pianogen.pianoroll import plot_piano_roll
@@ -51,6 +52,7 @@ _HOMES = {
     "plot_piano_roll": "pianoroll",
     "prepare_corpus": "corpus",
     "read_notes": "midi",
+    "read_pedal": "midi",
     "render": "synthesis",
     "save": "saving",
     "show": "notebook",
@@ -75,6 +77,7 @@ __all__ = [
     "plot_piano_roll",
     "prepare_corpus",
     "read_notes",
+    "read_pedal",
     "render",
     "samplers",
     "save",

@@ -2,7 +2,8 @@
 
 A note is `start` and `end` (seconds, 0 and above), `pitch` (MIDI number, 0 to
 127) and `velocity` (1 to 127). A performance is a one-dimensional NumPy array
-of `NOTE_DTYPE`, sorted by start, then pitch.
+of `NOTE_DTYPE`, sorted by start, then pitch. Its pedal, which the ends of its
+notes hold already, can be read by itself: an array of `PEDAL_DTYPE`.
 
 How a performance is read, whoever reads it:
 
@@ -46,6 +47,7 @@ import symusic
 NOTE_DTYPE = np.dtype(
     [("start", "f8"), ("end", "f8"), ("pitch", "u1"), ("velocity", "u1")]
 )
+PEDAL_DTYPE = np.dtype([("start", "f8"), ("end", "f8")])
 
 # MAESTRO's longest performance: 44 minutes, 360 KB, 28,000 notes, 2 tracks.
 MAX_BYTES = 5_000_000  # read whole; 1.5 seconds of work at the very worst
@@ -151,6 +153,42 @@ def read_notes(
     return notes
 
 
+def read_pedal(source: object) -> np.ndarray:
+    """Reads when the sustain pedal is down, by the rules of `read_notes`.
+
+    The pedals of all channels that have notes are one: it is down while any of
+    them is.
+
+    Args:
+        source: what `read_notes` takes.
+
+    Returns:
+        Spans in seconds, an array of `PEDAL_DTYPE` sorted by start, each
+        longer than 0 s. None overlap; where the pedal is changed in no time,
+        one ends as the next begins. Music that `write_midi` wrote has none.
+
+    Raises:
+        MidiError, OSError, TypeError: as `read_notes` does.
+
+    Examples:
+        >>> notes = np.array([(0.0, 0.5, 60, 80)], dtype=NOTE_DTYPE)
+        >>> file = write_midi(notes)
+        >>> file.instruments[0].control_changes = [
+        ...     miditoolkit.ControlChange(64, 127, 100),
+        ...     miditoolkit.ControlChange(64, 0, 600),
+        ... ]
+        >>> read_pedal(file).tolist()
+        [(0.1, 0.6)]
+    """
+    name, played = _open(source)
+    _check_movements(name, played)
+    start, end = _pedal_spans(played.keys, played.pedals)
+    pedal = np.empty(len(start), PEDAL_DTYPE)
+    pedal["start"] = _seconds(start, played)
+    pedal["end"] = _seconds(end, played)
+    return pedal
+
+
 def write_midi(
     notes: np.ndarray,
     path: str | os.PathLike | None = None,
@@ -253,6 +291,34 @@ Received: velocity=0 in note 0
     for field in names:
         checked[field] = notes[field][order]
     return checked
+
+
+def check_pedal(pedal: np.ndarray) -> np.ndarray:
+    """Checks spans of a pedal.
+
+    Args:
+        pedal: as `read_pedal` returns it.
+
+    Returns:
+        The spans, a new array of `PEDAL_DTYPE`, sorted by start.
+
+    Raises:
+        ValueError: they are no such spans.
+    """
+    if getattr(pedal, "dtype", None) != PEDAL_DTYPE or pedal.ndim != 1:
+        found = getattr(pedal, "dtype", type(pedal).__name__)
+        raise ValueError(
+            "`pedal` must be spans as `read_pedal` returns them. "
+            f"Received: {found}"
+        )
+    start, end = pedal["start"], pedal["end"]
+    good = np.isfinite(end) & (start >= 0) & (end >= start)
+    if not good.all():
+        raise ValueError(
+            "`pedal` must have starts of 0 s or later, and ends at or after "
+            f"them. Received: {pedal[np.argmin(good)]}"
+        )
+    return np.sort(pedal, order="start")
 
 
 def _whole(values: np.ndarray, least: int) -> np.ndarray:
@@ -654,15 +720,40 @@ def _sustained_ends(keys: np.ndarray, pedals: np.ndarray) -> np.ndarray:
     last = max(ends.max(), pedals[TICK].max(initial=0))
     for voice in np.unique(pedals[PEDAL_VOICE]):
         mine = keys[VOICE] == voice
-        tick, value, _ = pedals[:, pedals[PEDAL_VOICE] == voice]
-        order = np.argsort(tick, kind="stable")
-        tick, down = tick[order], value[order] >= PEDAL_DOWN
+        tick, down = _pedal_of(pedals, voice)
         past = np.searchsorted(tick, ends[mine], side="right")
         next_up = np.append(np.where(down, last, tick), last)
         next_up = np.minimum.accumulate(next_up[::-1])[::-1]
         is_down = np.append(False, down)[past]
         ends[mine] = np.where(is_down, next_up[past], ends[mine])
     return ends
+
+
+def _pedal_of(pedals: np.ndarray, voice: int) -> tuple[np.ndarray, np.ndarray]:
+    """A voice's movements in order: their ticks, and whether they are down."""
+    tick, value, _ = pedals[:, pedals[PEDAL_VOICE] == voice]
+    order = np.argsort(tick, kind="stable")
+    return tick[order], value[order] >= PEDAL_DOWN
+
+
+def _pedal_spans(
+    keys: np.ndarray, pedals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last ticks of when the pedal of any voice is down."""
+    last = max(keys[END].max(), pedals[TICK].max(initial=0))
+    edges = []
+    for voice in np.unique(keys[VOICE]):
+        tick, down = _pedal_of(pedals, voice)
+        edges.append(tick[np.diff(down, prepend=False)])
+        if down[-1:].any():
+            edges.append(np.array([last]))
+    spans = np.concatenate(edges).reshape(-1, 2)
+    spans = spans[spans[:, 0] < spans[:, 1]]
+    start, end = spans[np.argsort(spans[:, 0])].T
+    apart = np.ones(len(start), bool)
+    apart[1:] = start[1:] >= np.maximum.accumulate(end)[:-1]
+    first = np.flatnonzero(apart)
+    return start[first], np.maximum.reduceat(end, first)
 
 
 def _one_note_at_a_time(keys: np.ndarray) -> np.ndarray:

@@ -85,6 +85,13 @@ def walked(source, monkeypatch):
         return midi.read_notes(source)
 
 
+def pedal_spans(*tracks):
+    """(start, end) in milliseconds, as read from these tracks."""
+    pedal = midi.read_pedal(file_bytes(*tracks))
+    assert pedal.dtype == midi.PEDAL_DTYPE
+    return [(round(a * 1000), round(b * 1000)) for a, b in pedal.tolist()]
+
+
 def performance(*rows):
     return np.array(list(rows), dtype=midi.NOTE_DTYPE)
 
@@ -183,6 +190,106 @@ def test_a_pedal_acts_on_its_channel_in_every_track():
 def test_without_sustain_a_note_ends_where_its_key_does():
     track = [control(0, 127), on(0, 60), off(100, 60), control(400, 0)]
     assert spans(track, sustain=False) == [(0, 100, 60)]
+
+
+# Reading: the pedal by itself.
+
+ONE_NOTE = [on(0, 60), off(100, 60)]
+
+
+@pytest.mark.parametrize(
+    ("movements", "expected"),
+    [
+        ([], []),
+        ([control(100, 127), control(300, 0)], [(100, 400)]),
+        ([control(0, 63), control(100, 64), control(100, 63)], [(100, 200)]),
+        # Down stays down; up stays up.
+        (
+            [control(0, 0), control(10, 70), control(10, 90), control(10, 9)],
+            [(10, 30)],
+        ),
+        # Changed at one tick, and pressed for none.
+        (
+            [control(0, 99), control(50, 0), control(0, 99), control(50, 0)],
+            [(0, 50), (50, 100)],
+        ),
+        ([control(10, 99), control(0, 0)], []),
+        # Never released: until the last key or pedal.
+        ([control(20, 127)], [(20, 100)]),
+        ([control(20, 127), control(200, 100)], [(20, 220)]),
+        # CC66 and CC67 are not sustain.
+        ([control(0, 99, 66), control(0, 99, 67)], []),
+    ],
+)
+def test_the_pedal_s_spans_are_its_movements(movements, expected):
+    assert pedal_spans(ONE_NOTE, movements) == expected
+
+
+def test_pedals_of_channels_with_notes_are_one():
+    tracks = [
+        [on(0, 60, 64, c), off(1000, 60, c), control(0, 0, 64, c)]
+        for c in (0, 1)
+    ]
+    left = [control(100, 99), control(200, 0), control(300, 99)]
+    right = [control(200, 99, 64, 1), control(200, 0, 64, 1)]
+    silent = [control(0, 99, 64, 2), control(900, 0, 64, 2)]
+    drums = [control(0, 99, 64, 9), control(900, 0, 64, 9)]
+    expected = [(100, 400), (600, 1000)]
+    assert pedal_spans(*tracks, left, right, silent, drums) == expected
+
+
+def test_the_pedal_holds_the_notes_that_it_lengthens():
+    path = DATA / "scarlatti_k_525.midi"
+    pedal = midi.read_pedal(path)
+    keys, notes = (midi.read_notes(path, sustain=s) for s in (False, True))
+    held = notes["end"] > keys["end"]
+    place = np.searchsorted(pedal["start"], keys["end"], side="right") - 1
+    inside = (place >= 0) & (keys["end"] < pedal["end"][place])
+    assert held.sum() > 100
+    assert inside[held].all()
+    assert (notes["end"][held] <= pedal["end"][place][held]).all()
+    assert (pedal["start"] < pedal["end"]).all()
+    assert (pedal["end"][:-1] <= pedal["start"][1:]).all()
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_the_pedal_of_a_file_is_that_of_its_objects(path, monkeypatch):
+    pedal = midi.read_pedal(path)
+    for source in (
+        path.read_bytes(),
+        miditoolkit.MidiFile(str(path)),
+        symusic.Score(str(path)),
+    ):
+        np.testing.assert_allclose(
+            midi.read_pedal(source)["start"], pedal["start"], atol=1e-4
+        )
+    monkeypatch.setattr(midi, "_in_bulk", lambda *_: None)
+    np.testing.assert_array_equal(midi.read_pedal(path), pedal)
+
+
+def test_what_is_written_has_no_pedal_and_broken_files_have_errors(tmp_path):
+    notes = performance((0, 1, 60, 64))
+    midi.write_midi(notes, tmp_path / "a.mid")
+    assert not len(midi.read_pedal(tmp_path / "a.mid"))
+    with pytest.raises(midi.MidiError, match="not a MIDI file"):
+        midi.read_pedal(b"no music, and no pedal either")
+    with pytest.raises(midi.MidiError, match="no piano notes"):
+        midi.read_pedal(file_bytes([control(0, 99), control(9, 0)]))
+
+
+@pytest.mark.parametrize(
+    ("pedal", "words"),
+    [
+        (np.zeros(3), "float64"),
+        ([(0, 1)], "list"),
+        (np.array([(1, 0.5)], midi.PEDAL_DTYPE), r"\(1.0, 0.5\)"),
+        (np.array([(-1, 0.5)], midi.PEDAL_DTYPE), "-1"),
+        (np.array([(0, np.inf)], midi.PEDAL_DTYPE), "inf"),
+    ],
+)
+def test_what_is_no_pedal_is_refused(pedal, words):
+    with pytest.raises(ValueError, match=f"`pedal` must .*{words}"):
+        midi.check_pedal(pedal)
 
 
 def test_tempos_of_all_tracks_count_in_order_of_time():
