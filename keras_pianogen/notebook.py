@@ -18,6 +18,7 @@ import wave
 import numpy as np
 
 from keras_pianogen.midi import check_notes
+from keras_pianogen.midi import check_pedal
 from keras_pianogen.pianoroll_svg import piano_roll_svg
 from keras_pianogen.synthesis import synthesize
 
@@ -32,6 +33,7 @@ class PieceView:
     Args:
         notes: A performance.
         prompt_seconds: Length of its prompt in seconds, or None.
+        pedal: When its pedal is down, or None.
         title: What it is called, or None.
     """
 
@@ -39,10 +41,12 @@ class PieceView:
         self,
         notes: np.ndarray,
         prompt_seconds: float | None = None,
+        pedal: np.ndarray | None = None,
         title: str | None = None,
     ):
         self.notes = notes
         self.prompt_seconds = prompt_seconds
+        self.pedal = pedal
         self.title = title
 
     def __repr__(self) -> str:
@@ -62,7 +66,10 @@ class PieceView:
             return _figure(f"<p>{words}</p>")
         caption = f"<figcaption>{title}</figcaption>" if title else ""
         roll = piano_roll_svg(
-            self.notes, title=self.title, prompt_seconds=self.prompt_seconds
+            self.notes,
+            title=self.title,
+            prompt_seconds=self.prompt_seconds,
+            pedal=self.pedal,
         )
         return _figure(caption + roll + _sound(self.notes))
 
@@ -71,6 +78,7 @@ def show(
     notes: np.ndarray,
     *,
     prompt_seconds: float | None = None,
+    pedal: np.ndarray | None = None,
     title: str | None = None,
 ) -> PieceView:
     """Shows a performance in a notebook: its piano roll, and its sound.
@@ -84,14 +92,16 @@ def show(
             sentence says so.
         prompt_seconds: Length of the prompt in seconds, 0 or more, drawn in
             grey. Defaults to no prompt.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
+            lane under the picture. Defaults to none.
         title: Text above the picture.
 
     Returns:
         An object that Jupyter displays; elsewhere it is one line of text.
 
     Raises:
-        ValueError: `notes` are not notes, or `prompt_seconds` is out of its
-            range.
+        ValueError: `notes` are not notes, `pedal` isn't one, or
+            `prompt_seconds` is out of its range.
 
     Examples:
         >>> from keras_pianogen.midi import NOTE_DTYPE
@@ -105,7 +115,9 @@ def show(
             "`prompt_seconds` must be a number of seconds, 0 or more. "
             f"Received: prompt_seconds={prompt_seconds}"
         )
-    return PieceView(notes, prompt_seconds, title)
+    if pedal is not None:
+        pedal = check_pedal(pedal)
+    return PieceView(notes, prompt_seconds, pedal, title)
 
 
 def _figure(content: str) -> str:

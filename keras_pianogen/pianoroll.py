@@ -7,6 +7,7 @@ global state is changed.
 import itertools
 import math
 import os
+import pathlib
 from typing import Any
 
 import matplotlib
@@ -22,8 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from keras_pianogen.pianoroll_svg import BLACK_KEYS
+from keras_pianogen.pianoroll_svg import PEDAL_NAME
 from keras_pianogen.pianoroll_svg import SECONDS_PER_ROW
 from keras_pianogen.pianoroll_svg import pitch_range
+from keras_pianogen.pianoroll_svg import prepare_pedal
 from keras_pianogen.pianoroll_svg import prepare_roll
 
 # Lightness rises with velocity, evenly; the darkest end of plasma would be
@@ -52,6 +55,7 @@ FADE_SECONDS = 0.8  # to 1/e, in a row of 30 s
 WIDTH = 12.0  # inches, as are the next
 LEFT, RIGHT = 0.75, 0.3
 TOP, BOTTOM, GAP = 0.62, 0.55, 0.42
+PEDAL = (0.045, 0.12)  # from the row down to the lane of the pedal, and past it
 KEYS = (-0.0165, -0.0085, -0.0025)  # a keyboard, in fractions of a row
 
 
@@ -60,6 +64,7 @@ def plot_piano_roll(
     path: str | os.PathLike[str] | None = None,
     *,
     prompt_seconds: float | None = None,
+    pedal: np.ndarray | None = None,
     title: str | None = None,
     seconds_per_row: float | None = None,
     dpi: int = 150,
@@ -72,10 +77,13 @@ def plot_piano_roll(
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
         path: Where to save the picture too; the suffix names the format
-            (`.png`, `.svg`, `.pdf`). Defaults to saving nothing.
+            (`.png`, `.svg`, `.pdf`). The file appears whole or not at all.
+            Defaults to saving nothing.
         prompt_seconds: Length of the prompt in seconds, 0 or more. What
             starts before it is drawn in grey on a shaded ground, and what
             follows is labelled as generated. Defaults to no prompt.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
+            lane under each row. Defaults to none.
         title: Text above the picture.
         seconds_per_row: Longest time that one row may hold, in seconds, more
             than 0. Defaults to 30, or more where a piece would need over 12
@@ -86,8 +94,8 @@ def plot_piano_roll(
         The figure.
 
     Raises:
-        ValueError: `notes` are none or not notes, or a number is out of its
-            range.
+        ValueError: `notes` are none or not notes, `pedal` isn't one, or a
+            number is out of its range.
 
     Examples:
         >>> from keras_pianogen.midi import NOTE_DTYPE
@@ -97,7 +105,10 @@ def plot_piano_roll(
         2
     """
     notes, bounds, border = prepare_roll(notes, prompt_seconds, seconds_per_row)
-    figure, rows = _lay_out(len(bounds) - 1, pitch_range(notes["pitch"]), dpi)
+    pedal = prepare_pedal(pedal)
+    lane = PEDAL[1] if len(pedal) else 0.0
+    pitches = pitch_range(notes["pitch"])
+    figure, rows = _lay_out(len(bounds) - 1, pitches, lane, dpi)
     for axes, row in zip(rows, itertools.pairwise(bounds), strict=True):
         axes.set_xlim(row)
         _draw_keys(axes)
@@ -105,24 +116,26 @@ def plot_piano_roll(
         _draw_notes(axes, notes, border)
         if border:
             _draw_prompt(axes, border)
+        if lane:
+            _draw_pedal(axes, pedal)
     rows[-1].set_xlabel("time (seconds)", color=FAINT, fontsize=9)
     _draw_heading(figure, title)
     if path is not None:
-        figure.savefig(path, dpi=dpi)
+        _save(figure, pathlib.Path(path), dpi)
     return figure
 
 
 def _lay_out(
-    count: int, pitches: tuple[float, float], dpi: int
+    count: int, pitches: tuple[float, float], lane: float, dpi: int
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its rows, from the top down."""
+    """A figure and its rows, from the top down; a `lane` is below each."""
     semitone = max(0.032, 0.058 - 0.006 * count)  # inches
     row = semitone * (pitches[1] - pitches[0])
-    height = TOP + count * row + (count - 1) * GAP + BOTTOM
+    height = TOP + count * (row + lane) + (count - 1) * GAP + BOTTOM
     figure = Figure(figsize=(WIDTH, height), dpi=dpi, facecolor=BACKGROUND)
     rows = []
     for place in range(count):
-        bottom = height - TOP - (place + 1) * row - place * GAP
+        bottom = height - TOP - row - place * (row + lane + GAP)
         box = (
             LEFT / WIDTH,
             bottom / height,
@@ -133,6 +146,7 @@ def _lay_out(
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=FAINT, labelsize=9, length=0, pad=4)
+        axes.tick_params(axis="x", pad=4 + 72 * lane)
         axes.tick_params(axis="y", pad=21)
         axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
         rows.append(axes)
@@ -255,6 +269,37 @@ def _draw_prompt(axes: Axes, border: float) -> None:
         _name_side(axes, "generated", border, "left")
 
 
+def _draw_pedal(axes: Axes, pedal: np.ndarray) -> None:
+    """A lane below the row, with a bar for each time the pedal is down."""
+    begin, end = axes.get_xlim()
+    pedal = pedal[(pedal["start"] < end) & (pedal["end"] > begin)]
+    inch = 1 / (axes.get_position().height * axes.figure.get_figheight())
+    top, bottom = (-inches * inch for inches in PEDAL)
+    middle, half = (top + bottom) / 2, (top - bottom) / 2
+    below: dict[str, Any] = {
+        "transform": axes.get_xaxis_transform(),
+        "clip_on": False,
+    }
+    ground = _bars(begin, end, np.array([middle]), half)
+    _add_bars(axes, ground, BLACK_KEY_ROW, **below)
+    left, right = (np.clip(pedal[x], begin, end) for x in ("start", "end"))
+    bars = _bars(left, right, np.full(len(pedal), middle), half)
+    # A line's width of ground between one press and the next.
+    _add_bars(axes, bars, FAINT, label="pedal", **below)
+    axes.vlines(left, bottom, top, colors=BACKGROUND, linewidths=0.8, **below)
+    axes.annotate(
+        PEDAL_NAME,
+        (0, middle),
+        (-21, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color=FAINT,
+        fontsize=8,
+        ha="right",
+        va="center",
+    )
+
+
 def _name_side(axes: Axes, text: str, border: float, side: str) -> None:
     axes.annotate(
         text,
@@ -307,3 +352,13 @@ def _draw_heading(figure: Figure, title: str | None) -> None:
             ha=side,
             va="center_baseline",
         )
+
+
+def _save(figure: Figure, path: pathlib.Path, dpi: int) -> None:
+    """Writes beside the path, then renames: no half file is ever there."""
+    part = path.with_stem(f".{path.stem}.{os.getpid()}")
+    try:
+        figure.savefig(part, dpi=dpi)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -13,7 +13,9 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
+from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.midi import check_notes
+from keras_pianogen.midi import check_pedal
 
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 BLACK_KEYS = (1, 3, 6, 8, 10)  # semitones above C
@@ -45,6 +47,8 @@ ONSET = 0.15  # seconds of a bar that are its onset, in a row of 30 s
 SEMITONE = 4
 LEFT, RIGHT = 30, 12
 TOP, BOTTOM = 18, 22  # above and below each row
+PEDAL = (4, 6)  # from a row to the lane of its pedal, and the lane's height
+PEDAL_NAME = "Ped."  # as in scores
 MAX_TICKS = 7
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200)  # seconds
 
@@ -57,6 +61,7 @@ def piano_roll_svg(
     *,
     title: str | None = None,
     prompt_seconds: float | None = None,
+    pedal: np.ndarray | None = None,
     seconds_per_row: float | None = None,
 ) -> str:
     """Draws notes as a piano roll in SVG: time to the right, pitch upwards.
@@ -74,6 +79,8 @@ def piano_roll_svg(
         prompt_seconds: Length of the prompt in seconds, 0 or more. What
             starts before it is drawn in grey on a shaded ground, and what
             follows is labelled as generated. Defaults to no prompt.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
+            lane under each row. Defaults to none.
         seconds_per_row: Longest time that one row may hold, in seconds, more
             than 0. Defaults to 30, or more where a piece would need over 12
             rows.
@@ -83,8 +90,8 @@ def piano_roll_svg(
         piece take about 25 kB.
 
     Raises:
-        ValueError: `notes` are none or not notes, or a number is out of its
-            range.
+        ValueError: `notes` are none or not notes, `pedal` isn't one, or a
+            number is out of its range.
 
     Examples:
         >>> from keras_pianogen.midi import NOTE_DTYPE
@@ -94,15 +101,21 @@ def piano_roll_svg(
         (True, True)
     """
     notes, bounds, border = prepare_roll(notes, prompt_seconds, seconds_per_row)
+    pedal = prepare_pedal(pedal)
     pitches = pitch_range(notes["pitch"])
-    height = int(SEMITONE * (pitches[1] - pitches[0])) + TOP + BOTTOM
+    lane = sum(PEDAL) if len(pedal) else 0
+    height = int(SEMITONE * (pitches[1] - pitches[0])) + lane + TOP + BOTTOM
     svg = ET.Element("svg", _root((len(bounds) - 1) * height))
     title = title or f"Piano roll of {len(notes):,} notes"
     ET.SubElement(svg, "title").text = _UNWRITABLE.sub("\ufffd", title)
-    ET.SubElement(svg, "desc").text = _describe(notes, border)
+    ET.SubElement(svg, "desc").text = _describe(notes, pedal, border)
     for place, times in enumerate(itertools.pairwise(bounds)):
         top = TOP + place * height
-        _draw_row(svg, top, notes, times, pitches, border)
+        frame = _draw_row(svg, top, notes, times, pitches, border)
+        below = SEMITONE * (pitches[1] - pitches[0])
+        if lane:
+            _draw_pedal(frame, pedal, times, below + PEDAL[0])
+        _draw_times(frame, times, below + lane + 15)
     return ET.tostring(svg, encoding="unicode")
 
 
@@ -122,6 +135,11 @@ def prepare_roll(
     bounds = row_bounds(float(notes["end"].max()), seconds_per_row)
     border = min(prompt_seconds or 0.0, bounds[-1])
     return notes, bounds, border
+
+
+def prepare_pedal(pedal: np.ndarray | None) -> np.ndarray:
+    """A pedal that can be drawn; without spans it isn't."""
+    return np.empty(0, PEDAL_DTYPE) if pedal is None else check_pedal(pedal)
 
 
 def _check_seconds(name: str, value: float, holds: bool) -> None:
@@ -178,7 +196,7 @@ def _root(height: int) -> dict[str, str]:
     }
 
 
-def _describe(notes: np.ndarray, border: float) -> str:
+def _describe(notes: np.ndarray, pedal: np.ndarray, border: float) -> str:
     """The picture in words."""
     low, high = (_name(int(p)) for p in np.sort(notes["pitch"])[[0, -1]])
     text = (
@@ -186,6 +204,10 @@ def _describe(notes: np.ndarray, border: float) -> str:
         f"{low} to {high}, velocities {notes['velocity'].min()} to "
         f"{notes['velocity'].max()}."
     )
+    if len(pedal):
+        down = (pedal["end"] - pedal["start"]).sum()
+        times = "once" if len(pedal) == 1 else f"{len(pedal):,} times"
+        text += f" The sustain pedal is pressed {times}, {down:.1f} seconds."
     if border:
         text += f" The first {border:.1f} seconds are the prompt."
     return text
@@ -198,8 +220,11 @@ def _draw_row(
     times: tuple[float, float],
     pitches: tuple[float, float],
     border: float,
-) -> None:
-    """Adds a row: a frame in pixels, and in it one in seconds and semitones."""
+) -> ET.Element:
+    """Adds a row: a frame in pixels, and in it one in seconds and semitones.
+
+    Returns the frame.
+    """
     (begin, end), (low, high) = times, pitches
     frame = ET.SubElement(
         svg,
@@ -218,11 +243,11 @@ def _draw_row(
         viewBox=" ".join(view),
     )
     _draw_keys(row, frame, times, pitches)
-    _draw_times(frame, times, SEMITONE * (high - low) + 15)
     if begin < border:
         _draw_prompt(row, frame, times, high - low, min(border, end))
     seen = notes[(notes["start"] < end) & (notes["end"] >= begin)]
     _draw_notes(row, seen, end - begin, high, border)
+    return frame
 
 
 def _draw_keys(
@@ -243,6 +268,35 @@ def _draw_keys(
         _draw_line(row, begin, high - octave + 0.5, f"H{_number(end)}", "0.2")
         y = SEMITONE * (high - octave) + 4
         _draw_text(frame, "-6", y, _name(int(octave)), "end")
+
+
+def _draw_pedal(
+    frame: ET.Element,
+    pedal: np.ndarray,
+    times: tuple[float, float],
+    top: float,
+) -> None:
+    """A lane in seconds: a bar for each press, stronger where it begins."""
+    (begin, end), height = times, PEDAL[1]
+    lane = ET.SubElement(
+        frame,
+        "svg",
+        {"class": "pedal", "preserveAspectRatio": "none"},
+        y=_number(top),
+        height=str(height),
+        viewBox=f"{_number(begin)} 0 {_number(end - begin)} 1",
+    )
+    ET.SubElement(lane, "title").text = "Sustain pedal"
+    ground = _box(begin, 0, end - begin, 1)
+    ET.SubElement(lane, "path", {"d": ground, "fill-opacity": "0.08"})
+    pedal = pedal[(pedal["start"] < end) & (pedal["end"] > begin)]
+    held = pedal["end"] - pedal["start"]
+    onset = np.minimum(held, ONSET * (end - begin) / SECONDS_PER_ROW)
+    zeros = np.zeros(len(pedal))
+    for width, opacity in ((held, "0.45"), (onset, "0.8")):
+        bars = "".join(map(_box, pedal["start"], zeros, width, zeros + 1))
+        ET.SubElement(lane, "path", {"d": bars, "fill-opacity": opacity})
+    _draw_text(frame, "-6", top + height, PEDAL_NAME, "end")
 
 
 def _draw_times(

@@ -25,7 +25,7 @@ def save(
 
     Args:
         notes: A performance, as `generate` and `read_notes` return.
-        path: The MIDI file, ending in `.mid` or `.midi`.
+        path: The MIDI file, ending in `.mid` or `.midi`. Its folder is made.
         picture: Whether its piano roll is written too, `.png`, see
             `plot_piano_roll`.
         audio: Whether its sound is written too, `.wav`, see `render`.
@@ -55,6 +55,7 @@ def save(
         raise ValueError(
             "`picture` and `audio` are of one note or more. Received: none"
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
     written = [path]
     if picture:
         written.append(path.with_suffix(".png"))

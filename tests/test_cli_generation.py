@@ -9,6 +9,7 @@ import re
 import signal
 import wave
 
+import miditoolkit
 import numpy as np
 import pytest
 from command_line import fail
@@ -93,7 +94,7 @@ def test_the_prompt_is_left_at_the_second_that_was_asked_for(
     borders = []
     monkeypatch.setattr(
         "keras_pianogen.pianoroll.plot_piano_roll",
-        lambda piece, path, prompt_seconds: (
+        lambda piece, path, prompt_seconds, pedal: (
             borders.append(prompt_seconds),
             path.touch(),
         ),
@@ -107,6 +108,34 @@ def test_the_prompt_is_left_at_the_second_that_was_asked_for(
     generate(*options, "60")
     # The events last kept: the ends of the fifth note and of the eighth.
     np.testing.assert_allclose(borders, [1.2, 1.95], atol=0.006)
+
+
+def test_the_prompt_s_pedal_is_drawn_as_far_as_it_is_kept(
+    generate, prompt, tmp_path, monkeypatch
+):
+    pedals = []
+    monkeypatch.setattr(
+        "keras_pianogen.pianoroll.plot_piano_roll",
+        lambda piece, path, prompt_seconds, pedal: pedals.append(pedal),
+    )
+    file = write_midi(prompt)
+    file.instruments[0].control_changes = [
+        miditoolkit.ControlChange(64, value, time)
+        for time, value in ((100, 127), (300, 0), (1000, 90), (1800, 0))
+    ]
+    file.dump(tmp_path / "pedal.mid")
+    options = ["--seed", "1", "--picture", tmp_path / "roll.png"]
+    generate(*options, "--prompt", tmp_path / "pedal.mid")
+    assert pedals[0].tolist() == [(0.1, 0.3), (1.0, 1.8)]
+    cut = ["--prompt", tmp_path / "pedal.mid", "--prompt-seconds", "1.3"]
+    generate(*options, *cut)
+    np.testing.assert_allclose(
+        pedals[1].tolist(), [(0.1, 0.3), (1.0, 1.25)], atol=0.006
+    )
+    generate(*options, "--prompt", tmp_path / "prompt.mid")
+    assert not len(pedals[2])
+    generate(*options)
+    assert pedals[3] is None
 
 
 def test_variations_are_pieces_of_one_seed_in_files_of_their_own(run, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import keras_pianogen
 from keras_pianogen import notebook
 from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.notebook import show
 from keras_pianogen.synthesis import synthesize
 
@@ -114,6 +115,14 @@ def test_the_view_keeps_notes_of_its_own():
     view = show(notes)
     notes["pitch"] = 1
     assert view._repr_html_() == page(NOTES)
+
+
+def test_the_pedal_is_drawn_where_there_is_one():
+    pedal = np.array([(0, 1.5)], PEDAL_DTYPE)
+    assert "pedal is pressed once" in page(NOTES, pedal=pedal)
+    assert "pedal" not in page(NOTES)
+    with pytest.raises(ValueError, match="`pedal` must"):
+        show(NOTES, pedal=[0, 1])
 
 
 def test_it_is_a_public_name():

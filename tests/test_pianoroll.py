@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from performances import notes_of
 from performances import random_notes
 
+from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.pianoroll import PROMPT_COLOURS
 from keras_pianogen.pianoroll import VELOCITY_COLOURS
@@ -189,6 +190,57 @@ def test_a_prompt_longer_than_the_piece_is_all_of_it():
     assert is_grey(bars_of(axes).get_facecolor()).all()
 
 
+# The pedal.
+
+
+def lane_of(axes):
+    """Start and end of each press that is drawn."""
+    (bars,) = [c for c in axes.collections if c.get_label() == "pedal"]
+    x = np.array([path.vertices[:4, 0] for path in bars.get_paths()])
+    x = x.reshape(-1, 4)
+    return list(zip(x.min(axis=1), x.max(axis=1), strict=True))
+
+
+def test_each_press_of_the_pedal_is_drawn_in_the_rows_where_it_is_held():
+    notes = notes_of((0, 39, 60, 64))
+    pedal = np.array([(1, 12), (12, 13), (25, 26)], PEDAL_DTYPE)
+    figure = plot_piano_roll(notes, pedal=pedal, seconds_per_row=10)
+    assert [lane_of(axes) for axes in rows_of(figure)] == [
+        [(1, 10)],
+        [(10, 12), (12, 13)],
+        [(25, 26)],
+        [],
+    ]
+
+
+def test_the_lane_is_below_its_row_and_above_the_next(tmp_path):
+    notes = notes_of((0, 40, 60, 64))
+    pedal = np.array([(0, 40)], PEDAL_DTYPE)
+    figure = plot_piano_roll(notes, tmp_path / "roll.png", pedal=pedal)
+    above, below = rows_of(figure)
+    (bars,) = [c for c in above.collections if c.get_label() == "pedal"]
+    corners = bars.get_transform().transform(bars.get_paths()[0].vertices)
+    bottom, top = corners[:, 1].min(), corners[:, 1].max()
+    assert below.bbox.y1 < bottom < top < above.bbox.y0
+    picture = matplotlib.image.imread(tmp_path / "roll.png")[::-1, :, :3]
+    middle = int(corners[:, 0].mean())
+    assert picture[int((bottom + top) / 2), middle].min() > 0.5
+
+
+@pytest.mark.parametrize("pedal", [None, np.zeros(0, PEDAL_DTYPE)])
+def test_without_a_pedal_there_is_no_lane(pedal):
+    notes = random_notes(20, 10)
+    figure = plot_piano_roll(notes, pedal=pedal)
+    labels = [c.get_label() for c in rows_of(figure)[0].collections]
+    assert "notes" in labels and "pedal" not in labels
+    assert figure.get_figheight() == plot_piano_roll(notes).get_figheight()
+
+
+def test_what_is_no_pedal_is_refused():
+    with pytest.raises(ValueError, match="`pedal` must be spans"):
+        plot_piano_roll(random_notes(5, 5), pedal=np.zeros(2))
+
+
 # Rows.
 
 
@@ -248,6 +300,23 @@ def test_the_suffix_names_the_format(tmp_path, suffix, begins):
     plot_piano_roll(random_notes(500, 20), str(path), title="Title")
     assert path.read_bytes().startswith(begins)
     assert path.stat().st_size < 500_000
+
+
+def test_a_picture_that_fails_half_way_leaves_what_was_there(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "roll.png"
+    path.write_bytes(b"an older one")
+
+    def write_half(self, part, **_):
+        part.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", write_half)
+    with pytest.raises(OSError, match="No space"):
+        plot_piano_roll(random_notes(5, 5), path)
+    assert path.read_bytes() == b"an older one"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_one_piece_gives_one_file_whatever_the_size(tmp_path):

@@ -13,6 +13,7 @@ from performances import notes_of
 from performances import random_notes
 
 import keras_pianogen
+from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.midi import read_notes
 from keras_pianogen.pianoroll_svg import VELOCITY_COLOURS
 from keras_pianogen.pianoroll_svg import piano_roll_svg
@@ -171,6 +172,54 @@ def test_a_row_has_some_times_below_it_but_not_too_many(seconds):
     svg = draw(notes_of((0, seconds, 60, 64)), seconds_per_row=seconds)
     times = [text for text in texts_of(svg) if text.endswith(" s")]
     assert 1 <= len(times) <= 8 and times[0] == "0 s"
+
+
+# The pedal.
+
+
+def lanes_of(svg):
+    return [e for e in svg.iter(f"{SVG}svg") if e.get("class") == "pedal"]
+
+
+def test_each_press_of_the_pedal_is_in_the_lane_of_its_row():
+    pedal = np.array([(1, 12), (12, 13), (25, 26)], PEDAL_DTYPE)
+    notes = notes_of((0, 39, 60, 64))
+    svg = draw(notes, pedal=pedal, seconds_per_row=10)
+    found = []
+    for row, lane in zip(rows_of(svg), lanes_of(svg), strict=True):
+        assert (
+            lane.get("viewBox").split()[::2]
+            == (row.get("viewBox").split()[::2])
+        )  # begins and lasts as the row does
+        _, held, onsets = (
+            BOX.findall(path.get("d")) for path in lane.iter(f"{SVG}path")
+        )
+        assert [box[0] for box in held] == [box[0] for box in onsets]
+        found.append([(float(box[0]), float(box[2])) for box in held])
+    assert found == [[(1, 11)], [(1, 11), (12, 1)], [(25, 1)], []]
+
+
+def test_the_lane_takes_room_of_its_own_and_is_told_in_words():
+    notes = notes_of((0, 10, 60, 64))
+    pedal = np.array([(1, 3.5), (4, 5)], PEDAL_DTYPE)
+    bare, svg = draw(notes), draw(notes, pedal=pedal)
+    (lane,), (row,) = lanes_of(svg), rows_of(svg)
+    height = 4 * float(row.get("viewBox").split()[3])
+    assert float(lane.get("y")) > height
+    more = int(svg.get("height")) - int(bare.get("height"))
+    assert more > int(lane.get("height"))
+    assert lane.find(f"{SVG}title").text == "Sustain pedal"
+    assert "Ped." in texts_of(svg) and "Ped." not in texts_of(bare)
+    assert svg.find(f"{SVG}desc").text.endswith(
+        " The sustain pedal is pressed 2 times, 3.5 seconds."
+    )
+    assert "pedal" not in ET.tostring(bare, encoding="unicode")
+    assert piano_roll_svg(notes) == piano_roll_svg(notes, pedal=pedal[:0])
+
+
+def test_what_is_no_pedal_is_refused():
+    with pytest.raises(ValueError, match="`pedal` must be spans"):
+        piano_roll_svg(notes_of((0, 1, 60, 64)), pedal=[(0, 1)])
 
 
 # The element.

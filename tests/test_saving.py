@@ -44,6 +44,28 @@ def test_nothing_is_written_where_something_is_wrong(
     assert not list(tmp_path.iterdir())
 
 
+def test_folders_are_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "piece.mid"
+    keras_pianogen.save(NOTES, path, picture=True)
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "piece.mid",
+        "piece.png",
+    ]
+
+
+def test_a_picture_that_fails_leaves_nothing_half_written(
+    tmp_path, monkeypatch
+):
+    def write_half(self, part, **_):
+        part.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", write_half)
+    with pytest.raises(OSError, match="No space"):
+        keras_pianogen.save(NOTES, tmp_path / "piece.mid", picture=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_piece_without_notes_is_a_midi_file_alone(tmp_path):
     (path,) = keras_pianogen.save(NOTES[:0], tmp_path / "empty.midi")
     assert not any(x.notes for x in miditoolkit.MidiFile(str(path)).instruments)

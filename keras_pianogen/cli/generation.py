@@ -105,8 +105,11 @@ def generate(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     from keras_pianogen.midi import read_notes
+    from keras_pianogen.midi import read_pedal
 
-    notes = None if prompt is None else read_notes(prompt)
+    notes = pedal = None
+    if prompt is not None:
+        notes, pedal = read_notes(prompt), read_pedal(prompt)
     with loading():
         from keras_pianogen.models import MusicTransformerCausalLM
         from keras_pianogen.samplers import build_sampler
@@ -129,7 +132,10 @@ def generate(
             progress=report,
         )
     border = _border(notes, prompt_seconds, model)
-    _save(pieces, places, border, speed(), seed, soundfont)
+    if pedal is not None:  # What isn't kept of the prompt has none.
+        pedal = pedal[pedal["start"] < border]
+        pedal["end"] = pedal["end"].clip(max=border)
+    _save(pieces, places, border, pedal, speed(), seed, soundfont)
 
 
 @command("No half file is left.")
@@ -214,7 +220,7 @@ def _border(prompt, prompt_seconds, model):
     return float(times[times <= prompt_seconds].max(initial=0))
 
 
-def _save(pieces, places, border, rate, seed, soundfont):
+def _save(pieces, places, border, pedal, rate, seed, soundfont):
     """Write the pieces, then draw and play them, and say so."""
     from keras_pianogen.midi import write_midi
 
@@ -232,7 +238,7 @@ def _save(pieces, places, border, rate, seed, soundfont):
         if picture is not None and not len(piece):
             stdout.print("There are no notes to draw.")
         elif picture is not None:
-            _draw(piece, picture, border)
+            _draw(piece, picture, border, pedal)
             stdout.print(str(picture), markup=False)
         if audio is not None and not len(piece):
             stdout.print("There are no notes to play.")
@@ -245,17 +251,11 @@ def _figures(piece):
     return f"{len(piece)} notes, {piece['end'].max(initial=0):.1f} s"
 
 
-def _draw(piece, picture, prompt_seconds):
-    """Draw the piano roll; the picture is there whole or not at all."""
+def _draw(piece, picture, prompt_seconds, pedal):
     from keras_pianogen.pianoroll import plot_piano_roll
 
     picture.parent.mkdir(parents=True, exist_ok=True)
-    part = picture.with_stem(f".{picture.stem}.{os.getpid()}")
-    try:
-        plot_piano_roll(piece, part, prompt_seconds=prompt_seconds)
-        part.replace(picture)
-    finally:
-        part.unlink(missing_ok=True)
+    plot_piano_roll(piece, picture, prompt_seconds=prompt_seconds, pedal=pedal)
 
 
 def _play(piece, audio, soundfont):
