@@ -146,6 +146,46 @@ def plot_attention(ids, weights, vocabulary, path, *, head=None, events=40):
     figure.savefig(path, dpi=110)
 
 
+def plot_heads(weights, path, *, events=128):
+    """Draw where each head looks in the last events, a map for each.
+
+    A row of maps is a layer. In a map an event is a line, from the top down,
+    and what it looks at is across; each map has shades of its own.
+
+    Args:
+        weights: (layers, heads, time, time), see `attention_weights`.
+        path: picture to write: .png, .svg or .pdf.
+        events: int. How many of the last events the maps show.
+    """
+    layers, heads, time = weights.shape[:3]
+    figure = Figure(
+        figsize=(1.5 * heads + 0.8, 1.5 * layers + 0.6), layout="constrained"
+    )
+    grid = figure.subplots(
+        layers, heads, sharex=True, sharey=True, squeeze=False
+    )
+    first = max(0, time - events)
+    edges = first - 0.5, time - 0.5
+    for (layer, head), axis in np.ndenumerate(grid):
+        # Not the one event that is looked at most: the others would be pale.
+        seen = weights[layer, head, first:, first:]
+        axis.imshow(
+            seen,
+            cmap="magma_r",
+            vmin=0,
+            vmax=np.quantile(seen, 0.995),
+            extent=(*edges, *edges[::-1]),
+        )
+        axis.tick_params(labelsize=7)
+        if layer == 0:
+            axis.set_title(f"head {head}", fontsize=8)
+        if head == 0:
+            axis.set_ylabel(f"layer {layer}", fontsize=8)
+    figure.supxlabel("event that is looked at", fontsize=9)
+    figure.supylabel("event that looks", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _draw_shares(figure, axis, weights):
     layers, heads = weights.shape[:2]
     firsts, shares = share_by_distance(weights)

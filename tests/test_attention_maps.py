@@ -8,6 +8,7 @@ import pytest
 
 from keras_pianogen.attention_maps import attention_weights
 from keras_pianogen.attention_maps import plot_attention
+from keras_pianogen.attention_maps import plot_heads
 from keras_pianogen.attention_maps import share_by_distance
 from keras_pianogen.attention_maps import weights_of_layer
 from keras_pianogen.layers import RelativeGlobalAttention
@@ -75,6 +76,21 @@ def test_the_picture_is_drawn_and_its_head_checked(model, tmp_path):
     assert path.stat().st_size > 20_000
     with pytest.raises(ValueError, match=r"layer from 0 to 1.*\(2, 0\)"):
         plot_attention(ids, weights, vocabulary, path, head=(2, 0))
+
+
+def test_every_head_has_a_map_of_the_last_events(monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, path, **_: figures.append(figure),
+    )
+    weights = np.random.default_rng(0).random((2, 3, 30, 30))
+    plot_heads(weights, "heads.png", events=20)
+    maps = [axis.images[0] for axis in figures[0].axes]
+    assert len(maps) == 6
+    for shown, head in zip(maps, weights.reshape(6, 30, 30), strict=True):
+        np.testing.assert_array_equal(shown.get_array(), head[10:, 10:])
+        assert shown.get_extent() == [9.5, 29.5, 29.5, 9.5]
 
 
 def test_local_attention_and_silence_are_refused(model):

@@ -417,6 +417,11 @@ def test_attention_is_drawn_of_a_piece(run, tmp_path):
     attention += ["--preset", run / "preset", "--max-events", "50"]
     assert succeed(*attention, "--head", "0", "1") == f"{picture}\n"
     assert picture.stat().st_size > 10_000
+    one = picture.read_bytes()
+    assert succeed(*attention, "--all-heads") == f"{picture}\n"
+    assert picture.read_bytes() != one
+    error, _ = fail(*attention, "--all-heads", "--head", "0", "1")
+    assert "--all-heads" in error
     error, _ = fail(*attention, "--head", "1", "0")
     assert "layer from 0 to 0" in error
 

@@ -378,7 +378,10 @@ def attention(
         str, typer.Option(help="A bundled preset's name, or a folder.")
     ] = DEFAULT_PRESET,
     max_events: Annotated[
-        int, typer.Option(min=2, help="Events of the piece that are read.")
+        int,
+        typer.Option(
+            min=2, max=2048, help="Events of the piece that are read."
+        ),
     ] = 512,
     head: Annotated[
         tuple[int, int] | None,
@@ -387,8 +390,16 @@ def attention(
             show_default="the one with most to show",
         ),
     ] = None,
+    all_heads: Annotated[
+        bool, typer.Option("--all-heads", help="Draw a map for every head.")
+    ] = False,
 ):
     """Draw where the heads of a model look in a piece."""
+    if all_heads and head is not None:
+        raise ValueError(
+            "`--all-heads` and `--head` must not be given together. Received: "
+            f"--head {head[0]} {head[1]} and --all-heads"
+        )
     from keras_pianogen.midi import read_notes
 
     check_place("--out", out, PICTURES)
@@ -402,6 +413,9 @@ def attention(
             model, notes, max_events
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    vocabulary = model.preprocessor.tokenizer.vocabulary
-    attention_maps.plot_attention(ids, weights, vocabulary, out, head=head)
+    if all_heads:
+        attention_maps.plot_heads(weights, out)
+    else:
+        vocabulary = model.preprocessor.tokenizer.vocabulary
+        attention_maps.plot_attention(ids, weights, vocabulary, out, head=head)
     stdout.print(str(out), markup=False)
