@@ -134,7 +134,7 @@ def main():
     key_file = arguments.out / "key.json"
     make_page(
         {
-            name: read_folder(folder)
+            name: read_folder(folder).notes
             for name, folder in arguments.folders.items()
         },
         arguments.out / "page",

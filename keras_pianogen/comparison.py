@@ -20,9 +20,14 @@ shuffled (the anchor). Whether the other set is further away than chance would
 put it is a permutation test of whole pieces (Fisher, 1935), with Holm's
 correction (1979) for the number of measures. NumPy and SciPy; embeddings come
 from outside.
+
+The pedal is compared where both sets have one in their files.
 """
 
+import base64
 import dataclasses
+import html
+import io
 import os
 import pathlib
 from collections.abc import Callable
@@ -37,14 +42,19 @@ from scipy import spatial
 from scipy import stats
 
 from keras_pianogen.features import FEATURES
+from keras_pianogen.features import PEDAL_FEATURES
 from keras_pianogen.features import cut
-from keras_pianogen.features import excerpt
+from keras_pianogen.features import draw_begin
 from keras_pianogen.features import measure
+from keras_pianogen.features import seconds_of_pedal
 from keras_pianogen.features import shuffle_pitches
+from keras_pianogen.midi import PEDAL_DTYPE
+from keras_pianogen.midi import MidiError
 from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import read_pedal
 
 SECONDS = 30.0  # of a piece, so that its length tells nothing
-PHRASE = 10.0  # seconds that the classifier is asked about at a time
+PHRASE = 10  # seconds that the classifier is asked about at a time
 SPLITS = 10
 PERMUTATIONS = 999
 FOLDS = 5
@@ -59,6 +69,19 @@ PENALTY = 0.001
 SETS = ("floor", "other", "shuffled")
 # Measures of a feature; the first is tested.
 OF_A_FEATURE = ("kl", "overlap", "distances_kl", "distances_overlap")
+WORDS = {
+    "kl": "{}, KL in nats",
+    "overlap": "{}, overlapping area",
+    "distances_kl": "{}, KL of distances",
+    "distances_overlap": "{}, area of distances",
+    "frechet": "Fréchet distance, embeddings",
+    "classifier": "classifier's accuracy",
+}
+LEGEND = (
+    "real: the floor, half of the real pieces against the other half. "
+    "shuffled: the same with pitches dealt out anew. p: how often pieces that "
+    "change sets by lot lie as far apart, corrected after Holm; * below 0.05."
+)
 
 Array = NDArray[np.float64]
 # Pieces → each one's embeddings, an array (windows, dimensions).
@@ -73,19 +96,29 @@ class Comparison:
         size: pieces of each set that is held against as many real ones.
         values: for each measure, for each of `SETS`, a value of each split.
             Measures are `"pitch.kl"` and so on for all of `FEATURES` and
-            `OF_A_FEATURE`; `"frechet"`, where there are embeddings; and
+            `OF_A_FEATURE`, and for `PEDAL_FEATURES` where both sets have a
+            pedal; `"frechet"`, where there are embeddings; and
             `"classifier"`, its accuracy.
         p_values: for each feature's KL divergence, and the last two, how
             often pieces that change sets by lot would lie as far apart,
             corrected for the number of measures.
         shares: for `"real"` and `"other"`, each feature's shares over all
             pieces.
+        pieces: for `"real"` and `"other"`, how many there are in all.
+        pedal: for `"real"` and `"other"`, in how many `"pieces"` there is a
+            pedal; the share of the time that it is `"down"`, and `"presses"`
+            a minute, means over all pieces.
+        left_out: for `"real"` and `"other"`, the names of pieces that have no
+            two notes within the seconds that are compared.
     """
 
     size: int
     values: Mapping[str, Mapping[str, Sequence[float]]]
     p_values: Mapping[str, float]
     shares: Mapping[str, Mapping[str, Array]]
+    pieces: Mapping[str, int]
+    pedal: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, Sequence[str]]
 
     def mean(self, measure: str, of: str) -> float:
         """Mean over the splits."""
@@ -108,14 +141,110 @@ class Comparison:
             of: {name: values.tolist() for name, values in features.items()}
             for of, features in self.shares.items()
         }
-        edges = {feature.name: feature.edges.tolist() for feature in FEATURES}
+        edges = {
+            feature.name: feature.edges.tolist()
+            for feature in (*FEATURES, *PEDAL_FEATURES)
+            if feature.name in shares["real"]
+        }
         return {
             "size": self.size,
             "measures": measures,
             "p_values": dict(self.p_values),
             "shares": shares,
             "edges": edges,
+            "pedal": {**self.pedal, "note": self.note()},
+            "left_out": dict(self.left_out),
         }
+
+    def title(self) -> str:
+        """The numbers of pieces, in words."""
+        return (
+            f"{self.size} pieces against {self.size}; in all "
+            f"{self.pieces['real']} real ones, {self.pieces['other']} others"
+        )
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table: a measure, its mean of each of `SETS`, and p.
+
+        Without the KL of distances, which tells what their area tells.
+        """
+        rows = []
+        for name, sets in self.values.items():
+            feature, _, kind = name.rpartition(".")
+            if kind == "distances_kl":
+                continue
+            shown = ".3f" if max(map(max, sets.values())) < 10 else ".1f"
+            p = self.p_values.get(name)
+            rows.append(
+                (
+                    WORDS[kind].format(feature),
+                    *(f"{self.mean(name, of):{shown}}" for of in sets),
+                    "" if p is None else f"{p:.3f}" + " *" * (p < LEVEL),
+                )
+            )
+        return rows
+
+    def note(self) -> str:
+        """What is to be said of the pedal: what it does, or who has none."""
+        bare = [of for of in self.pedal if not self.pedal[of]["pieces"]]
+        if not bare:
+            return "Pedal: " + "; ".join(
+                f"{of} down {100 * found['down']:.0f} % of the time, "
+                f"{found['presses']:.0f} presses a minute, in "
+                f"{found['pieces']} of {self.pieces[of]} pieces"
+                for of, found in self.pedal.items()
+            )
+        return (
+            f"The pedal isn't compared: {' and '.join(bare)} had none, and "
+            "what this package writes never has. What a pedal held is in the "
+            "lengths of notes."
+        )
+
+    def _repr_html_(self) -> str:
+        """The table and the picture, as Jupyter shows them."""
+        # Only who looks at it waits for Matplotlib.
+        from keras_pianogen.comparison_picture import plot_comparison
+
+        picture = io.BytesIO()
+        plot_comparison(self.to_dict()).savefig(picture, format="png", dpi=70)
+        data = base64.b64encode(picture.getvalue()).decode()
+        head = _html_row("th", ("measure", *SETS, "p"))
+        body = "".join(_html_row("td", row) for row in self.rows())
+        return (
+            f"<figure><figcaption>{self.title()}</figcaption>"
+            f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+            f"<p>{html.escape(LEGEND)} {html.escape(self.note())}</p>"
+            '<img alt="Shares of each feature" style="max-width:100%" '
+            f'src="data:image/png;base64,{data}"/></figure>'
+        )
+
+
+def _html_row(kind: str, cells: Sequence[str]) -> str:
+    inside = "".join(f"<{kind}>{html.escape(x)}</{kind}>" for x in cells)
+    return f"<tr>{inside}</tr>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The pieces of a folder, by their paths in it, sorted.
+
+    Args:
+        notes: the performances.
+        pedals: their pedals, as `read_pedal` returns them.
+        skipped: why a file isn't among them, by its path.
+    """
+
+    notes: dict[str, np.ndarray]
+    pedals: dict[str, np.ndarray]
+    skipped: dict[str, str]
+
+
+@dataclasses.dataclass
+class _Heard:
+    """What is heard of a piece: from 0, and its pedal in each second."""
+
+    notes: np.ndarray
+    pedal: np.ndarray
 
 
 @dataclasses.dataclass
@@ -127,15 +256,14 @@ class _Measured:
     embeddings: Array | None = None  # (windows, dimensions)
 
 
-def read_folder(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The performances of a folder, by their paths in it, sorted.
+def read_folder(folder: str | os.PathLike[str]) -> Folder:
+    """Reads the performances of a folder. Files that can't be are skipped.
 
     Args:
         folder: a folder with `.mid` and `.midi` files, at any depth.
 
     Raises:
-        ValueError: it isn't a folder or has no such file; a `MidiError` where
-            a file can't be read.
+        ValueError: it isn't a folder or has no such file that can be read.
     """
     folder = pathlib.Path(folder)
     paths = sorted(
@@ -143,20 +271,33 @@ def read_folder(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         for path in folder.rglob("*")
         if path.suffix.lower() in (".mid", ".midi") and path.is_file()
     )
-    if not paths:
+    found = Folder({}, {}, {})
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            notes, pedal = read_notes(path), read_pedal(path)
+        except MidiError as error:
+            reason = str(error).removeprefix(str(path)).lstrip(": ")
+            found.skipped[name] = reason
+        except OSError as error:
+            found.skipped[name] = error.strerror or str(error)
+        else:
+            found.notes[name], found.pedals[name] = notes, pedal
+    if not found.notes:
+        reasons = [f"; {name}: {why}" for name, why in found.skipped.items()]
         raise ValueError(
-            "`folder` must be a folder with .mid or .midi files. Received: "
-            f"{folder}"
+            "`folder` must be a folder with .mid or .midi files that can be "
+            f"read. Received: {folder}, with {len(reasons)} that can't"
+            + "".join(reasons[:3])
         )
-    return {
-        path.relative_to(folder).as_posix(): read_notes(path) for path in paths
-    }
+    return found
 
 
 def compare(
     real: Mapping[str, np.ndarray],
     other: Mapping[str, np.ndarray],
     *,
+    pedals: Sequence[Mapping[str, np.ndarray]] | None = None,
     embed: Embed | None = None,
     seconds: float = SECONDS,
     splits: int = SPLITS,
@@ -169,7 +310,11 @@ def compare(
     Args:
         real: performances by name, four or more.
         other: performances by name, two or more. Of either set, a piece is
-            heard for `seconds` from a note drawn by seed.
+            heard for `seconds` from a note drawn by seed, of those that are
+            followed by another in time; a piece without such a note is left
+            out.
+        pedals: the pedals of both sets, by the names of their performances,
+            as `read_pedal` returns them. Defaults to none.
         embed: a function of a list of performances: the embeddings of each,
             an array (windows, dimensions). Without it there is no Fréchet
             distance.
@@ -184,15 +329,24 @@ def compare(
         A `Comparison`.
 
     Raises:
-        ValueError: there are too few pieces, or a piece has too few notes.
+        ValueError: there are too few pieces.
     """
-    _check(real, other, seconds, splits=splits, permutations=permutations)
+    _check(seconds, splits=splits, permutations=permutations)
     tell = progress or (lambda what, done: None)
-    heard = [_excerpts(pieces, seconds, seed) for pieces in (real, other)]
-    anchor = [
-        shuffle_pitches(notes, seed + i) for i, notes in enumerate(heard[0])
-    ]
-    ours, others, shuffled = _measure_all([*heard, anchor], embed)
+    given = {"real": real, "other": other}
+    spans = dict(zip(given, pedals or ({}, {}), strict=True))
+    heard = {of: _excerpts(given[of], spans[of], seconds, seed) for of in given}
+    left_out = _check_pieces(heard, given)
+    pedal = {of: _pedal_in_all(heard[of], spans[of]) for of in given}
+    sets = [list(pieces.values()) for pieces in heard.values()]
+    sets.append(
+        [
+            _Heard(shuffle_pitches(piece.notes, seed + i), piece.pedal)
+            for i, piece in enumerate(sets[0])
+        ]
+    )
+    with_pedal = all(found["pieces"] for found in pedal.values())
+    ours, others, shuffled = _measure_all(sets, embed, with_pedal)
     size = min(len(ours) // 2, len(others))
     values: dict[str, dict[str, list[float]]] = {}
     for split in range(splits):
@@ -212,21 +366,11 @@ def compare(
         tell("splits", (split + 1) / splits)
     p_values = _test(ours, others, permutations, seed, tell)
     shares = {"real": _mean_shares(ours), "other": _mean_shares(others)}
-    return Comparison(size, values, p_values, shares)
+    counts = {"real": len(ours), "other": len(others)}
+    return Comparison(size, values, p_values, shares, counts, pedal, left_out)
 
 
-def _check(
-    real: Mapping[str, np.ndarray],
-    other: Mapping[str, np.ndarray],
-    seconds: float,
-    **counts: int,
-) -> None:
-    for name, pieces, least in (("real", real, 4), ("other", other, 2)):
-        if len(pieces) < least:
-            raise ValueError(
-                f"`{name}` must have {least} pieces or more to be compared. "
-                f"Received: {len(pieces)} ({', '.join(pieces) or 'none'})"
-            )
+def _check(seconds: float, **counts: int) -> None:
     if not 0 < seconds < float("inf"):
         raise ValueError(
             f"`seconds` must be a length above 0. Received: {seconds}"
@@ -236,40 +380,81 @@ def _check(
             raise ValueError(f"`{name}` must be 1 or more. Received: {count}")
 
 
-def _excerpts(
-    pieces: Mapping[str, np.ndarray], seconds: float, seed: int
-) -> list[np.ndarray]:
-    heard = []
-    for i, (name, notes) in enumerate(pieces.items()):
-        part = excerpt(notes, seconds, seed + i)
-        if len(part) < 2:
+def _check_pieces(
+    heard: Mapping[str, Mapping[str, _Heard]],
+    given: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, list[str]]:
+    """The pieces that are left out of each set, if enough remain."""
+    left_out = {
+        of: [name for name in given[of] if name not in heard[of]]
+        for of in given
+    }
+    for of, least in (("real", 4), ("other", 2)):
+        if len(heard[of]) < least:
+            names = ", ".join(heard[of]) or "none"
+            few = "".join(f"; too few notes in {x}" for x in left_out[of])
             raise ValueError(
-                "Each piece must have two notes or more in the part that is "
-                f"compared. Received: {len(part)} in {name}"
+                f"`{of}` must have {least} pieces or more to be compared. "
+                f"Received: {len(heard[of])} ({names}{few})"
             )
-        heard.append(part)
+    return left_out
+
+
+def _excerpts(
+    pieces: Mapping[str, np.ndarray],
+    pedals: Mapping[str, np.ndarray],
+    seconds: float,
+    seed: int,
+) -> dict[str, _Heard]:
+    heard = {}
+    for i, (name, notes) in enumerate(pieces.items()):
+        begin = draw_begin(notes, seconds, seed + i) if len(notes) else 0.0
+        part = cut(notes, begin, seconds)
+        if len(part) > 1:
+            pedal = seconds_of_pedal(
+                pedals.get(name, np.empty(0, PEDAL_DTYPE)),
+                begin,
+                part["end"].max(),
+            )
+            heard[name] = _Heard(part, pedal)
     return heard
 
 
+def _pedal_in_all(
+    heard: Mapping[str, _Heard], pedals: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """In how many pieces there is a pedal, and what it does, on average."""
+    heard_pedals = [piece.pedal for piece in heard.values()]
+    presses = [pedal["presses"].mean() for pedal in heard_pedals]
+    return {
+        "pieces": sum(len(pedals.get(name, ())) > 0 for name in heard),
+        "down": float(np.mean([p["down"].mean() for p in heard_pedals])),
+        "presses": 60 * float(np.mean(presses)),
+    }
+
+
 def _measure_all(
-    sets: Sequence[Sequence[np.ndarray]], embed: Embed | None
+    sets: Sequence[Sequence[_Heard]], embed: Embed | None, with_pedal: bool
 ) -> list[list[_Measured]]:
-    measured = [[_measure(notes) for notes in pieces] for pieces in sets]
+    measured = [
+        [_measure(piece, with_pedal) for piece in pieces] for pieces in sets
+    ]
     if embed is not None:
         flat = [piece for pieces in measured for piece in pieces]
-        found = embed([notes for pieces in sets for notes in pieces])
+        found = embed([piece.notes for pieces in sets for piece in pieces])
         for piece, embeddings in zip(flat, found, strict=True):
             piece.embeddings = embeddings
     return measured
 
 
-def _measure(notes: np.ndarray) -> _Measured:
-    length = float(notes["end"].max())
-    phrases = [
-        cut(notes, begin, PHRASE) for begin in np.arange(0, length, PHRASE)
-    ]
-    rows = [measure(part) for part in phrases if len(part) > 1]
-    shares = measure(notes)
+def _measure(piece: _Heard, with_pedal: bool) -> _Measured:
+    rows = []
+    for begin in range(0, len(piece.pedal), PHRASE):
+        part = cut(piece.notes, begin, PHRASE)
+        if len(part) > 1:
+            pedal = piece.pedal[begin : begin + PHRASE]
+            rows.append(measure(part, pedal if with_pedal else None))
+    shares = measure(piece.notes, piece.pedal if with_pedal else None)
     return _Measured(shares, np.array([_row(r) for r in rows or [shares]]))
 
 
@@ -280,8 +465,8 @@ def _row(shares: Mapping[str, Array]) -> Array:
 
 def _mean_shares(pieces: Sequence[_Measured]) -> dict[str, Array]:
     return {
-        feature.name: np.mean([p.shares[feature.name] for p in pieces], axis=0)
-        for feature in FEATURES
+        name: np.mean([piece.shares[name] for piece in pieces], axis=0)
+        for name in pieces[0].shares
     }
 
 
@@ -290,9 +475,9 @@ def _distances(
 ) -> dict[str, float]:
     """Every measure between two sets."""
     found: dict[str, float] = {}
-    for feature in FEATURES:
+    for feature in real[0].shares:
         a, b = (
-            np.array([piece.shares[feature.name] for piece in pieces])
+            np.array([piece.shares[feature] for piece in pieces])
             for pieces in (real, other)
         )
         values = (
@@ -301,7 +486,7 @@ def _distances(
             *compare_distances(a, b),
         )
         for name, value in zip(OF_A_FEATURE, values, strict=True):
-            found[f"{feature.name}.{name}"] = value
+            found[f"{feature}.{name}"] = value
     if real[0].embeddings is not None:
         found["frechet"] = _frechet(real, other)
     found["classifier"] = _classify(real, other, seed)
@@ -336,9 +521,9 @@ def _test(
     """Permutation tests over pieces, corrected together."""
     pieces = [*real, *other]
     tests: dict[str, Callable[[Any, Any], float]] = {}
-    for feature in FEATURES:
-        shares = np.array([piece.shares[feature.name] for piece in pieces])
-        tests[f"{feature.name}.kl"] = _kl_of(shares)
+    for feature in real[0].shares:
+        shares = np.array([piece.shares[feature] for piece in pieces])
+        tests[f"{feature}.kl"] = _kl_of(shares)
     if real[0].embeddings is not None:
         tests["frechet"] = lambda a, b: _frechet(
             [pieces[i] for i in a], [pieces[i] for i in b]

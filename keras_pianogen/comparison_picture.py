@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_pianogen.features import FEATURES
+from keras_pianogen.features import PEDAL_FEATURES
 from keras_pianogen.features import Feature
 
 REAL, OTHER, SHUFFLED = "#64748b", "#c2410c", "#7c3aed"
@@ -31,26 +32,31 @@ OVERALL = {
 
 def plot_comparison(
     comparison: Mapping[str, Any],
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     real: str = "real",
     other: str = "other",
-) -> None:
+) -> Figure:
     """Draws each feature of both sets, and the measures over all.
 
     Args:
         comparison: a dict from `Comparison.to_dict`.
-        path: picture to write: .png, .svg or .pdf.
+        path: picture to write: .png, .svg or .pdf. Defaults to none.
         real: what the real set is called.
         other: what the other set is called.
+
+    Returns:
+        The figure.
     """
+    shares = comparison["shares"]["real"]
+    features = [f for f in (*FEATURES, *PEDAL_FEATURES) if f.name in shares]
     overall = [name for name in OVERALL if name in comparison["measures"]]
-    rows = -(-(len(FEATURES) + len(overall)) // COLUMNS)
+    rows = -(-(len(features) + len(overall)) // COLUMNS)
     figure = Figure(figsize=(13, 2.4 * rows + 0.4), layout="constrained")
     grid = figure.add_gridspec(rows, COLUMNS)
-    places = [figure.add_subplot(cell) for cell in list(grid)[: len(FEATURES)]]
-    for axis, feature in zip(places, FEATURES, strict=True):
-        _draw_shares(axis, comparison, feature)
+    cells = list(grid)
+    for cell, feature in zip(cells, features, strict=False):
+        _draw_shares(figure.add_subplot(cell), comparison, feature)
     figure.legend(
         handles=list(figure.axes[0].patches),
         labels=[real, other],
@@ -58,15 +64,17 @@ def plot_comparison(
         ncols=2,
         frameon=False,
     )
-    for name, place in zip(overall, range(len(FEATURES), rows * COLUMNS)):
-        axis = figure.add_subplot(grid[place // COLUMNS, place % COLUMNS])
+    for name, cell in zip(overall, cells[len(features) :], strict=False):
+        axis = figure.add_subplot(cell)
         _draw_splits(axis, comparison, name, other)
         told = comparison["p_values"][name] < 0.05
         title = OVERALL[name] + (" *" if told else "")
         axis.set_title(title, fontsize=9, loc="left")
         if name == "classifier":
             axis.axvline(0.5, color=REAL, ls=":", lw=1)
-    figure.savefig(path, dpi=120)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
 
 
 def _draw_shares(

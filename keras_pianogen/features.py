@@ -5,13 +5,15 @@ that sum to 1, on bins that never change: after Yang & Lerch, "On the
 evaluation of generative models in music" (2020). Times in seconds, pitches
 and velocities as MIDI's. NumPy alone.
 
-The pedal itself isn't among them. In this package's notes a note that the
-pedal holds ends where the pedal is released, as in generated music, which has
-no pedal apart. What the pedal does is seen in `duration`, `polyphony` and
-above all in `overlap`, which a legato touch raises too.
+In this package's notes a note that the pedal holds ends where the pedal is
+released, as in generated music, which has no pedal apart. What the pedal does
+is seen in `duration`, `polyphony` and above all in `overlap`, which a legato
+touch raises too. `PEDAL_FEATURES` are of the pedal itself, for files that have
+one.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +33,8 @@ class Feature:
         unit: of its values.
         edges: array (bins + 1,), the borders of its bins, rising. Values
             beyond them fall into the outermost bins.
-        values: function of a performance, its values, an array.
+        values: function of a performance, or of `seconds_of_pedal`, its
+            values, an array.
         logarithmic: whether the bins are even on a logarithmic axis.
     """
 
@@ -41,13 +44,14 @@ class Feature:
     values: Callable[[np.ndarray], NDArray[np.float64]]
     logarithmic: bool = False
 
-    def shares(self, notes: np.ndarray) -> NDArray[np.float64]:
+    def shares(self, music: np.ndarray) -> NDArray[np.float64]:
         """Share of the values in each bin, an array (bins,) of sum 1.
 
         Args:
-            notes: a performance of two notes or more.
+            music: what `values` takes: a performance of two notes or more, or
+                a second of pedal or more.
         """
-        inside = self.values(notes)
+        inside = self.values(music)
         inside = np.clip(inside, self.edges[0], self.edges[-1])
         counts, _ = np.histogram(inside, self.edges)
         return counts / max(counts.sum(), 1)
@@ -149,11 +153,31 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def measure(notes: np.ndarray) -> dict[str, NDArray[np.float64]]:
+PEDAL_FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "pedal down",
+        "share of a second",
+        np.linspace(0, 1, 11),
+        lambda seconds: seconds["down"],
+    ),
+    Feature(
+        "pedal presses",
+        "in a second",
+        np.arange(-0.5, 6),
+        lambda seconds: seconds["presses"],
+    ),
+)
+
+
+def measure(
+    notes: np.ndarray, pedal: np.ndarray | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Each feature of a performance, by its name.
 
     Args:
         notes: a performance of two notes or more.
+        pedal: an array from `seconds_of_pedal`, one second or more. Without
+            it there are no `PEDAL_FEATURES`.
 
     Returns:
         A dict of arrays (bins,), shares that sum to 1.
@@ -172,7 +196,42 @@ def measure(notes: np.ndarray) -> dict[str, NDArray[np.float64]]:
             f"`notes` must hold two notes or more. Received: {len(notes)}"
         )
     notes = notes[np.lexsort((notes["pitch"], notes["start"]))]
-    return {feature.name: feature.shares(notes) for feature in FEATURES}
+    shares = {feature.name: feature.shares(notes) for feature in FEATURES}
+    if pedal is not None:
+        shares |= {f.name: f.shares(pedal) for f in PEDAL_FEATURES}
+    return shares
+
+
+def seconds_of_pedal(
+    pedal: np.ndarray, begin: float, seconds: float
+) -> np.ndarray:
+    """What the pedal does in each second of a stretch of time.
+
+    Args:
+        pedal: spans, as `read_pedal` returns them.
+        begin: start of the stretch in seconds.
+        seconds: its length; a part of a second counts as a whole one.
+
+    Returns:
+        A structured array (seconds,): `down`, the share of the second that
+        the pedal is down, 0 to 1, and `presses`, how often it goes down.
+
+    Examples:
+        >>> from keras_pianogen.midi import PEDAL_DTYPE
+        >>> pedal = np.array([(0.5, 2.25)], PEDAL_DTYPE)
+        >>> seconds_of_pedal(pedal, 0, 3).tolist()
+        [(0.5, 1), (1.0, 0), (0.25, 0)]
+    """
+    edges = begin + np.arange(max(1, math.ceil(seconds)) + 1)
+    # Time with the pedal down, from the first press until each edge.
+    corners = np.stack([pedal["start"], pedal["end"]], axis=1).reshape(-1)
+    held = np.cumsum(pedal["end"] - pedal["start"])
+    total = np.stack([np.append(0, held)[:-1], held], axis=1).reshape(-1)
+    until = np.interp(edges, corners, total) if len(pedal) else 0 * edges
+    found = np.empty(len(edges) - 1, [("down", "f8"), ("presses", "i8")])
+    found["down"] = np.diff(until).clip(0, 1)
+    found["presses"] = np.diff(np.searchsorted(pedal["start"], edges))
+    return found
 
 
 def cut(notes: np.ndarray, begin: float, seconds: float) -> np.ndarray:
@@ -209,15 +268,27 @@ def excerpt(notes: np.ndarray, seconds: float, seed: int) -> np.ndarray:
         seed: the same seed and performance give the same stretch.
 
     Returns:
-        A performance that begins at 0.
+        A performance that begins at 0; of two notes or more, where a stretch
+        of this length has them.
     """
     if not len(notes):
         return notes
-    start = notes["start"]
-    fits = start[start <= notes["end"].max() - seconds]
+    return cut(notes, draw_begin(notes, seconds, seed), seconds)
+
+
+def draw_begin(notes: np.ndarray, seconds: float, seed: int) -> float:
+    """Where the stretch that `excerpt` takes begins, in seconds.
+
+    Args:
+        notes: a performance of a note or more.
+        seconds: see `excerpt`.
+        seed: see `excerpt`.
+    """
+    start = np.sort(notes["start"])
+    first, past = np.searchsorted(start, [start, start + seconds])
+    fits = start[(start <= notes["end"].max() - seconds) & (past - first > 1)]
     rng = np.random.default_rng(seed)
-    begin = rng.choice(fits) if len(fits) else start.min()
-    return cut(notes, float(begin), seconds)
+    return float(rng.choice(fits) if len(fits) else start[0])
 
 
 def shuffle_pitches(notes: np.ndarray, seed: int = 0) -> np.ndarray:

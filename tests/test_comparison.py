@@ -1,7 +1,13 @@
 """Distances between sets of pieces: known ones are found, and only those."""
 
+import base64
+import io
 import json
+import re
+import xml.etree.ElementTree as ET
 
+import matplotlib.image
+import miditoolkit
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,14 +23,18 @@ from keras_pianogen.comparison import kl_divergence
 from keras_pianogen.comparison import overlapping_area
 from keras_pianogen.comparison import read_folder
 from keras_pianogen.features import FEATURES
+from keras_pianogen.features import PEDAL_FEATURES
 from keras_pianogen.features import cut
 from keras_pianogen.features import excerpt
 from keras_pianogen.features import measure
+from keras_pianogen.features import seconds_of_pedal
 from keras_pianogen.features import shuffle_pitches
 from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.midi import write_midi
 
 NAMES = [feature.name for feature in FEATURES]
+PEDAL_NAMES = [feature.name for feature in PEDAL_FEATURES]
 
 
 def melody(seed, count=250):
@@ -42,6 +52,19 @@ def melody(seed, count=250):
 
 def melodies(count, first=0):
     return {f"{i}.mid": melody(i) for i in range(first, first + count)}
+
+
+def pedalled(pieces, share, a_minute=30):
+    """A pedal for each piece, down for a share of the time, and its presses."""
+    pedals = {}
+    for i, name in enumerate(pieces):
+        rng = np.random.default_rng(i)
+        pedal = np.zeros(40 * a_minute // 60, PEDAL_DTYPE)
+        every = 60 / a_minute
+        pedal["start"] = every * (np.arange(len(pedal)) + rng.uniform(0, 0.1))
+        pedal["end"] = pedal["start"] + share * every
+        pedals[name] = pedal
+    return pedals
 
 
 def of(notes, name):
@@ -128,6 +151,48 @@ def test_excerpts_are_as_long_as_asked_and_keep_their_seed():
     assert len(whole) == len(notes)
     np.testing.assert_allclose(np.diff(whole["start"]), np.diff(notes["start"]))
     assert len(cut(notes, 1e4, 5)) == 0
+
+
+def test_an_excerpt_has_two_notes_where_the_piece_has_them_in_time():
+    """Notes ten seconds apart, and two together: half a second finds them."""
+    notes = melody(0, count=40)
+    notes["start"] = 10.0 * np.arange(40)
+    notes["start"][20] -= 9.8
+    notes["end"] = notes["start"] + 0.1
+    for seed in range(20):
+        part = excerpt(notes, 0.5, seed)
+        np.testing.assert_allclose(part["start"], [0, 0.2])
+    alone = np.delete(notes, 20)
+    assert len(excerpt(alone, 0.5, seed=0)) == 1
+    assert len(excerpt(notes[:1], 0.5, seed=0)) == 1
+    assert len(excerpt(notes[:0], 0.5, seed=0)) == 0
+
+
+def test_the_pedal_in_each_second_is_that_of_a_slow_count():
+    rng = np.random.default_rng(0)
+    edges = np.cumsum(rng.uniform(0, 1.5, 60))
+    edges[10] = edges[9]  # Changed in no time.
+    pedal = np.zeros(30, PEDAL_DTYPE)
+    pedal["start"], pedal["end"] = edges[::2], edges[1::2]
+    found = seconds_of_pedal(pedal, 3.5, 20.2)
+    assert len(found) == 21
+    for i, (down, presses) in enumerate(found.tolist()):
+        low, high = 3.5 + i, 4.5 + i
+        held = np.minimum(pedal["end"], high) - np.maximum(pedal["start"], low)
+        assert down == pytest.approx(held.clip(0).sum())
+        inside = (pedal["start"] >= low) & (pedal["start"] < high)
+        assert presses == inside.sum()
+    none = seconds_of_pedal(pedal[:0], 0, 3)
+    assert none.tolist() == [(0, 0)] * 3
+
+
+def test_a_pedal_s_features_are_shares_of_its_seconds():
+    pedal = np.array([(0, 1), (1, 1.25), (1.5, 1.75)], PEDAL_DTYPE)
+    shares = measure(melody(0), seconds_of_pedal(pedal, 0, 4))
+    assert list(shares) == NAMES + PEDAL_NAMES
+    down, presses = (shares[name] for name in PEDAL_NAMES)
+    assert down[[0, 5, 9]].tolist() == [0.5, 0.25, 0.25]
+    assert presses.tolist() == [0.5, 0.25, 0.25, 0, 0, 0]
 
 
 # Distances.
@@ -283,6 +348,73 @@ def test_embeddings_give_a_frechet_distance():
     assert "frechet" not in bare.values and "frechet" not in bare.p_values
 
 
+def test_another_pedal_is_found_in_its_features_alone():
+    real, other = melodies(12), melodies(12, first=50)
+    found = compare(
+        real,
+        other,
+        pedals=(pedalled(real, 0.8), pedalled(other, 0.25, 60)),
+        splits=2,
+        permutations=299,
+        seed=2,
+    )
+    told = {name for name in found.p_values if found.told_apart(name)}
+    assert told == {"pedal down.kl", "pedal presses.kl", "classifier"}
+    assert set(found.values) >= {"pedal down.overlap"}
+    assert found.note() == (
+        "Pedal: real down 80 % of the time, 30 presses a minute, in 12 of 12 "
+        "pieces; other down 25 % of the time, 60 presses a minute, in 12 of 12 "
+        "pieces"
+    )
+    # The anchor has the pedal of the pieces that it shuffles.
+    for name in PEDAL_NAMES:
+        sets = found.values[f"{name}.kl"]
+        assert sets["shuffled"] == sets["floor"]
+
+
+def test_a_pedal_of_one_set_alone_is_not_compared_and_that_is_said():
+    real, other = melodies(4), melodies(4, first=50)
+    settings = dict(splits=1, permutations=9)
+    bare = compare(real, other, **settings)
+    found = compare(real, other, pedals=(pedalled(real, 0.8), {}), **settings)
+    assert found.values == bare.values and found.p_values == bare.p_values
+    assert "isn't compared: other had none" in found.note()
+    assert "isn't compared: real and other had none" in bare.note()
+    values = found.to_dict()
+    assert set(values["edges"]) == set(NAMES)
+    assert values["pedal"]["real"]["pieces"] == 4
+    assert values["pedal"]["other"] == {"pieces": 0, "down": 0, "presses": 0}
+
+
+def test_pieces_without_two_notes_in_time_are_left_out_and_named():
+    real, other = melodies(4), melodies(2, first=50)
+    settings = dict(splits=1, permutations=9)
+    bare = other | {"bare.mid": melody(0)[:1], "none.mid": melody(0)[:0]}
+    found = compare(real, bare, **settings)
+    assert found.left_out == {"real": [], "other": ["bare.mid", "none.mid"]}
+    assert found.pieces == {"real": 4, "other": 2}
+    assert found.values == compare(real, other, **settings).values
+
+
+def test_in_a_notebook_it_is_its_table_and_its_picture():
+    sets = melodies(4), melodies(4, first=50)
+    found = compare(*sets, splits=1, permutations=9)
+    page = found._repr_html_()
+    root = ET.fromstring(page)
+    cells = [[cell.text for cell in row] for row in root.iter("tr")]
+    assert cells[0] == ["measure", "floor", "other", "shuffled", "p"]
+    assert [tuple(row) for row in cells[1:]] == [
+        tuple(cell or None for cell in row) for row in found.rows()
+    ]
+    assert "isn't compared" in "".join(root.itertext())
+    (image,) = root.iter("img")
+    kind, _, data = image.get("src").partition(",")
+    assert kind == "data:image/png;base64"
+    picture = matplotlib.image.imread(io.BytesIO(base64.b64decode(data)))
+    assert picture.std() > 0.05
+    assert not re.search(r"//|<script|<link", page.replace(data, ""))
+
+
 def test_the_same_seed_gives_the_same_comparison():
     sets = melodies(6), melodies(4, first=50)
     first, again, other = (
@@ -302,8 +434,8 @@ def test_the_same_seed_gives_the_same_comparison():
         ({"splits": 0}, "`splits` must be"),
         ({"permutations": 0}, "`permutations` must be"),
         (
-            {"other": melodies(3) | {"bare.mid": melody(0)[:1]}},
-            "two notes .* 1 in bare.mid",
+            {"other": melodies(1) | {"bare.mid": melody(0)[:1]}},
+            "`other` must have 2 .* 1 .0.mid; too few notes in bare.mid",
         ),
     ],
 )
@@ -323,12 +455,32 @@ def save(pieces, folder):
     return folder
 
 
-def test_folders_are_read_to_their_depths_and_broken_files_named(tmp_path):
+def press_pedal(path, *spans):
+    """Adds a pedal, in milliseconds, to a file."""
+    file = miditoolkit.MidiFile(str(path))
+    file.instruments[0].control_changes = [
+        miditoolkit.ControlChange(64, value, time)
+        for span in spans
+        for value, time in zip((127, 0), span, strict=True)
+    ]
+    file.dump(path)
+
+
+def test_folders_are_read_to_their_depths_and_broken_files_skipped(tmp_path):
     save({"b/2.MID": melody(0), "1.midi": melody(1)}, tmp_path)
+    press_pedal(tmp_path / "1.midi", (100, 900), (1000, 2000))
     (tmp_path / "notes.txt").write_text("no music")
-    assert list(read_folder(tmp_path)) == ["1.midi", "b/2.MID"]
     (tmp_path / "bad.mid").write_bytes(b"no music")
-    with pytest.raises(ValueError, match="bad.mid is not a MIDI file"):
+    (tmp_path / "b" / "._2.mid").write_bytes(b"\0\5\x16\7" + bytes(40))
+    found = read_folder(tmp_path)
+    assert list(found.notes) == list(found.pedals) == ["1.midi", "b/2.MID"]
+    assert found.pedals["1.midi"].tolist() == [(0.1, 0.9), (1, 2)]
+    assert not len(found.pedals["b/2.MID"])
+    assert list(found.skipped) == ["b/._2.mid", "bad.mid"]
+    assert found.skipped["bad.mid"].startswith("is not a MIDI file")
+    for name in ("1.midi", "b/2.MID"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="with 2 that can't; b/._2.mid: is"):
         read_folder(tmp_path)
     with pytest.raises(ValueError, match="must be a folder with .mid"):
         read_folder(tmp_path / "nowhere")
@@ -347,8 +499,18 @@ def test_the_command_prints_a_table_and_draws(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     for words in (*NAMES, "classifier", "floor", "shuffled"):
         assert words in result.stdout
+    assert "pedal isn't compared" in result.stdout
+    (folders[1] / "._9.mid").write_bytes(b"no music")
+    press_pedal(folders[0] / "1.mid", (100, 900))
     result = CliRunner().invoke(cli.app, [*command, "--json"])
+    first, second = result.stderr.splitlines()
+    assert first == f"Skipped 1 of 5 files in {folders[1]}:"
+    assert second.startswith("  ._9.mid: is not a MIDI file")
     rows = json.loads(result.stdout)
+    assert list(rows["other"]["skipped"]) == ["._9.mid"]
+    assert rows["other"]["pieces"] == 4
+    assert rows["pedal"]["real"]["pieces"] == 1
+    assert "other had none" in rows["pedal"]["note"]
     assert rows["size"] == 3 and rows["splits"] == 2
     assert set(rows["measures"]["pitch.kl"]) == {"floor", "other", "shuffled"}
     assert 0 < rows["p_values"]["classifier"] <= 1

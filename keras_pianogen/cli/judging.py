@@ -10,6 +10,7 @@ import typer
 from keras_pianogen.cli.app import DEFAULT_PRESET
 from keras_pianogen.cli.app import app
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.app import stderr
 from keras_pianogen.cli.app import stdout
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.places import PICTURES
@@ -57,7 +58,7 @@ def compare(
         check_place("--picture", picture, PICTURES)
     from keras_pianogen import comparison
 
-    sets = [comparison.read_folder(folder) for folder in (real, other)]
+    sets = [_read_folder(folder) for folder in (real, other)]
     embed = None
     if embeddings:
         with loading():
@@ -68,7 +69,8 @@ def compare(
         embed = functools.partial(embed_pieces, model)
     with steps_bar() as report:
         found = comparison.compare(
-            *sets,
+            *(pieces.notes for pieces in sets),
+            pedals=[pieces.pedals for pieces in sets],
             embed=embed,
             seconds=seconds,
             splits=splits,
@@ -77,8 +79,15 @@ def compare(
             progress=report,
         )
     settings = {
-        "real": {"folder": str(real), "pieces": len(sets[0])},
-        "other": {"folder": str(other), "pieces": len(sets[1])},
+        name: {
+            "folder": str(folder),
+            "pieces": found.pieces[name],
+            "skipped": pieces.skipped,
+        }
+        for name, folder, pieces in zip(
+            ("real", "other"), (real, other), sets, strict=True
+        )
+    } | {
         "preset": preset if embeddings else None,
         "seconds": seconds,
         "splits": splits,
@@ -95,50 +104,50 @@ def compare(
     if as_json:
         typer.echo(json.dumps(values))
         return
-    _print_comparison(found, len(sets[0]), len(sets[1]))
+    _print_comparison(found)
     if picture is not None:
         stdout.print(str(picture), markup=False)
 
 
-def _print_comparison(found, num_real, num_other):
+def _read_folder(folder):
+    """A folder's pieces; says on stderr which files were skipped."""
+    from keras_pianogen.comparison import read_folder
+
+    found = read_folder(folder)
+    if found.skipped:
+        count = len(found.skipped)
+        stderr.print(
+            f"Skipped {count:,} of {len(found.notes) + count:,} files in "
+            f"{folder}:",
+            markup=False,
+        )
+        for name, reason in found.skipped.items():
+            stderr.print(f"  {name}: {reason}", markup=False)
+    return found
+
+
+def _print_comparison(found):
     """A table: each measure's floor, distance and anchor."""
     from rich.table import Table
 
-    table = Table(
-        title=f"{found.size} pieces against {found.size}; "
-        f"in all {num_real} real ones, {num_other} others"
-    )
+    from keras_pianogen.comparison import LEGEND
+
+    table = Table(title=found.title())
     table.add_column("measure", no_wrap=True)
     for column in ("real", "other", "shuffled", "p"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, sets in found.values.items():
-        if name.endswith("distances_kl"):
-            continue  # Tells what its area tells; it is in the JSON.
-        shown = ".3f" if max(map(max, sets.values())) < 10 else ".1f"
-        p = found.p_values.get(name)
-        table.add_row(
-            _MEASURES.get(name.rsplit(".")[-1], "{}").format(
-                name.split(".")[0]
-            ),
-            *(f"{found.mean(name, of):{shown}}" for of in sets),
-            "" if p is None else f"{p:.3f}" + (" *" if p < 0.05 else ""),
-        )
+    for row in found.rows():
+        table.add_row(*row)
     stdout.print(table)
-    stdout.print(
-        "real: the floor, half of the real pieces against the other half. "
-        "shuffled: the same with pitches dealt out anew. p: how often pieces "
-        "that change sets by lot lie as far apart, corrected after Holm; "
-        "* below 0.05."
-    )
-
-
-_MEASURES = {
-    "kl": "{}, KL in nats",
-    "overlap": "{}, overlapping area",
-    "distances_overlap": "{}, area of distances",
-    "frechet": "Fréchet distance, embeddings",
-    "classifier": "classifier's accuracy",
-}
+    stdout.print(LEGEND)
+    stdout.print(found.note(), markup=False)
+    for name, pieces in found.left_out.items():
+        if pieces:
+            stdout.print(
+                f"Left out of {name}, for want of two notes in time: "
+                f"{', '.join(pieces)}",
+                markup=False,
+            )
 
 
 listen = typer.Typer(
@@ -194,11 +203,12 @@ def make(
     check_place("--key", key)
     if not out.is_dir():
         check_place("OUT", out)
-    from keras_pianogen.comparison import read_folder
     from keras_pianogen.listening import make_page
     from keras_pianogen.synthesis import render
 
-    conditions = {name: read_folder(folder) for name, folder in folders.items()}
+    conditions = {
+        name: _read_folder(folder).notes for name, folder in folders.items()
+    }
     with progress_bar("Playing", unit="sounds") as bar:
         made = make_page(
             conditions,
