@@ -258,31 +258,18 @@ def cut(notes: np.ndarray, begin: float, seconds: float) -> np.ndarray:
     return kept
 
 
-def excerpt(notes: np.ndarray, seconds: float, seed: int) -> np.ndarray:
-    """A stretch of a performance from a note drawn by seed.
-
-    Args:
-        notes: a performance.
-        seconds: length of the stretch, more than 0. A shorter performance is
-            taken whole, from its first note.
-        seed: the same seed and performance give the same stretch.
-
-    Returns:
-        A performance that begins at 0; of two notes or more, where a stretch
-        of this length has them.
-    """
-    if not len(notes):
-        return notes
-    return cut(notes, draw_begin(notes, seconds, seed), seconds)
-
-
 def draw_begin(notes: np.ndarray, seconds: float, seed: int) -> float:
-    """Where the stretch that `excerpt` takes begins, in seconds.
+    """Where an excerpt of a performance begins: at a note drawn by seed.
 
     Args:
         notes: a performance of a note or more.
-        seconds: see `excerpt`.
-        seed: see `excerpt`.
+        seconds: length of the excerpt, more than 0. A shorter performance is
+            taken from its first note.
+        seed: the same seed and performance give the same excerpt.
+
+    Returns:
+        Seconds; `cut` gives two notes or more from there, where a stretch of
+        this length has them.
     """
     start = np.sort(notes["start"])
     first, past = np.searchsorted(start, [start, start + seconds])
