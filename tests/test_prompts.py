@@ -1,0 +1,181 @@
+"""Prompts: read part by part, kept, and used again."""
+
+import keras
+import numpy as np
+import pytest
+from small_models import build_model
+from small_models import logits_of
+from small_models import random_ids
+
+from keras_pianogen.models import PromptCache
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"local_block_size": 5, "attend_previous_block": True}],
+    ids=["global", "local"],
+)
+def test_prompts_read_part_by_part_equal_a_full_forward(settings):
+    model = build_model(context=20, **settings)
+    ids, start = random_ids(70), model.preprocessor.tokenizer.start_token_id
+    prompt = np.concatenate([[start], ids])[None].astype("int32")
+    cache = model.build_cache(1)
+    for first, stop in ((0, 8), (8, 13), (13, 45), (45, 70)):
+        new = np.zeros((1, 32), "int32")
+        new[:, : stop - first] = prompt[:, first:stop]
+        inputs = {"cache": cache, "position": first, "count": stop - first}
+        cache = model.generate_step(inputs | {"prompt": new})["cache"]
+    logits, _, _ = model.call_with_cache(prompt[:, 70:], cache, 70)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(logits)[0, 0],
+        logits_of(model, ids)[-1],
+        atol=1e-4,
+    )
+
+
+def watch_readings(model):
+    """A list that grows by the prompts' rows and events of each reading."""
+    make, found = model.make_generate_function, []
+
+    def make_watched():
+        step = make()
+
+        def generate_function(inputs, **kwargs):
+            if "count" in inputs:
+                found.append((len(inputs["prompt"]), int(inputs["count"])))
+            return step(inputs, **kwargs)
+
+        return generate_function
+
+    model.make_generate_function = make_watched
+    return found
+
+
+def test_a_prompt_cache_changes_nothing_but_what_is_read():
+    model = build_model(context=100)
+    readings = watch_readings(model)
+    long, cache = random_ids(420), PromptCache()
+    settings = {"max_length": 500, "seed": 0, "output": "ids"}
+    expected = {n: model.generate(long[:n], **settings) for n in (250, 420)}
+    readings.clear()
+
+    def piece(length):
+        return model.generate(long[:length], prompt_cache=cache, **settings)
+
+    # Both blocks together reach 200 events back.
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert readings == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert readings == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(piece(420), expected[420])
+    assert readings == [(1, 128), (1, 71), (1, 128), (1, 42)]
+    np.testing.assert_array_equal(piece(250), expected[250])
+    assert len(readings) == 4
+    # Other weights, and another model.
+    embeddings = model.backbone.token_embedding.embeddings
+    embeddings.assign(embeddings * 1.1)
+    changed = piece(250)
+    assert readings[4:] == [(1, 128), (1, 71)]
+    np.testing.assert_array_equal(
+        changed, model.generate(long[:250], **settings)
+    )
+    other = build_model(context=100, seed=1)
+    np.testing.assert_array_equal(
+        other.generate(long[:250], prompt_cache=cache, **settings),
+        other.generate(long[:250], **settings),
+    )
+
+
+def test_a_prompt_cache_keeps_the_latest():
+    model = build_model(context=200)
+    readings, cache = watch_readings(model), PromptCache(size=2)
+    first, second, third = (random_ids(100, seed) for seed in range(3))
+    for prompt in (first, second, first, third, first):
+        model.read(prompt, cache)
+    assert len(readings) == 3
+    model.read(second, cache)
+    assert len(readings) == 4
+
+
+def test_reading_that_was_stopped_goes_on_where_it_was():
+    model = build_model(context=400)
+    readings, cache = watch_readings(model), PromptCache()
+    prompt, seen = random_ids(300), []
+
+    def stop(pieces):
+        seen.append(len(pieces[0]))
+        if len(seen) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.read(prompt, cache, on_events=stop)
+    assert seen == [128, 256]
+    model.read(prompt, cache)
+    assert readings == [(1, 128), (1, 128), (1, 44)]
+
+
+def test_what_was_read_for_a_longer_prompt_may_begin_too_late():
+    model = build_model(context=200)  # Both blocks reach 400 events back.
+    readings, cache = watch_readings(model), PromptCache()
+    prompt = random_ids(1000)
+
+    def stop(pieces):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.read(prompt, cache, on_events=stop)
+    assert readings == [(1, 128)]  # From 601 to 728.
+    settings = {"max_length": 800, "seed": 0, "output": "ids"}
+    np.testing.assert_array_equal(
+        model.generate(prompt[:740], prompt_cache=cache, **settings),
+        model.generate(prompt[:740], **settings),
+    )
+    assert sum(count for _, count in readings[1:]) == 2 * 399
+
+
+def test_a_reading_that_is_finished_takes_one_place():
+    model = build_model(context=400)
+    readings, cache = watch_readings(model), PromptCache(size=2)
+    first, second = random_ids(300, 1), random_ids(300, 2)
+
+    def stop(pieces):
+        raise InterruptedError
+
+    model.read(first, cache)
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            model.read(second, cache, on_events=stop)
+    model.read(second, cache)
+    count = len(readings)
+    model.read(first, cache)
+    model.read(second, cache)
+    assert len(readings) == count
+
+
+def test_a_prompt_is_read_for_samplers_that_draw_event_by_event(model):
+    with pytest.raises(ValueError, match="event by event.*BeamSampler"):
+        model.read(random_ids(10), PromptCache(), sampler="beam")
+    with pytest.raises(ValueError, match="prompt_seconds=-1"):
+        model.read(random_ids(10), PromptCache(), prompt_seconds=-1)
+
+
+def test_equal_prompts_are_read_once():
+    model = build_model(context=200)
+    prompts = [random_ids(100, seed) for seed in (1, 0, 1)]
+    settings = {
+        "max_length": 120,
+        "sampler": "greedy",
+        "output": "ids",
+        "stop_token_ids": None,
+    }
+    expected = [model.generate(prompt, **settings) for prompt in prompts]
+    readings = watch_readings(model)
+    together = model.generate(prompts, **settings)
+    assert readings == [(2, 100)]
+    for piece, alone in zip(together, expected, strict=True):
+        np.testing.assert_array_equal(piece, alone)
