@@ -217,10 +217,8 @@ def _fit(model, windows, recorder, callbacks):
         length = recorder.steps_a_row
         if recorder.steps is not None:
             length = max(FEWEST_STEPS_A_ROW, length - recorder.step % length)
-        windows.steps = length
-        windows.first_step = recorder.step
         model.fit(
-            windows,
+            windows.from_step(recorder.step, length),
             initial_epoch=recorder.epoch,
             epochs=10**9,
             verbose=0,

@@ -12,6 +12,7 @@ for the whole batch. Times are in seconds, pitches in semitones. Nothing here
 knows of models, layers or backends.
 """
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
@@ -177,15 +178,36 @@ class EventWindows(keras.utils.PyDataset):
         self.stretch = stretch
         self.velocity = velocity
         self.whole = whole
+        self._threads = workers
         self._notes = _SplitNotes(corpus, split, vocabulary.time_step)
         self._tiles = _Tiles(corpus, split, vocabulary, sequence_length)
         self._passes: dict[int, NDArray[np.int64]] = {}
         self._steps_a_pass = max(1, len(self._tiles) // batch_size)
         self.steps = self._steps_a_pass if steps is None else steps
         _check_least(1, steps=self.steps)
-        self._ahead = _Ahead(self.batch, workers, max_queue_size)
+        self._begin(max_queue_size)
+
+    def _begin(self, max_queue_size: int) -> None:
+        self._ahead = _Ahead(self.batch, self._threads, max_queue_size)
         self._in_epoch = False
         self._given = 0
+
+    def from_step(self, first_step: int, steps: int) -> "EventWindows":
+        """The same windows from a step on, in epochs of `steps`.
+
+        They share nothing that changes: where an epoch of these was broken
+        off, Keras may go on asking for their batches.
+
+        Args:
+            first_step: step of the first batch, 0 or more.
+            steps: batches in an epoch, 1 or more.
+        """
+        _check_least(0, first_step=first_step)
+        _check_least(1, steps=steps)
+        windows = copy.copy(self)
+        windows.first_step, windows.steps = first_step, steps
+        windows._begin(self._ahead.size)
+        return windows
 
     def __len__(self) -> int:
         return self.steps

@@ -13,12 +13,13 @@ from keras_pianogen.models import PerformanceTokenizer
 CONTEXT = 48
 
 
-def build_model(seed=0, context=CONTEXT, **kwargs):
+def build_model(seed=0, context=CONTEXT, num_layers=1, **kwargs):
+    """A Music Transformer; of one block, to be traced sooner."""
     keras.utils.set_random_seed(seed)
     vocabulary = EventVocabulary.named("magenta")
     backbone = MusicTransformerBackbone(
         vocabulary_size=len(vocabulary),
-        num_layers=2,
+        num_layers=num_layers,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,

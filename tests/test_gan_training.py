@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import signal
 
 import keras
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
+from keras_pianogen import gan_training
 from keras_pianogen import read_notes
 from keras_pianogen.collapse import CollapseFigures
 from keras_pianogen.collapse import distinct
@@ -199,25 +201,22 @@ def test_the_papers_generator_stays_as_it_was(small_corpus, tmp_path):
 
 
 @pytest.mark.bit_for_bit
-def test_a_resumed_run_equals_an_uninterrupted_one(small_corpus, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    small_corpus, tmp_path, monkeypatch
+):
     recipe = GanRecipe.named(
         "straight-through", **TINY, dropout=0.3, annealed=True
     )
-    train_gan(small_corpus, tmp_path / "whole", recipe, steps=6)
-
-    interrupts = []
-
-    def interrupt(row, done, sentence):
-        # A second one would end the run at once.
-        if row["step"] == 3 and not interrupts:
-            interrupts.append(row)
-            signal.raise_signal(signal.SIGINT)
-
-    train_gan(
-        small_corpus, tmp_path / "part", recipe, steps=6, progress=interrupt
-    )
-    assert 3 <= len(rows(tmp_path / "part")) < 6
-    train_gan(small_corpus, tmp_path / "part", None, resume=True)
+    # A checkpoint at each look.
+    monkeypatch.setattr(gan_training, "SECONDS_A_CHECKPOINT", 0)
+    whole = tmp_path / "whole"
+    train_gan(small_corpus, whole, recipe, steps=6)
+    # As if it had been killed before the last one.
+    part = shutil.copytree(whole, tmp_path / "part")
+    shutil.rmtree(part / "checkpoints" / "step-000000006")
+    shutil.rmtree(part / "gan")
+    train_gan(small_corpus, part, None, resume=True)
+    assert (part / "gan").is_dir()
     for ours, theirs in zip(
         rows(tmp_path / "whole"), rows(tmp_path / "part"), strict=True
     ):

@@ -144,7 +144,7 @@ def test_padding_counts_for_nothing_in_the_loss():
 
 
 def test_cached_logits_equal_a_full_forward_past_the_window():
-    model = build_model(context=20)
+    model = build_model(context=20, num_layers=2)
     ids = random_ids(70)
     full = logits_of(model, ids)
     cache = model.build_cache(1)
@@ -163,7 +163,7 @@ def test_cached_logits_equal_a_full_forward_past_the_window():
 def test_greedy_sampling_takes_the_likeliest_event_of_a_full_forward(
     prompt_length, context
 ):
-    model = build_model(context=context)
+    model = build_model(context=context, num_layers=2)
     prompt = random_ids(prompt_length)
     ids = model.generate(
         prompt, max_length=150, sampler="greedy", output="ids",

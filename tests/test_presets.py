@@ -25,7 +25,7 @@ from keras_pianogen.models import presets
 
 
 def test_a_preset_gives_the_same_logits_back(tmp_path):
-    model = build_model()
+    model = build_model(num_layers=2)
     folder = str(tmp_path / "preset")
     model.save_to_preset(folder)
     ids = random_ids(60)
@@ -173,7 +173,7 @@ LORA_LAYERS = {
 
 def with_lora(names, seed=0):
     """A model whose LoRA weights have been trained, and change it a lot."""
-    model = build_model(seed)
+    model = build_model(seed, num_layers=2)
     model.backbone.enable_lora(2, target_layer_names=LORA_LAYERS[names])
     model.compile(optimizer=keras.optimizers.Adam(3e-2))
     model.fit(random_ids(CONTEXT * 2), batch_size=1, verbose=0)
@@ -182,7 +182,7 @@ def with_lora(names, seed=0):
 
 @pytest.mark.parametrize("names", LORA_LAYERS)
 def test_lora_weights_saved_alone_give_the_same_model_back(names, tmp_path):
-    before = logits_of(build_model(), random_ids(CONTEXT))
+    before = logits_of(build_model(num_layers=2), random_ids(CONTEXT))
     model = with_lora(names)
     weights = model.trainable_weights
     assert {weight.name for weight in weights} == {
@@ -193,7 +193,7 @@ def test_lora_weights_saved_alone_give_the_same_model_back(names, tmp_path):
     logits = logits_of(model, random_ids(CONTEXT))
     assert np.abs(logits - before).max() > 0.1
     model.backbone.save_lora_weights(tmp_path / "my.lora.h5")
-    loaded = build_model()
+    loaded = build_model(num_layers=2)
     if names == "all":
         loaded.backbone.enable_lora(2, target_layer_names=LORA_LAYERS[names])
     loaded.backbone.load_lora_weights(tmp_path / "my.lora.h5")
@@ -208,7 +208,7 @@ def test_a_preset_has_lora_in_its_kernels(tmp_path):
     ids = random_ids(CONTEXT)
     logits = logits_of(loaded, ids)
     np.testing.assert_allclose(logits, logits_of(model, ids), atol=1e-5)
-    assert len(loaded.weights) == len(build_model().weights)
+    assert len(loaded.weights) == len(build_model(num_layers=2).weights)
 
 
 @pytest.mark.filterwarnings(
@@ -354,7 +354,10 @@ def test_a_local_model_comes_back_from_a_preset_and_samples_as_it_sees(
     tmp_path,
 ):
     model = build_model(
-        context=20, local_block_size=8, attend_previous_block=True
+        context=20,
+        num_layers=2,
+        local_block_size=8,
+        attend_previous_block=True,
     )
     model.save_to_preset(str(tmp_path / "local"))
     loaded = MusicTransformerCausalLM.from_preset(tmp_path / "local")

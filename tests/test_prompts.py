@@ -21,7 +21,7 @@ def model():
     ids=["global", "local"],
 )
 def test_prompts_read_part_by_part_equal_a_full_forward(settings):
-    model = build_model(context=20, **settings)
+    model = build_model(context=20, num_layers=2, **settings)
     ids, start = random_ids(70), model.preprocessor.tokenizer.start_token_id
     prompt = np.concatenate([[start], ids])[None].astype("int32")
     cache = model.build_cache(1)
@@ -57,7 +57,7 @@ def watch_readings(model):
 
 
 def test_a_prompt_cache_changes_nothing_but_what_is_read():
-    model = build_model(context=100)
+    model = build_model(context=100, num_layers=2)
     readings = watch_readings(model)
     long, cache = random_ids(420), PromptCache()
     settings = {"max_length": 500, "seed": 0, "output": "ids"}
@@ -84,7 +84,7 @@ def test_a_prompt_cache_changes_nothing_but_what_is_read():
     np.testing.assert_array_equal(
         changed, model.generate(long[:250], **settings)
     )
-    other = build_model(context=100, seed=1)
+    other = build_model(context=100, num_layers=2, seed=1)
     np.testing.assert_array_equal(
         other.generate(long[:250], prompt_cache=cache, **settings),
         other.generate(long[:250], **settings),
@@ -120,7 +120,8 @@ def test_reading_that_was_stopped_goes_on_where_it_was():
 
 
 def test_what_was_read_for_a_longer_prompt_may_begin_too_late():
-    model = build_model(context=200)  # Both blocks reach 400 events back.
+    # Both blocks together reach 400 events back.
+    model = build_model(context=200, num_layers=2)
     readings, cache = watch_readings(model), PromptCache()
     prompt = random_ids(1000)
 
