@@ -20,6 +20,7 @@ from keras_pianogen.cli.app import DEFAULT_PRESET
 from keras_pianogen.cli.progress import generation_bar
 from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.midi import read_notes
+from keras_pianogen.midi import read_pedal
 from keras_pianogen.midi import write_midi
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -356,6 +357,28 @@ def test_render_plays_a_file_beside_it(short_midi):
     figures = f"{len(notes)} notes, {last:.1f} s, the built-in piano"
     assert printed.splitlines() == [figures, str(path)]
     assert last < wav_seconds(path) < last + 3
+
+
+def test_render_draws_the_pedal_too(midi_folder, tmp_path, monkeypatch):
+    from keras_pianogen import pianoroll
+
+    drawn = []
+    plot = pianoroll.plot_piano_roll
+
+    def watched(notes, path, **settings):
+        drawn.append(settings["pedal"])
+        return plot(notes, path, **settings)
+
+    monkeypatch.setattr(pianoroll, "plot_piano_roll", watched)
+    midi = midi_folder / "liszt_preludio.midi"
+    picture = tmp_path / "new" / "roll.png"
+    options = ["--out", tmp_path / "a.wav", "--picture", picture]
+    printed = succeed("render", midi, *options, "--soundfont", "built-in")
+    assert printed.splitlines()[-1] == str(picture)
+    assert picture.stat().st_size > 5000
+    np.testing.assert_array_equal(drawn[0], read_pedal(midi))
+    assert len(drawn[0])
+
 
 
 def test_render_without_fluidsynth_plays_by_itself(

@@ -147,17 +147,27 @@ def render(
             help="WAV file to write.", show_default="beside the MIDI file"
         ),
     ] = None,
+    picture: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Piano roll to draw as well: .png, .svg or .pdf."),
+    ] = None,
     soundfont: Annotated[str | None, SOUNDFONT] = None,
 ):
-    """Play a MIDI file to a WAV file."""
+    """Play a MIDI file to a WAV file, and draw it."""
     out = midi.with_suffix(".wav") if out is None else out
     check_place("--out", out, SOUNDS)
+    if picture is not None:
+        check_place("--picture", picture, PICTURES)
     from keras_pianogen.midi import read_notes
+    from keras_pianogen.midi import read_pedal
 
     notes = read_notes(midi)
     player = _play(notes, out, soundfont)
     stdout.print(f"{_figures(notes)}, {player}", markup=False)
     stdout.print(str(out), markup=False)
+    if picture is not None:
+        _draw(notes, picture, None, read_pedal(midi))
+        stdout.print(str(picture), markup=False)
 
 
 def _places(out, picture, audio, variations):
