@@ -50,6 +50,7 @@ from keras_pianogen.features import seconds_of_pedal
 from keras_pianogen.features import shuffle_pitches
 from keras_pianogen.midi import PEDAL_DTYPE
 from keras_pianogen.midi import MidiError
+from keras_pianogen.midi import check_pedal
 from keras_pianogen.midi import read_notes
 from keras_pianogen.midi import read_pedal
 
@@ -67,6 +68,8 @@ PENALTY = 0.001
 
 # The sets that are held against half of the real pieces.
 SETS = ("floor", "other", "shuffled")
+# As tables for people call the row of these and p: see `LEGEND`.
+HEADER = ("measure", "real", "other", "shuffled", "p")
 # Measures of a feature; the first is tested.
 OF_A_FEATURE = ("kl", "overlap", "distances_kl", "distances_overlap")
 WORDS = {
@@ -208,7 +211,7 @@ class Comparison:
         picture = io.BytesIO()
         plot_comparison(self.to_dict()).savefig(picture, format="png", dpi=70)
         data = base64.b64encode(picture.getvalue()).decode()
-        head = _html_row("th", ("measure", *SETS, "p"))
+        head = _html_row("th", HEADER)
         body = "".join(_html_row("td", row) for row in self.rows())
         return (
             f"<figure><figcaption>{self.title()}</figcaption>"
@@ -334,7 +337,10 @@ def compare(
     _check(seconds, splits=splits, permutations=permutations)
     tell = progress or (lambda what, done: None)
     given = {"real": real, "other": other}
-    spans = dict(zip(given, pedals or ({}, {}), strict=True))
+    spans = {
+        name: {piece: check_pedal(span) for piece, span in pedal.items()}
+        for name, pedal in zip(given, pedals or ({}, {}), strict=True)
+    }
     heard = {of: _excerpts(given[of], spans[of], seconds, seed) for of in given}
     left_out = _check_pieces(heard, given)
     pedal = {of: _pedal_in_all(heard[of], spans[of]) for of in given}

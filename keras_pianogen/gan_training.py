@@ -482,11 +482,11 @@ class _Recorder(keras.callbacks.Callback):
         self.row |= self.figures
         self._write_rows()
         stopping = self.finished or self.interrupted
-        if stopping:
-            # Before the checkpoint: a run that goes on saves them again.
-            self.run.check_finite(self.gan, self.step)
-            self._save_results()
         if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
+            self.run.check_finite(self.gan, self.step)
+            if stopping:
+                # Before the checkpoint: a run that goes on saves them again.
+                self._save_results()
             self.save()
         if self.progress is not None:
             self.progress(self.row, self.done, self.sentence)
@@ -549,10 +549,11 @@ class _Recorder(keras.callbacks.Callback):
         self.run.save_preset(self.gan, "gan")
         if self.gan.continues:
             self.run.save_preset(self.gan.trained_generator())
-        plot_gan_curves(
-            {self.recipe.setup: self.run.folder},
-            self.run.folder / "curves.png",
-        )
+        with self.run.writing("The curves"):
+            plot_gan_curves(
+                {self.recipe.setup: self.run.folder},
+                self.run.folder / "curves.png",
+            )
 
 
 class _WarmUp(keras.callbacks.Callback):
@@ -596,6 +597,7 @@ class _WarmUp(keras.callbacks.Callback):
         ended = recorder.warmed >= recorder.warm_up
         late = time.monotonic() - recorder.saved > SECONDS_A_CHECKPOINT
         if ended or recorder.interrupted or late:
+            recorder.run.check_finite(recorder.gan, 0)
             recorder.save()
 
 

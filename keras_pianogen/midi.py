@@ -318,7 +318,14 @@ def check_pedal(pedal: np.ndarray) -> np.ndarray:
             "`pedal` must have starts of 0 s or later, and ends at or after "
             f"them. Received: {pedal[np.argmin(good)]}"
         )
-    return np.sort(pedal, order="start")
+    pedal = np.sort(pedal, order="start")
+    over = pedal["start"][1:] < pedal["end"][:-1]
+    if over.any():
+        raise ValueError(
+            "Spans of `pedal` must not overlap. Received: "
+            f"{pedal[np.argmax(over)]} and {pedal[np.argmax(over) + 1]}"
+        )
+    return pedal
 
 
 def _whole(values: np.ndarray, least: int) -> np.ndarray:

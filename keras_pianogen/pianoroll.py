@@ -358,7 +358,7 @@ def _save(figure: Figure, path: pathlib.Path, dpi: int) -> None:
     """Writes beside the path, then renames: no half file is ever there."""
     part = path.with_stem(f".{path.stem}.{os.getpid()}")
     try:
-        figure.savefig(part, dpi=dpi)
+        figure.savefig(part, dpi=dpi, format=path.suffix[1:] or "png")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -280,14 +280,23 @@ class Recipe:
         dtype = "mixed_bfloat16" if on_gpu else "float32"
         return dataclasses.replace(self, dtype=dtype)
 
-    def build_model(self):
-        """A new model, its weights drawn by the seed."""
+    def build_model(self, backbone=None):
+        """A new model, its weights drawn by the seed.
+
+        Args:
+            backbone: a dict, the configuration of a Music Transformer's
+                backbone in place of the recipe's shape: a preset's may have
+                more of its own. Defaults to `None`.
+        """
         keras.utils.set_random_seed(self.seed)
         vocabulary = EventVocabulary.named(self.vocabulary)
         preprocessor = MusicTransformerCausalLMPreprocessor(
             PerformanceTokenizer.from_vocabulary(vocabulary),
             sequence_length=self.sequence_length,
         )
+        if backbone is not None:
+            backbone = MusicTransformerBackbone.from_config(backbone)
+            return MusicTransformerCausalLM(backbone, preprocessor)
         settings = {
             "vocabulary_size": len(vocabulary),
             "num_layers": self.num_layers,
@@ -333,6 +342,7 @@ class Recipe:
         }
         return dataclasses.replace(
             self,
+            architecture="music_transformer",
             vocabulary=names[0],
             sequence_length=backbone.max_sequence_length,
             **own,

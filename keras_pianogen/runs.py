@@ -113,7 +113,8 @@ class Run:
         no larger; less what is there already.
         """
         size = sum(_to_numpy(variable).nbytes for variable in _variables(model))
-        missing = max(1, 5 - len(self._checkpoints())) * size
+        there = len(self._checkpoints()) + (self.folder / "preset").exists()
+        missing = max(1, 5 - there) * size
         free = shutil.disk_usage(self.folder).free
         if free < missing:
             raise TrainingError(
@@ -140,7 +141,9 @@ class Run:
         else:
             self.config = {"corpus": corpus.fingerprint, **settings, **means}
         if self.writes:
-            _write(self.config_file, json.dumps(self.config, indent=2).encode())
+            with self.writing("The configuration"):
+                text = json.dumps(self.config, indent=2)
+                _write(self.config_file, text.encode())
 
     def open(self, corpus, settings):
         """Read what was asked for; `settings` makes it of the file's dict.
@@ -149,7 +152,7 @@ class Run:
             What `settings` returns.
         """
         try:
-            self.config = json.loads(self.config_file.read_text())
+            self.config = self._read_config()
             saved = settings(self.config)
             fingerprint = self.config["corpus"]
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -175,15 +178,25 @@ class Run:
             ) from error
 
     def check_finite(self, model, step):
-        """Refuse weights of which a number isn't finite."""
+        """Refuse weights of which a number isn't finite, before a save."""
         for variable in _variables(model):
             if not np.isfinite(_to_numpy(variable)).all():
                 raise TrainingError(self.not_finite(step, "weights are"))
 
+    def _read_config(self):
+        """What was asked for, or what the newest checkpoint says that was."""
+        try:
+            return json.loads(self.config_file.read_text())
+        except (OSError, ValueError):
+            for folder in reversed(self._checkpoints()):
+                with contextlib.suppress(OSError, ValueError):
+                    text = (folder / "state.json").read_text()
+                    return json.loads(text)["config"]
+            raise
+
     @_for_the_writer
     def save(self, model, state):
         """A checkpoint that is whole or not there at all."""
-        self.check_finite(model, state["step"])
         with self.writing(f"The checkpoint of step {state['step']}"):
             content = io.BytesIO()
             np.savez(content, *map(_to_numpy, _variables(model)))
@@ -252,7 +265,8 @@ class Run:
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        _write(self.history, text.getvalue().encode())
+        with self.writing("The history"):
+            _write(self.history, text.getvalue().encode())
 
     def rows(self):
         if not self.history.exists():
@@ -394,7 +408,9 @@ def _recover(parent):
     """Bring back what was to be replaced when the process ended."""
     for old in parent.glob(".old-*"):
         target = parent / old.name.removeprefix(".old-")
-        if not target.exists():
+        if target.exists():
+            shutil.rmtree(old)
+        else:
             old.rename(target)
 
 

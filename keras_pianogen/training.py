@@ -110,8 +110,8 @@ def train(
         data_parallel: bool. Whether to spread each batch over all devices,
             and all processes, see `DataParallel`. JAX only.
         callbacks: `keras.callbacks.Callback` objects. An epoch of theirs is a
-            row of the progress; its logs hold `val_nats_per_event` where
-            validation was read. Training may begin and end more than once.
+            row of the progress, of steps that may be fewer at first; its
+            logs hold `val_nats_per_event` where validation was read.
         workers: int. Threads that prepare batches.
         progress: a function called with a row of the history, a dict, and
             the share of the run that is done, after each step.
@@ -149,7 +149,9 @@ def train(
             parallel.check(recipe.batch_size, minutes)
         with parallel.scope() if parallel else contextlib.nullcontext():
             # The checkpoint has what a preset brought; its place may be empty.
-            model, recipe = _model(recipe, None if resume else preset)
+            model, recipe = _model(
+                recipe, None if resume else preset, run.config.get("backbone")
+            )
             recipe.compile(model, steps)
             run.check_room(model)
             state = {"step": 0, "seconds": 0.0}
@@ -163,6 +165,9 @@ def train(
                 steps=steps,
                 minutes=minutes,
                 preset=None if preset is None else os.fspath(preset),
+                backbone=None
+                if preset is None
+                else model.backbone.get_config(),
                 **looks,
             )
             recorder = _Recorder(
@@ -170,7 +175,7 @@ def train(
                 corpus,
                 recipe,
                 state,
-                replica=_replica(recipe, parallel),
+                replica=_replica(recipe, run.config["backbone"], parallel),
                 alone=parallel is None or parallel.part[1] == 1,
                 steps=steps,
                 minutes=minutes,
@@ -209,21 +214,76 @@ def _began_with(run, corpus, recipe, steps, minutes):
 def _fit(model, windows, recorder, callbacks):
     """Train to the end, in rows of steps that are an epoch each to Keras.
 
-    Rows end at the same steps whether or not the run was stopped in between.
+    Rows end at the same steps whether or not the run was stopped in between:
+    the first one may be shorter, and then a `fit` of its own.
     """
+    if recorder.finished:
+        return
     # Keras would put averages in the weights' place whenever a `fit` ends.
     model.optimizer.finalize_variable_values = lambda variables: None
-    while not recorder.finished and not recorder.interrupted:
+    others = _Throughout(callbacks)
+    recorder.goes_on = True
+    while recorder.goes_on and not others.stopped:
         length = recorder.steps_a_row
         if recorder.steps is not None:
             length = max(FEWEST_STEPS_A_ROW, length - recorder.step % length)
+        recorder.goes_on = False
         model.fit(
             windows.from_step(recorder.step, length),
             initial_epoch=recorder.epoch,
             epochs=10**9,
             verbose=0,
-            callbacks=[recorder, *callbacks],
+            callbacks=[recorder, others],
         )
+    if not recorder.ended:  # A callback has stopped the run.
+        recorder.end()
+    others.end()
+
+
+class _Throughout(keras.callbacks.Callback):
+    """Callbacks for which a run of several `fit` calls is one training."""
+
+    def __init__(self, callbacks):
+        super().__init__()
+        self.callbacks = callbacks
+        self.began = self.stopped = False
+
+    def set_params(self, params):
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model):
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        if not self.began:
+            self.began = True
+            self._tell("on_train_begin", logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._tell("on_epoch_begin", epoch, logs)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._tell("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._tell("on_train_batch_end", batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._tell("on_epoch_end", epoch, logs)
+
+    def end(self):
+        self._tell("on_train_end", None)
+
+    def _tell(self, name, *arguments):
+        """Tell all of them, and see whether one has stopped the run."""
+        stopping, self.model.stop_training = self.model.stop_training, False
+        for callback in self.callbacks:
+            getattr(callback, name)(*arguments)
+        self.stopped |= self.model.stop_training
+        self.model.stop_training |= stopping
 
 
 def _check_length(steps, minutes, resume):
@@ -243,16 +303,16 @@ def _check_length(steps, minutes, resume):
             )
 
 
-def _model(recipe, preset):
+def _model(recipe, preset, backbone):
     """The model that a run begins with, and the recipe in its shape."""
     if preset is None:
-        return recipe.build_model(), recipe
+        return recipe.build_model(backbone), recipe
     keras.utils.set_random_seed(recipe.seed)
     model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
     return model, recipe.with_shape_of(model)
 
 
-def _replica(recipe, parallel):
+def _replica(recipe, backbone, parallel):
     """The model once more, on one device of the process that leads.
 
     Its shapes are free; what is spread over devices must divide by them.
@@ -260,7 +320,7 @@ def _replica(recipe, parallel):
     if parallel is None or not parallel.leads:
         return None
     with parallel.alone():
-        return recipe.build_model()
+        return recipe.build_model(backbone)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -305,7 +365,7 @@ class _Recorder(keras.callbacks.Callback):
         self.validations = validations
         self.samples = samples
         self.progress = progress
-        self.interrupted = False
+        self.interrupted = self.ended = self.goes_on = False
         self.began = time.monotonic()
         self.saved = time.monotonic()
 
@@ -373,7 +433,11 @@ class _Recorder(keras.callbacks.Callback):
             self.interrupted
             or self.finished
             or (self.alone and self.late)
-            or (taken % self.steps_a_row and self.step % self.steps_a_row == 0)
+            or (
+                self.steps is not None
+                and taken % self.steps_a_row
+                and self.step % self.steps_a_row == 0
+            )
         ):
             self.model.stop_training = True
 
@@ -423,8 +487,19 @@ class _Recorder(keras.callbacks.Callback):
             spent = (self.row["seconds"] - self.epoch_seconds) / taken
             seconds = 60 * self.minutes / ROWS_BY_THE_CLOCK
             self.steps_a_row = _steps_a_row(seconds / spent)
-        if stopping or taken != self.steps_a_row:
+        self.ended = stopping
+        self.goes_on = not stopping and taken != self.steps_a_row
+        if self.ended or self.goes_on:
             self.model.stop_training = True
+
+    def end(self):
+        """Keep what there is, where something else has stopped the run."""
+        self.run.check_finite(self.model, self.step)
+        if not (self.run.folder / "preset").exists():
+            with self._judged() as model:
+                self.run.save_preset(model)
+        self._save()
+        self._draw()
 
     @contextlib.contextmanager
     def _judged(self):
@@ -503,9 +578,12 @@ class _Recorder(keras.callbacks.Callback):
             save(notes, path, picture=len(notes) > 0)
 
     def _draw(self):
-        if self.run.writes:
-            folder = self.run.folder
-            plot_training_curves({folder.name: folder}, folder / "curves.png")
+        folder = self.run.folder
+        if self.run.writes and self.run.history.exists():
+            with self.run.writing("The curves"):
+                plot_training_curves(
+                    {folder.name: folder}, folder / "curves.png"
+                )
 
     def _save(self):
         self.run.save(

@@ -40,6 +40,9 @@ HIGHEST_PITCH = 108
 LEAST_EVENTS_PER_NOTE = 3
 # Keras looks at no more batches than this to build a model, without training.
 MOST_LOOKED_AT = 3
+# Times that are so many ticks apart, each counted whole, keep their order
+# however they are stretched: by a half at most.
+TICKS_APART = 3
 # How often a row is drawn until it lies within its piece.
 MOST_ATTEMPTS = 100
 
@@ -84,7 +87,10 @@ class EventWindows(keras.utils.PyDataset):
     order. A window holds a few events before its cut, so that it begins at
     any event, and what its length leaves room for after the next cut; their
     weights are 0. A window that begins with its piece starts with the start
-    id; where the piece is over, the end id follows, then padding.
+    id; where the piece is over, the end id follows, then padding. (Where music
+    is so dense that notes a few milliseconds apart must be cut, two windows
+    that are stretched apart may both have an event beside the cut, or
+    neither.)
 
     The same seed and step give the same batch, whatever was drawn before. An
     epoch has `steps` steps, and each epoch that Keras trains on moves on to
@@ -180,12 +186,20 @@ class EventWindows(keras.utils.PyDataset):
         self.whole = whole
         self._threads = workers
         self._notes = _SplitNotes(corpus, split, vocabulary.time_step)
-        self._tiles = _Tiles(corpus, split, vocabulary, sequence_length)
         self._passes: dict[int, NDArray[np.int64]] = {}
-        self._steps_a_pass = max(1, len(self._tiles) // batch_size)
         self.steps = self._steps_a_pass if steps is None else steps
         _check_least(1, steps=self.steps)
         self._begin(max_queue_size)
+
+    @cached_property
+    def _tiles(self) -> "_Tiles":
+        return _Tiles(
+            self.corpus, self.split, self.vocabulary, self.sequence_length
+        )
+
+    @property
+    def _steps_a_pass(self) -> int:
+        return max(1, len(self._tiles) // self.batch_size)
 
     def _begin(self, max_queue_size: int) -> None:
         self._ahead = _Ahead(self.batch, self._threads, max_queue_size)
@@ -607,7 +621,12 @@ class _SplitNotes:
 
 
 class _Tiles:
-    """A split's pieces, cut at note-ons into windows that share no event."""
+    """A split's pieces, cut at note-ons into windows that share no event.
+
+    Cuts are made where no note begins or ends just before or after, so that
+    windows stretched apart agree on what comes before it; where the music
+    leaves no such place for an eighth of a window, at any note-on.
+    """
 
     def __init__(
         self,
@@ -626,10 +645,10 @@ class _Tiles:
         apart = np.empty(self.firsts[-1], np.bool_)
         for i, piece in enumerate(self.pieces):
             notes = corpus.packed_notes(piece)
-            starts = notes["start"] / UNITS
+            starts, ends = notes["start"] / UNITS, packed_ends(notes) / UNITS
             events = vocabulary.encode_runs(
                 starts,
-                packed_ends(notes) / UNITS,
+                ends,
                 notes["pitch"].astype(np.int64),
                 notes["velocity"],
                 counts[i : i + 1],
@@ -638,9 +657,9 @@ class _Tiles:
             self.events[here] = np.maximum.accumulate(events.ons) + 1
             self.events[here] += self.begins[i]
             self.begins[i + 1] = self.begins[i] + len(events.ids) + 1
-            # Stretching changes no order of what is so far apart.
-            waits = np.diff(vocabulary.to_ticks(starts), prepend=-4)
-            apart[here] = waits >= 4
+            apart[here] = _alone(
+                vocabulary.to_ticks(starts), vocabulary.to_ticks(ends)
+            )
         indices = np.arange(len(apart), dtype=np.int32)
         self.snapped = np.maximum.accumulate(np.where(apart, indices, 0))
         self.sizes = np.diff(self.begins)  # With the end id.
@@ -669,7 +688,8 @@ class _Tiles:
         cuts = np.minimum(cuts, self.firsts[piece + 1] - 1)
         before = np.where(number > 0, np.roll(cuts, 1), begin)
         snapped = self.snapped[cuts]
-        cuts = np.where(snapped > before, snapped, cuts) - begin
+        near = self.events[cuts] - self.events[snapped] <= self.size // 8
+        cuts = np.where(near & (snapped > before), snapped, cuts) - begin
         # Each cut ends a window and begins another one.
         windows = np.cumsum(self.counts)
         begins = np.delete(np.arange(len(self)), windows - self.counts)
@@ -681,6 +701,22 @@ class _Tiles:
         rows[begins, 2] = cuts
         rows[begins - 1, 3] = cuts
         return rng.permutation(rows)
+
+
+def _alone(
+    starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which starts have no other start and no end near them, (notes,).
+
+    Args:
+        starts: in ticks, sorted.
+        ends: in ticks.
+    """
+    far = np.diff(starts) >= TICKS_APART
+    alone = np.append(True, far) & np.append(far, True)
+    ends = np.sort(ends)
+    before = np.searchsorted(ends, starts - TICKS_APART, "right")
+    return alone & (before == np.searchsorted(ends, starts + TICKS_APART))
 
 
 def _held(notes: NDArray[np.void], margin: int) -> NDArray[np.int32]:

@@ -380,7 +380,6 @@ def test_render_draws_the_pedal_too(midi_folder, tmp_path, monkeypatch):
     assert len(drawn[0])
 
 
-
 def test_render_without_fluidsynth_plays_by_itself(
     short_midi, tmp_path, monkeypatch
 ):

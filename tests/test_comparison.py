@@ -405,7 +405,7 @@ def test_in_a_notebook_it_is_its_table_and_its_picture():
     page = found._repr_html_()
     root = ET.fromstring(page)
     cells = [[cell.text for cell in row] for row in root.iter("tr")]
-    assert cells[0] == ["measure", "floor", "other", "shuffled", "p"]
+    assert cells[0] == ["measure", "real", "other", "shuffled", "p"]
     assert [tuple(row) for row in cells[1:]] == [
         tuple(cell or None for cell in row) for row in found.rows()
     ]

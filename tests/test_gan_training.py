@@ -331,9 +331,20 @@ def test_all_setups_are_recipes():
         GanRecipe.named("cyclegan")
 
 
-def test_a_folder_with_a_run_is_left_alone(small_corpus, tmp_path):
+def test_a_run_ends_after_its_round_and_is_left_alone(small_corpus, tmp_path):
     recipe = GanRecipe.named("paper", **TINY)
-    train_gan(small_corpus, tmp_path, recipe, steps=2)
+    interrupts = []
+
+    def interrupt(row, done, sentence):
+        if not interrupts:  # A second one would end the run at once.
+            interrupts.append(row["step"])
+            signal.raise_signal(signal.SIGINT)
+
+    row = train_gan(
+        small_corpus, tmp_path, recipe, steps=40, progress=interrupt
+    )
+    assert interrupts == [1] and row["step"] == len(rows(tmp_path)) < 4
+    assert (tmp_path / "checkpoints" / f"step-{row['step']:09}").is_dir()
     with pytest.raises(TrainingError, match="holds a run already"):
         train_gan(small_corpus, tmp_path, recipe, steps=2)
 

@@ -285,6 +285,7 @@ def test_what_is_written_has_no_pedal_and_broken_files_have_errors(tmp_path):
         (np.array([(1, 0.5)], midi.PEDAL_DTYPE), r"\(1.0, 0.5\)"),
         (np.array([(-1, 0.5)], midi.PEDAL_DTYPE), "-1"),
         (np.array([(0, np.inf)], midi.PEDAL_DTYPE), "inf"),
+        (np.array([(1, 3), (0, 2)], midi.PEDAL_DTYPE), "overlap"),
     ],
 )
 def test_what_is_no_pedal_is_refused(pedal, words):

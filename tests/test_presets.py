@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import huggingface_hub
 import keras
 import keras_hub
 import numpy as np
@@ -348,6 +349,15 @@ def test_a_preset_comes_from_a_hugging_face_handle_and_is_verified(tmp_path):
     printed, refused = loaded.stdout.splitlines()
     np.testing.assert_allclose(float(printed), expected, rtol=1e-6)
     assert "damaged is damaged" in refused and "model.weights.h5" in refused
+
+
+def test_without_a_network_nothing_is_loaded_unchecked(monkeypatch):
+    def offline(repository, file):
+        raise huggingface_hub.utils.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(ConnectionError, match="hf://a/b can't be.*no network"):
+        MusicTransformerCausalLM.from_preset("hf://a/b")
 
 
 def test_a_local_model_comes_back_from_a_preset_and_samples_as_it_sees(

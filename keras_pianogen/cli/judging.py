@@ -130,11 +130,12 @@ def _print_comparison(found):
     """A table: each measure's floor, distance and anchor."""
     from rich.table import Table
 
+    from keras_pianogen.comparison import HEADER
     from keras_pianogen.comparison import LEGEND
 
     table = Table(title=found.title())
-    table.add_column("measure", no_wrap=True)
-    for column in ("real", "other", "shuffled", "p"):
+    table.add_column(HEADER[0], no_wrap=True)
+    for column in HEADER[1:]:
         table.add_column(column, justify="right", no_wrap=True)
     for row in found.rows():
         table.add_row(*row)

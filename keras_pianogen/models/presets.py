@@ -1,6 +1,5 @@
 """Presets by name: where they are and what they must hash to."""
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -174,17 +173,30 @@ def _download(handle):
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.utils import EntryNotFoundError
+        from huggingface_hub.utils import LocalEntryNotFoundError
     except ModuleNotFoundError:
         return None
     if scheme != "hf":
         return None
     try:
-        folder = pathlib.Path(hf_hub_download(repository, SUMS)).parent
-    except EntryNotFoundError:
-        return None
-    for file in _read_sums(folder):
-        with contextlib.suppress(EntryNotFoundError):  # Missing: see `_verify`.
-            hf_hub_download(repository, file)
+        try:
+            folder = pathlib.Path(hf_hub_download(repository, SUMS)).parent
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+        for file in _read_sums(folder):
+            try:
+                hf_hub_download(repository, file)
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError:
+                continue  # Missing: see `_verify`.
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(
+            f"The preset {handle} can't be downloaded, and isn't here whole: "
+            f"{error}"
+        ) from error
     return folder
 
 

@@ -201,7 +201,7 @@ export class Keys {
         : "No MIDI keyboard yet: plug one in.");
     };
     access.onstatechange = ({ port }) => {
-      if (port.state === "disconnected") this.letGo();
+      if (port.type === "input" && port.state === "disconnected") this.letGo();
       attach();
     };
     attach();
