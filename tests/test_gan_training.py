@@ -256,6 +256,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow_to_trace
 def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
     recipe = GanRecipe.named(
         "fine-tune", preset=language_model, **SMALL, annealed=True
