@@ -488,9 +488,9 @@ class _Recorder(keras.callbacks.Callback):
             seconds = 60 * self.minutes / ROWS_BY_THE_CLOCK
             self.steps_a_row = _steps_a_row(seconds / spent)
         self.ended = stopping
-        self.goes_on = not stopping and taken != self.steps_a_row
-        if self.ended or self.goes_on:
+        if stopping or taken != self.steps_a_row:
             self.model.stop_training = True
+        self.goes_on = self.model.stop_training and not stopping
 
     def end(self):
         """Keep what there is, where something else has stopped the run."""

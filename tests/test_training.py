@@ -317,6 +317,25 @@ def test_every_setting_of_a_recipe_goes_on_bit_for_bit(small_corpus, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_checkpoint_ends_no_run(small_corpus, tmp_path, monkeypatch):
+    clock = Clock(1.0)
+    monkeypatch.setattr(training, "time", clock)
+    # After step 11, amid a row; after step 22, at the end of one.
+    monkeypatch.setattr(training, "SECONDS_A_CHECKPOINT", 10.5)
+    saved = []
+    save = runs.Run.save
+
+    def watched(self, model, state):
+        saved.append(state["step"])
+        save(self, model, state)
+
+    monkeypatch.setattr(runs.Run, "save", watched)
+    settings = {"steps": 40, "validations": 1, "callbacks": [clock]}
+    row = train(small_corpus, tmp_path / "run", RECIPE, **settings)
+    assert row["step"] == 40
+    assert saved == [11, 22, 33, 40]
+
+
 def test_callbacks_see_one_training_and_may_stop_it(
     small_corpus, tmp_path, monkeypatch
 ):
