@@ -56,7 +56,7 @@ AudioNode.prototype.connect = function (to, ...more) {
   }
   return connect.call(this, to, ...more);
 };
-window.keyboard = { name: "Toy keys", state: "connected" };
+window.keyboard = { name: "Toy keys", state: "connected", type: "input" };
 window.access = { inputs: new Map([["a", window.keyboard]]) };
 navigator.requestMIDIAccess = async () => window.access;
 """
@@ -374,6 +374,11 @@ def test_a_midi_keyboard_plays_with_its_pedal(open_page):
     expect(page.locator("[data-pitch='60']")).to_have_class("white")
     expect(page.locator("#piece-about")).to_contain_text("1 notes")
     page.evaluate("data => keyboard.onmidimessage({ data })", [0x90, 62, 99])
+    expect(page.locator("[data-pitch='62']")).to_have_class("white down")
+    page.evaluate(
+        "() => access.onstatechange("
+        "{ port: { type: 'output', state: 'disconnected' } })"
+    )
     expect(page.locator("[data-pitch='62']")).to_have_class("white down")
     page.evaluate(
         "() => { keyboard.state = 'disconnected'; "
