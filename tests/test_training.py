@@ -134,10 +134,18 @@ def test_a_stopped_run_goes_on_to_the_very_same_weights(
     ):
         np.testing.assert_array_equal(ours, theirs)
     # It was validated at the same steps, too.
-    columns = ("step", "events", "loss", "val_nats_per_event")
+    columns = ("step", "events", "val_nats_per_event")
     assert [[row[c] for c in columns] for row in read_history(folder)] == [
         [row[c] for c in columns] for row in read_history(finished)
     ]
+    # Losses are taken apart from Keras's means of rows, of other lengths here.
+    np.testing.assert_allclose(
+        *(
+            [float(row["loss"]) for row in read_history(place)]
+            for place in (folder, finished)
+        ),
+        rtol=1e-4,
+    )
     steps = {path.name for path in (folder / "checkpoints").iterdir()}
     assert steps == {"step-000000039", "step-000000040"}
 
