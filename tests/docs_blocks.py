@@ -364,7 +364,10 @@ def parse_blocks(document):
                 f"Received: {label!r}"
             )
         before = document.text[: region.start]
-        comment = re.search(r"<!-- not run: (.+?) -->\s*\Z", before, re.DOTALL)
+        # The last comment alone: none ends amid another one.
+        comment = re.search(
+            r"<!-- not run: ((?:(?!-->).)+) -->\s*\Z", before, re.DOTALL
+        )
         region.lexemes["reason"] = comment and comment.group(1)
         region.parsed = region.lexemes["source"]
         region.evaluator = evaluate_commands
