@@ -218,6 +218,8 @@ class EventWindows(keras.utils.PyDataset):
         """
         _check_least(0, first_step=first_step)
         _check_least(1, steps=steps)
+        if not self.whole:
+            _ = self._tiles  # Made once for all of them.
         windows = copy.copy(self)
         windows.first_step, windows.steps = first_step, steps
         windows._begin(self._ahead.size)
