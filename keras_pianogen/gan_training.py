@@ -331,8 +331,7 @@ def train_gan(
         # An annealed temperature is that of the run as it was first asked for.
         annealing = run.config.get("annealing_steps", steps)
         gan = recipe.build(annealing)
-        run.check_room(gan)
-        state = run.restore(gan) if resume else {"step": 0, "seconds": 0.0}
+        state = run.begin(gan, resume)
         run.write_config(
             corpus,
             state,

@@ -229,6 +229,11 @@ class Run:
             return "There is no checkpoint yet."
         return f"The checkpoint of step {last} is whole."
 
+    def begin(self, model, resume):
+        """Where a run begins or goes on, if there is room for it; its state."""
+        self.check_room(model)
+        return self.restore(model) if resume else {"step": 0, "seconds": 0.0}
+
     def restore(self, model):
         """Read the newest checkpoint that is whole; return its state."""
         if self.writes:

@@ -153,10 +153,8 @@ def train(
                 recipe, None if resume else preset, run.config.get("backbone")
             )
             recipe.compile(model, steps)
-            run.check_room(model)
-            state = {"step": 0, "seconds": 0.0}
+            state = run.begin(model, resume)
             if resume:
-                state = run.restore(model)
                 preset = run.config["preset"]
             run.write_config(
                 corpus,
@@ -473,8 +471,7 @@ class _Recorder(keras.callbacks.Callback):
         self.rows = []
         if better:
             # Before the checkpoint: a run that goes on saves it again.
-            with self._judged() as model:
-                self.run.save_preset(model)
+            self._save_preset()
         if saving:
             self._save()
         if validating or stopping:
@@ -496,8 +493,7 @@ class _Recorder(keras.callbacks.Callback):
         """Keep what there is, where something else has stopped the run."""
         self.run.check_finite(self.model, self.step)
         if not (self.run.folder / "preset").exists():
-            with self._judged() as model:
-                self.run.save_preset(model)
+            self._save_preset()
         self._save()
         self._draw()
 
@@ -576,6 +572,10 @@ class _Recorder(keras.callbacks.Callback):
         with self.run.writing("A sample"):
             folder.mkdir(exist_ok=True)
             save(notes, path, picture=len(notes) > 0)
+
+    def _save_preset(self):
+        with self._judged() as model:
+            self.run.save_preset(model)
 
     def _draw(self):
         folder = self.run.folder

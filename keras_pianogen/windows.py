@@ -189,7 +189,7 @@ class EventWindows(keras.utils.PyDataset):
         self._passes: dict[int, NDArray[np.int64]] = {}
         self.steps = self._steps_a_pass if steps is None else steps
         _check_least(1, steps=self.steps)
-        self._begin(max_queue_size)
+        self._reset(max_queue_size)
 
     @cached_property
     def _tiles(self) -> "_Tiles":
@@ -201,7 +201,7 @@ class EventWindows(keras.utils.PyDataset):
     def _steps_a_pass(self) -> int:
         return max(1, len(self._tiles) // self.batch_size)
 
-    def _begin(self, max_queue_size: int) -> None:
+    def _reset(self, max_queue_size: int) -> None:
         self._ahead = _Ahead(self.batch, self._threads, max_queue_size)
         self._in_epoch = False
         self._given = 0
@@ -222,7 +222,7 @@ class EventWindows(keras.utils.PyDataset):
             _ = self._tiles  # Made once for all of them.
         windows = copy.copy(self)
         windows.first_step, windows.steps = first_step, steps
-        windows._begin(self._ahead.size)
+        windows._reset(self._ahead.size)
         return windows
 
     def __len__(self) -> int:
