@@ -13,6 +13,7 @@ from keras_pianogen.ngram import NGram
 from keras_pianogen.windows import HIGHEST_PITCH
 from keras_pianogen.windows import LOWEST_PITCH
 from keras_pianogen.windows import EvaluationWindows
+from keras_pianogen.windows import Windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +133,11 @@ def resampled_interval(sums, counts):
     return tuple(float(x) for x in np.quantile(ratios, (0.025, 0.975)))
 
 
-class _Evenly(keras.utils.PyDataset):
+class _Evenly(Windows):
     """Some of the batches of a data set, taken evenly from all of it."""
 
     def __init__(self, windows, count):
-        super().__init__(workers=windows.workers)
+        super().__init__()
         self.windows = windows
         self.count = count
         self.num_events = int(sum(self[i][2].sum() for i in range(count)))

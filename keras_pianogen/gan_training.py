@@ -24,6 +24,7 @@ from keras_pianogen.collapse_monitor import CollapseMonitor
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.evaluation import evaluate
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.feeding import fed
 from keras_pianogen.gan_curves import plot_gan_curves
 from keras_pianogen.layers import GumbelSoftmax
 from keras_pianogen.midi import write_midi
@@ -282,6 +283,7 @@ def train_gan(
     steps=None,
     resume=False,
     validation_events=20_000,
+    callbacks=(),
     progress=None,
 ):
     """Train a Transformer-GAN on a prepared corpus.
@@ -301,6 +303,9 @@ def train_gan(
         validation_events: int. Validation events that the likelihood of a
             language model is measured on, at the beginning and at the end; a
             corpus without that split has no such figure.
+        callbacks: `keras.callbacks.Callback` objects. An epoch of theirs is
+            what lies between two looks at samples; its logs hold the figures
+            of the second. They don't see the discriminator's warm-up.
         progress: a function called with each row of the history, a dict, the
             share of the run that is done, and what the figures say.
 
@@ -347,7 +352,9 @@ def train_gan(
             with stop_on_interrupt(recorder):
                 _warm_up(recorder)
                 if not recorder.interrupted:
-                    _fit(gan, recorder.windows(), recorder)
+                    epoch = recorder.step // recorder.rounds_a_look
+                    others = [recorder, *callbacks]
+                    _fit(gan, recorder, recorder.windows(), others, epoch)
     return recorder.row
 
 
@@ -357,16 +364,21 @@ def _warm_up(recorder):
     if recorder.step or recorder.warmed >= recorder.warm_up:
         return
     recipe.compile(gan, generator_steps=0, likelihood_steps=0)
-    _fit(gan, recorder.windows(warm_up=True), _WarmUp(recorder))
+    windows = recorder.windows(warm_up=True)
+    _fit(gan, recorder, windows, [_WarmUp(recorder)])
     recipe.compile(gan)
 
 
-def _fit(gan, windows, callback):
+def _fit(gan, recorder, windows, callbacks, epoch=0):
+    data = windows.from_step(recorder.warmed + recorder.step)
+    data, callbacks = fed(data, callbacks)
     gan.fit(
-        windows,
+        data,
+        steps_per_epoch=recorder.rounds_a_look,
+        initial_epoch=epoch,
         epochs=10**9,
         verbose=0,
-        callbacks=[callback],
+        callbacks=callbacks,
         shuffle=False,
     )
 
@@ -405,6 +417,7 @@ class _Recorder(keras.callbacks.Callback):
         self.row = state.get("row") or {"step": 0}
         self.warmed = state.get("warm_up", 0)
         self.warm_up = min(recipe.warm_up, steps)
+        self.rounds_a_look = min(ROUNDS_A_LOOK, max(2, steps // 20))
         self.rows, self.sentence, self.figures = [], "", {}
         self.interrupted = False
         self.began = self.saved = time.monotonic()
@@ -421,7 +434,7 @@ class _Recorder(keras.callbacks.Callback):
         self.monitor.write_real(self.run.folder)
 
     def windows(self, warm_up=False):
-        """What the model is trained on: real music, as an epoch each look."""
+        """What the model is trained on: real music."""
         recipe, parts = self.recipe, self.recipe.discriminator_steps
         return EventWindows(
             self.corpus,
@@ -430,10 +443,8 @@ class _Recorder(keras.callbacks.Callback):
             sequence_length=recipe.sequence_length,
             batch_size=recipe.batch_size
             * (parts if warm_up else parts + recipe.likelihood_steps),
-            # Never 1, see `training.train`.
-            steps=min(ROUNDS_A_LOOK, max(2, self.steps // 20)),
+            steps=self.rounds_a_look,
             seed=recipe.seed,
-            first_step=self.warmed + self.step,
             augment=recipe.augment,
             whole=True,
         )
@@ -479,6 +490,7 @@ class _Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.look()
         self.row |= self.figures
+        logs |= self.figures
         self._write_rows()
         stopping = self.finished or self.interrupted
         if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:

@@ -54,11 +54,8 @@ COLUMNS = (
 # Validation and samples come at most after every so many steps; in a run
 # shorter than 40 times as many, after a fortieth of it. A run by the clock sets
 # its learning rate as often, and at least so many times.
-STEPS_A_ROW = 50
+FEWEST_STEPS_A_ROW, STEPS_A_ROW = 2, 50
 ROWS_BY_THE_CLOCK = 200
-# Keras looks at a first batch to build a model, which `EventWindows` can't tell
-# from an epoch of one step.
-FEWEST_STEPS_A_ROW = 2
 SECONDS_A_CHECKPOINT = 60
 
 # How often a run is looked at, unless it is told otherwise.
@@ -186,7 +183,6 @@ def train(
                 vocabulary=model.preprocessor.tokenizer.vocabulary,
                 sequence_length=recipe.sequence_length,
                 batch_size=recipe.batch_size,
-                steps=recorder.steps_a_row,
                 seed=recipe.seed,
                 part=parallel.part if parallel else None,
                 workers=workers,
@@ -224,10 +220,11 @@ def _fit(model, windows, recorder, callbacks):
     while recorder.goes_on and not others.stopped:
         length = recorder.steps_a_row
         if recorder.steps is not None:
-            length = max(FEWEST_STEPS_A_ROW, length - recorder.step % length)
+            length -= recorder.step % length
         recorder.goes_on = False
         model.fit(
-            windows.from_step(recorder.step, length),
+            windows.from_step(recorder.step),
+            steps_per_epoch=length,
             initial_epoch=recorder.epoch,
             epochs=10**9,
             verbose=0,

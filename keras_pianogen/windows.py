@@ -12,7 +12,6 @@ for the whole batch. Times are in seconds, pitches in semitones. Nothing here
 knows of models, layers or backends.
 """
 
-import copy
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +77,14 @@ class Draw(NamedTuple):
     velocities: NDArray[np.int64]
 
 
-class EventWindows(keras.utils.PyDataset):
+class Windows(keras.utils.PyDataset):
+    """Batches that all have one shape, and need no threads of Keras's."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=1)
+
+
+class EventWindows(Windows):
     """Random windows of a split's events, augmented, for training.
 
     A window is a cut of its piece's true events. In a pass over the split no
@@ -157,7 +163,7 @@ class EventWindows(keras.utils.PyDataset):
     ):
         # Keras's own queue gives batches twice after an epoch that it broke
         # off, so threads of ours work ahead, by step.
-        super().__init__(workers=1)
+        super().__init__()
         _check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         _check_least(0, seed=seed, first_step=first_step, workers=workers)
         _check_least(0, transpose=transpose, velocity=velocity)
@@ -184,12 +190,13 @@ class EventWindows(keras.utils.PyDataset):
         self.stretch = stretch
         self.velocity = velocity
         self.whole = whole
-        self._threads = workers
         self._notes = _SplitNotes(corpus, split, vocabulary.time_step)
         self._passes: dict[int, NDArray[np.int64]] = {}
         self.steps = self._steps_a_pass if steps is None else steps
         _check_least(1, steps=self.steps)
-        self._reset(max_queue_size)
+        self._ahead = _Ahead(self.batch, workers, max_queue_size)
+        self._in_epoch = False
+        self._given = 0
 
     @cached_property
     def _tiles(self) -> "_Tiles":
@@ -201,29 +208,20 @@ class EventWindows(keras.utils.PyDataset):
     def _steps_a_pass(self) -> int:
         return max(1, len(self._tiles) // self.batch_size)
 
-    def _reset(self, max_queue_size: int) -> None:
-        self._ahead = _Ahead(self.batch, self._threads, max_queue_size)
-        self._in_epoch = False
-        self._given = 0
+    def from_step(self, first_step: int) -> "_Onwards":
+        """The same batches from a step on, without end, for a run of one's own.
 
-    def from_step(self, first_step: int, steps: int) -> "EventWindows":
-        """The same windows from a step on, in epochs of `steps`.
-
-        They share nothing that changes: where an epoch of these was broken
-        off, Keras may go on asking for their batches.
+        A data set for `fit` with `steps_per_epoch`, whose epochs don't begin
+        anew. It isn't changed by being read: what was broken off goes on with
+        another one, from its own step.
 
         Args:
             first_step: step of the first batch, 0 or more.
-            steps: batches in an epoch, 1 or more.
         """
         _check_least(0, first_step=first_step)
-        _check_least(1, steps=steps)
         if not self.whole:
-            _ = self._tiles  # Made once for all of them.
-        windows = copy.copy(self)
-        windows.first_step, windows.steps = first_step, steps
-        windows._reset(self._ahead.size)
-        return windows
+            _ = self._tiles  # Made once, not by several threads.
+        return _Onwards(self, first_step)
 
     def __len__(self) -> int:
         return self.steps
@@ -383,7 +381,23 @@ class EventWindows(keras.utils.PyDataset):
         )
 
 
-class EvaluationWindows(keras.utils.PyDataset):
+class _Onwards(Windows):
+    """Batches of `EventWindows` from a step on, without end."""
+
+    num_batches = None
+
+    def __init__(self, windows: EventWindows, first_step: int):
+        super().__init__()
+        self.first_step = first_step
+        self._ahead = _Ahead(
+            windows.batch, windows._ahead.workers, windows._ahead.size
+        )
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._ahead.get(self.first_step + index)
+
+
+class EvaluationWindows(Windows):
     """Windows that cover every event of a split exactly once, unaugmented.
 
     A piece is its start id, its events and its end id; all but the start id
@@ -428,7 +442,7 @@ class EvaluationWindows(keras.utils.PyDataset):
         batch_size: int = 16,
         pieces: ArrayLike | None = None,
     ):
-        super().__init__(workers=1)
+        super().__init__()
         _check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         if stride is None:
             stride = max(sequence_length // 2, 1)

@@ -349,6 +349,27 @@ def test_a_run_ends_after_its_round_and_is_left_alone(small_corpus, tmp_path):
     with pytest.raises(TrainingError, match="holds a run already"):
         train_gan(small_corpus, tmp_path, recipe, steps=2)
 
+    log = tmp_path / "log.csv"
+    train_gan(
+        small_corpus,
+        tmp_path,
+        None,
+        steps=6,
+        resume=True,
+        callbacks=[
+            keras.callbacks.CSVLogger(log),
+            keras.callbacks.TensorBoard(tmp_path / "tensorboard"),
+        ],
+    )
+    with open(log, newline="") as file:
+        seen = list(csv.DictReader(file))
+    # An epoch has two rounds.
+    assert [int(r["epoch"]) for r in seen] == [*range(row["step"] // 2, 3)]
+    for name in ("generator_loss", "event_divergence"):
+        ours, theirs = rows(tmp_path)[-1][name], seen[-1][name]
+        assert float(theirs) == pytest.approx(float(ours), rel=1e-4)
+    assert list((tmp_path / "tensorboard").rglob("events.out.*"))
+
 
 def test_pieces_that_are_too_short_are_refused(small_corpus, tmp_path):
     recipe = GanRecipe.named("paper", **TINY | {"sequence_length": 1000})

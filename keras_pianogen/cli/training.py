@@ -22,6 +22,8 @@ DEFAULT_MINUTES = 30
 FINE_TUNING_RATE = 3e-4
 
 BY_SIZE = typer.Option(show_default="by size")
+TENSORBOARD = typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
+WANDB = typer.Option("--wandb", help="Log to Weights & Biases.")
 
 
 @command("--resume goes on from the last checkpoint, if there is one.")
@@ -181,12 +183,8 @@ def train(
             "--data-parallel", help="Spread batches over all devices (JAX)."
         ),
     ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
-    ] = False,
-    wandb: Annotated[
-        bool, typer.Option("--wandb", help="Log to Weights & Biases.")
-    ] = False,
+    tensorboard: Annotated[bool, TENSORBOARD] = False,
+    wandb: Annotated[bool, WANDB] = False,
 ):
     """Train a Music Transformer; Ctrl-C stops it so that it can go on."""
     given = dict(locals())
@@ -322,6 +320,8 @@ def train_gan(
     seed: Annotated[
         int | None, typer.Option(help="Seed of everything.", show_default="0")
     ] = None,
+    tensorboard: Annotated[bool, TENSORBOARD] = False,
+    wandb: Annotated[bool, WANDB] = False,
 ):
     """Train a Transformer-GAN, and see whether it learns or collapses."""
     given = dict(locals())
@@ -366,6 +366,7 @@ def train_gan(
             recipe,
             steps=steps,
             resume=resume,
+            callbacks=_loggers(out, tensorboard, wandb),
             progress=bar.report,
         )
     if not row["step"]:

@@ -1,0 +1,86 @@
+"""Batches on their way to the backend."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_pianogen.feeding import fed
+from keras_pianogen.windows import Windows
+
+
+class Counted(Windows):
+    """Batches that hold their index."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+        self.heard = []
+
+    num_batches = property(lambda self: self.steps)
+
+    def __getitem__(self, index):
+        x = np.full((2, 3), index, np.int32)
+        return {"token_ids": x}, x, np.ones(2, np.float32)
+
+    def on_epoch_begin(self):
+        self.heard.append("begin")
+
+    def on_epoch_end(self):
+        self.heard.append("end")
+
+
+class Trail(keras.callbacks.Callback):
+    """The means of batches, as a model saw them."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(round(logs["loss"] * (batch + 1)))
+
+
+def model():
+    """One whose loss is the batch's index."""
+    inputs = {"token_ids": keras.Input((3,), dtype="int32", name="token_ids")}
+    ids = keras.ops.cast(inputs["token_ids"], "float32")
+    outputs = keras.layers.Dense(3, kernel_initializer="zeros")(ids)
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.0), "mean_absolute_error")
+    return model
+
+
+@pytest.mark.parametrize("steps", [4, None])
+def test_batches_arrive_once_and_in_order(steps):
+    windows, trail = Counted(steps), Trail()
+    data, callbacks = fed(windows, trail)
+    model().fit(
+        data,
+        epochs=2,
+        steps_per_epoch=None if steps else 4,
+        verbose=0,
+        shuffle=False,
+        callbacks=callbacks,
+    )
+    # Keras gives the mean of an epoch so far.
+    sums = np.cumsum([0, 1, 2, 3])
+    later = sums if steps else np.cumsum([4, 5, 6, 7])
+    assert trail.seen == [*sums, *later]
+    heard = [each for each in windows.heard if each == "begin"]
+    assert len(heard) >= 2 and windows.heard[-1] == "end"
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="is about tf.data"
+)
+def test_nothing_is_tuned_that_the_end_of_an_epoch_would_wait_for():
+    data, _ = fed(Counted(3))
+    assert data.options().autotune.enabled is False
+    assert data.cardinality() == 3
+    assert data.element_spec[1].shape == (2, 3)
+
+
+def test_a_list_of_callbacks_of_keras_s_own_is_left_alone():
+    callbacks = keras.callbacks.CallbackList([])
+    windows = Counted(3)
+    assert fed(windows, callbacks) == (windows, callbacks)
