@@ -13,7 +13,7 @@ import keras
 
 
 def fed(windows, callbacks=None):
-    """What to give `fit`, `evaluate` or `predict` in place of a data set.
+    """What to give `fit` or `evaluate` in place of a data set.
 
     Args:
         windows: a `keras_pianogen.windows.Windows`.
@@ -28,6 +28,7 @@ def fed(windows, callbacks=None):
         return windows, callbacks
     import tensorflow as tf
 
+    windows.on_epoch_end()  # Of one that was broken off, as Keras does.
     length = windows.num_batches
 
     def batches():

@@ -24,7 +24,6 @@ from keras_pianogen.collapse_monitor import CollapseMonitor
 from keras_pianogen.corpus import Corpus
 from keras_pianogen.evaluation import evaluate
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.feeding import fed
 from keras_pianogen.gan_curves import plot_gan_curves
 from keras_pianogen.layers import GumbelSoftmax
 from keras_pianogen.midi import write_midi
@@ -352,9 +351,10 @@ def train_gan(
             with stop_on_interrupt(recorder):
                 _warm_up(recorder)
                 if not recorder.interrupted:
-                    epoch = recorder.step // recorder.rounds_a_look
                     others = [recorder, *callbacks]
-                    _fit(gan, recorder, recorder.windows(), others, epoch)
+                    _fit(gan, recorder, recorder.windows(), others)
+                    if not recorder.ended:  # A callback has stopped the run.
+                        recorder.end()
     return recorder.row
 
 
@@ -369,13 +369,11 @@ def _warm_up(recorder):
     recipe.compile(gan)
 
 
-def _fit(gan, recorder, windows, callbacks, epoch=0):
-    data = windows.from_step(recorder.warmed + recorder.step)
-    data, callbacks = fed(data, callbacks)
+def _fit(gan, recorder, windows, callbacks):
     gan.fit(
-        data,
+        windows.from_step(recorder.warmed + recorder.step),
         steps_per_epoch=recorder.rounds_a_look,
-        initial_epoch=epoch,
+        initial_epoch=recorder.epoch,
         epochs=10**9,
         verbose=0,
         callbacks=callbacks,
@@ -413,13 +411,14 @@ class _Recorder(keras.callbacks.Callback):
         self.gan, self.steps, self.progress = gan, steps, progress
         self.validation_events = validation_events
         self.step = state["step"]
+        self.epoch = state.get("epoch", 0)
         self.seconds_before = state["seconds"]
         self.row = state.get("row") or {"step": 0}
         self.warmed = state.get("warm_up", 0)
         self.warm_up = min(recipe.warm_up, steps)
         self.rounds_a_look = min(ROUNDS_A_LOOK, max(2, steps // 20))
         self.rows, self.sentence, self.figures = [], "", {}
-        self.interrupted = False
+        self.interrupted = self.ended = False
         self.began = self.saved = time.monotonic()
         self.vocabulary = EventVocabulary.named(recipe.vocabulary)
         if gan.continues:
@@ -443,7 +442,7 @@ class _Recorder(keras.callbacks.Callback):
             sequence_length=recipe.sequence_length,
             batch_size=recipe.batch_size
             * (parts if warm_up else parts + recipe.likelihood_steps),
-            steps=self.rounds_a_look,
+            steps=1,  # Or a pass would be cut that `whole` has no use for.
             seed=recipe.seed,
             augment=recipe.augment,
             whole=True,
@@ -488,21 +487,27 @@ class _Recorder(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
+        self.epoch += 1
         self.look()
         self.row |= self.figures
         logs |= self.figures
         self._write_rows()
-        stopping = self.finished or self.interrupted
-        if stopping or time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
+        if self.finished or self.interrupted:
+            self.end()
+            self.model.stop_training = True
+        elif time.monotonic() - self.saved > SECONDS_A_CHECKPOINT:
             self.run.check_finite(self.gan, self.step)
-            if stopping:
-                # Before the checkpoint: a run that goes on saves them again.
-                self._save_results()
             self.save()
         if self.progress is not None:
             self.progress(self.row, self.done, self.sentence)
-        if stopping:
-            self.model.stop_training = True
+
+    def end(self):
+        """Keep what there is."""
+        self.run.check_finite(self.gan, self.step)
+        # Before the checkpoint: a run that goes on saves them again.
+        self._save_results()
+        self.save()
+        self.ended = True
 
     def _write_rows(self):
         self.run.append(
@@ -549,6 +554,7 @@ class _Recorder(keras.callbacks.Callback):
             self.gan,
             {
                 "step": self.step,
+                "epoch": self.epoch,
                 "warm_up": self.warmed,
                 "seconds": self.seconds,
                 "row": self.row,

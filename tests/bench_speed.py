@@ -33,6 +33,7 @@ from keras_pianogen.recipes import Recipe
 from keras_pianogen.synthesis import synthesize
 from keras_pianogen.training import train
 from keras_pianogen.windows import EventWindows
+from keras_pianogen.windows import Windows
 
 # A short performance of MAESTRO's: 882 notes, 66 seconds.
 MAESTRO_FILE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
@@ -251,7 +252,7 @@ def test_training(measure, corpus):
     )
 
 
-class Repeated(keras.utils.PyDataset):
+class Repeated(Windows):
     """One batch, again and again."""
 
     def __init__(self, batch):

@@ -84,3 +84,12 @@ def test_a_list_of_callbacks_of_keras_s_own_is_left_alone():
     callbacks = keras.callbacks.CallbackList([])
     windows = Counted(3)
     assert fed(windows, callbacks) == (windows, callbacks)
+
+
+def test_an_epoch_that_was_broken_off_is_over():
+    windows = Counted(3)
+    windows.on_epoch_begin()
+    data, _ = fed(windows)
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("Keras ends it where it trains")
+    assert windows.heard == ["begin", "end"]

@@ -255,7 +255,7 @@ def train(
             stdout.print(str(out / name), markup=False)
 
 
-def _loggers(out, tensorboard, wandb):
+def _loggers(out, tensorboard, wandb, gan=False):
     """Keras's callbacks of programs that plot training."""
     import importlib.util
 
@@ -273,7 +273,13 @@ def _loggers(out, tensorboard, wandb):
 
         out.mkdir(parents=True, exist_ok=True)  # Or it logs elsewhere.
         wandb.init(project="keras_pianogen", name=out.name, dir=out)
-        loggers.append(WandbMetricsLogger())
+        # Theirs asks for the one learning rate, and a GAN has two.
+        logger = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: wandb.log(
+                {f"epoch/{k}": v for k, v in {"epoch": epoch, **logs}.items()}
+            )
+        )
+        loggers.append(logger if gan else WandbMetricsLogger())
     return loggers
 
 
@@ -366,7 +372,7 @@ def train_gan(
             recipe,
             steps=steps,
             resume=resume,
-            callbacks=_loggers(out, tensorboard, wandb),
+            callbacks=_loggers(out, tensorboard, wandb, gan=True),
             progress=bar.report,
         )
     if not row["step"]:

@@ -1,8 +1,8 @@
 """Relative attention on each backend, behind one function.
 
-The one place beside `gradients` where a backend is imported. `blocks` is the
-path of JAX and TensorFlow, `torch_blocks` that of PyTorch. On a GPU,
-`KERAS_PIANOGEN_FUSED=1` in the environment chooses the fused kernels,
+The one place beside `gradients` and `feeding` where a backend is imported.
+`blocks` is the path of JAX and TensorFlow, `torch_blocks` that of PyTorch. On
+a GPU, `KERAS_PIANOGEN_FUSED=1` in the environment chooses the fused kernels,
 `pallas_attention` and `triton_attention`: they have been checked in their
 languages' interpreters and compiled for GPUs, but not timed on one, so they
 are not the default.

@@ -9,6 +9,7 @@ import symusic
 
 from keras_pianogen.feeding import fed
 from keras_pianogen.windows import EvaluationWindows
+from keras_pianogen.windows import EventWindows
 from keras_pianogen.windows import Windows
 
 # What `fit` and `evaluate` take for performances, alone or in a list.
@@ -144,9 +145,8 @@ class TrainsOnEvents:
             validation_data = self._training_data(validation_data)
             if validation_data[1] is None:
                 validation_data = validation_data[0]
-        if isinstance(x, Windows):
+        if isinstance(x, Windows) and not kwargs["shuffle"]:
             x, kwargs["callbacks"] = fed(x, kwargs.get("callbacks"))
-            kwargs["shuffle"] = False
         if isinstance(validation_data, EvaluationWindows):
             validation_data, _ = fed(validation_data)
         return keras.Model.fit(
@@ -171,8 +171,9 @@ class TrainsOnEvents:
             What `keras.Model.evaluate` returns.
         """
         x, y, sample_weight = self._training_data(x, y, sample_weight)
-        if isinstance(x, Windows):
-            x, kwargs["callbacks"] = fed(x, kwargs.get("callbacks"))
+        # Others move on with each epoch, of which `evaluate` tells no callback.
+        if isinstance(x, Windows) and not isinstance(x, EventWindows):
+            x, _ = fed(x)
         return keras.Model.evaluate(
             self, x, y, sample_weight=sample_weight, **kwargs
         )

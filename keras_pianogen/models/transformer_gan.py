@@ -7,6 +7,7 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_pianogen.feeding import fed
 from keras_pianogen.gradients import input_gradient
 from keras_pianogen.gradients import run_test_step
 from keras_pianogen.gradients import run_train_step
@@ -20,6 +21,8 @@ from keras_pianogen.models.continuation import continue_events
 from keras_pianogen.models.continuation import event_logits
 from keras_pianogen.models.continuation import relax
 from keras_pianogen.models.presets import verified_presets
+from keras_pianogen.windows import EventWindows
+from keras_pianogen.windows import Windows
 
 
 @verified_presets
@@ -234,6 +237,24 @@ class TransformerGAN(keras_hub.models.Backbone):
         )
         optimizer.build(self.trainable_variables)
         super().compile(optimizer=optimizer, loss=None, **kwargs)
+
+    def fit(self, x=None, callbacks=None, **kwargs):
+        """Train both.
+
+        Args:
+            x: real music, `keras_pianogen.EventWindows` or whatever else Keras
+                trains on, without targets of its own.
+            callbacks: `keras.callbacks.Callback` objects.
+            **kwargs: See `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+        """
+        if isinstance(x, EventWindows):
+            kwargs["shuffle"] = False  # They come in order in any case.
+        if isinstance(x, Windows) and not kwargs.get("shuffle", True):
+            x, callbacks = fed(x, callbacks)
+        return super().fit(x, callbacks=callbacks, **kwargs)
 
     def get_compile_config(self):
         if not self.compiled:
