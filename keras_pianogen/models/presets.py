@@ -25,7 +25,7 @@ PRESETS = {
                 "8cd93771e7c2d72cded3ca9aea7d5c377d25197d34d20c8d43de4831d1eac1a6"
             ),
             "model.weights.h5": (
-                "1cade53227d3aa48b5e96ac197354e487454f4fc05ab1120772d02906fa5aaa0"
+                "15102f60f339fbde35cb2a49a45e56da0edd77c4e0f5856234f738feb73b5e92"
             ),
             "preprocessor.json": (
                 "15eecdf4bbb88b0b85ba7ef36b1b461b259ad91b68ce72ee4a0be0b5377fe5b1"
