@@ -352,7 +352,7 @@ def train_gan(
                 _warm_up(recorder)
                 if not recorder.interrupted:
                     others = [recorder, *callbacks]
-                    _fit(gan, recorder, recorder.windows(), others)
+                    _fit(recorder, recorder.windows(), others)
                     if not recorder.ended:  # A callback has stopped the run.
                         recorder.end()
     return recorder.row
@@ -364,13 +364,12 @@ def _warm_up(recorder):
     if recorder.step or recorder.warmed >= recorder.warm_up:
         return
     recipe.compile(gan, generator_steps=0, likelihood_steps=0)
-    windows = recorder.windows(warm_up=True)
-    _fit(gan, recorder, windows, [_WarmUp(recorder)])
+    _fit(recorder, recorder.windows(warm_up=True), [_WarmUp(recorder)])
     recipe.compile(gan)
 
 
-def _fit(gan, recorder, windows, callbacks):
-    gan.fit(
+def _fit(recorder, windows, callbacks):
+    recorder.gan.fit(
         windows.from_step(recorder.warmed + recorder.step),
         steps_per_epoch=recorder.rounds_a_look,
         initial_epoch=recorder.epoch,

@@ -273,13 +273,16 @@ def _loggers(out, tensorboard, wandb, gan=False):
 
         out.mkdir(parents=True, exist_ok=True)  # Or it logs elsewhere.
         wandb.init(project="keras_pianogen", name=out.name, dir=out)
-        # Theirs asks for the one learning rate, and a GAN has two.
-        logger = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: wandb.log(
-                {f"epoch/{k}": v for k, v in {"epoch": epoch, **logs}.items()}
+        if gan:  # Theirs asks for the one learning rate, and a GAN has two.
+            log = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: wandb.log(
+                    {"epoch/epoch": epoch}
+                    | {f"epoch/{name}": value for name, value in logs.items()}
+                )
             )
-        )
-        loggers.append(logger if gan else WandbMetricsLogger())
+        else:
+            log = WandbMetricsLogger()
+        loggers.append(log)
     return loggers
 
 
