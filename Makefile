@@ -9,14 +9,9 @@ SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 # The backend that `make music` installs and uses: jax, torch or tensorflow.
 BACKEND ?= jax
-# The backends that `make test` goes through. The first one also runs the
-# tests below: they know nothing of backends, or one is enough for them.
+# The backends that `make test` goes through. The first one alone runs the
+# tests that are marked `one_backend`.
 BACKENDS ?= jax tensorflow torch
-ONCE = attention_maps backends cli_generation comparison corpus \
-	corpus_picture docstrings embeddings events examples listening \
-	listening_browser maestro midi ngram notebook novelty package \
-	pianoroll pianoroll_svg saving studio studio_browser synthesis \
-	two_sample
 # Processes that share the tests, and more options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
@@ -38,8 +33,8 @@ SEED ?= 18
 AS_ON_A_CPU = JAX_DEFAULT_MATMUL_PRECISION=highest \
 	XLA_PYTHON_CLIENT_PREALLOCATE=false
 
-HAS_GPU = import keras, sys; from keras_pianogen import kernels; \
-	keras.ops.zeros(()); memory = kernels.device_memory(); \
+HAS_GPU = import keras, sys; from keras_pianogen import devices; \
+	keras.ops.zeros(()); memory = devices.device_memory(); \
 	sys.exit("No GPU is seen by " + keras.config.backend() + "." \
 	if memory is None else 0)
 
@@ -68,8 +63,8 @@ test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
 		$(QUICK) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
-			-n $(WORKERS) $$skipped $(PYTEST_FLAGS); \
-		skipped="$(ONCE:%=--ignore=tests/test_%.py)"; \
+			-n $(WORKERS) $${skipped:+-m "$$skipped"} $(PYTEST_FLAGS); \
+		skipped="not one_backend"; \
 	done
 
 check: .venv/.made-dev ## Check style, imports between files, and types
@@ -100,7 +95,7 @@ gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
 		echo "== $$backend"; \
 		KERAS_BACKEND=$$backend $(PYTHON) -c '$(HAS_GPU)'; \
 		$(AS_ON_A_CPU) KERAS_BACKEND=$$backend $(PYTHON) -m pytest \
-			$(PYTEST_FLAGS) $(ONCE:%=--ignore=tests/test_%.py); \
+			-m "not one_backend" $(PYTEST_FLAGS); \
 		KERAS_BACKEND=$$backend $(PYTHON) -m pytest tests/bench_*.py \
 			--benchmark-quiet; \
 	done

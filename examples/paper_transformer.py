@@ -38,13 +38,13 @@ from keras_pianogen import Corpus
 from keras_pianogen import EventVocabulary
 from keras_pianogen import EventWindows
 from keras_pianogen import write_midi
-from keras_pianogen.evaluation import evaluate
-from keras_pianogen.evaluation import resampled_interval
+from keras_pianogen.judging.likelihood import evaluate
+from keras_pianogen.judging.likelihood import resampled_interval
 from keras_pianogen.models import load_language_model
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.training import train
-from keras_pianogen.training_curves import draw_losses
-from keras_pianogen.training_curves import read_history
+from keras_pianogen.training.curves import draw_losses
+from keras_pianogen.training.curves import read_history
+from keras_pianogen.training.language_model import train
+from keras_pianogen.training.recipe import Recipe
 
 # What each run has in place of batches of 16, dropout 0.1 and seed 0.
 BASE = "batch-16"

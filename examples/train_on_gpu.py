@@ -25,8 +25,8 @@ from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
 
 from keras_pianogen.models import load_language_model
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.training import train
+from keras_pianogen.training.language_model import train
+from keras_pianogen.training.recipe import Recipe
 
 SHARD_GB = 15e6 / 1024**3  # Keras's gigabytes.
 RECORD = ("config.json", "history.csv", "curves.png")

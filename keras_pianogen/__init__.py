@@ -12,52 +12,66 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from keras_pianogen import comparison
-    from keras_pianogen import evaluation
-    from keras_pianogen import gan_training
+    from keras_pianogen import gan
     from keras_pianogen import layers
     from keras_pianogen import listening
     from keras_pianogen import models
-    from keras_pianogen import samplers
     from keras_pianogen import training
-    from keras_pianogen import two_sample
-    from keras_pianogen.corpus import Corpus
-    from keras_pianogen.corpus import prepare_corpus
+    from keras_pianogen.data.corpus import Corpus
+    from keras_pianogen.data.corpus import prepare_corpus
+    from keras_pianogen.data.maestro import Maestro
+    from keras_pianogen.data.windows import EvaluationWindows
+    from keras_pianogen.data.windows import EventWindows
     from keras_pianogen.events import EventVocabulary
-    from keras_pianogen.maestro import Maestro
+    from keras_pianogen.generation import samplers
+    from keras_pianogen.judging import comparison
+    from keras_pianogen.judging import likelihood as evaluation
+    from keras_pianogen.judging import two_sample
     from keras_pianogen.midi import MidiError
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import read_pedal
     from keras_pianogen.midi import write_midi
-    from keras_pianogen.notebook import show
-    from keras_pianogen.pianoroll import plot_piano_roll
-    from keras_pianogen.pianoroll_svg import piano_roll_svg
-    from keras_pianogen.saving import save
-    from keras_pianogen.synthesis import render
-    from keras_pianogen.synthesis import synthesize
-    from keras_pianogen.windows import EvaluationWindows
-    from keras_pianogen.windows import EventWindows
+    from keras_pianogen.rendering.notebook import show
+    from keras_pianogen.rendering.pianoroll import plot_piano_roll
+    from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
+    from keras_pianogen.rendering.saving import save
+    from keras_pianogen.rendering.synthesis import render
+    from keras_pianogen.rendering.synthesis import synthesize
+    from keras_pianogen.training import gan as gan_training
 
     __version__: str
 
 # Each public function and class, and the module that holds it.
 _HOMES = {
-    "Corpus": "corpus",
-    "EvaluationWindows": "windows",
+    "Corpus": "data.corpus",
+    "EvaluationWindows": "data.windows",
     "EventVocabulary": "events",
-    "EventWindows": "windows",
-    "Maestro": "maestro",
+    "EventWindows": "data.windows",
+    "Maestro": "data.maestro",
     "MidiError": "midi",
-    "piano_roll_svg": "pianoroll_svg",
-    "plot_piano_roll": "pianoroll",
-    "prepare_corpus": "corpus",
+    "piano_roll_svg": "rendering.pianoroll_svg",
+    "plot_piano_roll": "rendering.pianoroll",
+    "prepare_corpus": "data.corpus",
     "read_notes": "midi",
     "read_pedal": "midi",
-    "render": "synthesis",
-    "save": "saving",
-    "show": "notebook",
-    "synthesize": "synthesis",
+    "render": "rendering.synthesis",
+    "save": "rendering.saving",
+    "show": "rendering.notebook",
+    "synthesize": "rendering.synthesis",
     "write_midi": "midi",
+}
+# Each public module, and where it is.
+_MODULES = {
+    "comparison": "judging.comparison",
+    "evaluation": "judging.likelihood",
+    "gan": "gan",
+    "gan_training": "training.gan",
+    "layers": "layers",
+    "listening": "listening",
+    "models": "models",
+    "samplers": "generation.samplers",
+    "training": "training",
+    "two_sample": "judging.two_sample",
 }
 
 __all__ = [
@@ -69,6 +83,7 @@ __all__ = [
     "MidiError",
     "comparison",
     "evaluation",
+    "gan",
     "gan_training",
     "layers",
     "listening",
@@ -98,8 +113,8 @@ def __getattr__(name: str) -> object:
     elif name in _HOMES:
         home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
         value = getattr(home, name)
-    elif name in __all__:
-        value = importlib.import_module(f"{__name__}.{name}")
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

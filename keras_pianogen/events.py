@@ -43,8 +43,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import check_notes
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import check_notes
 
 PITCHES = 128
 MAX_VELOCITY = 127

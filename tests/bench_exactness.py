@@ -10,10 +10,10 @@ largest number that was expected, at least of 1. See docs/performance.md.
 import conftest  # noqa: F401
 import keras
 import numpy as np
-import test_kernels
+import test_attention
 from keras import ops
 
-from keras_pianogen import kernels
+from keras_pianogen.attention import dispatch
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 
@@ -37,14 +37,14 @@ def difference(found, expected):
 
 def against_twin(dtype, max_distance, offset=0):
     """Of the outputs, and of the gradient that is worst."""
-    arrays = test_kernels.random_arrays(
+    arrays = test_attention.random_arrays(
         256, max_distance, offset, batch=1, key_dim=32
     )
     inputs = [ops.cast(x, dtype) for x in arrays]
     # The twin starts from what is left of the numbers in that dtype.
     kept = [ops.convert_to_numpy(ops.cast(x, "float32")) for x in inputs]
-    expected = test_kernels.twin(*kept, offset=offset)
-    found = test_kernels.run(kernels.attend, inputs, offset=offset)
+    expected = test_attention.twin(*kept, offset=offset)
+    found = test_attention.run(dispatch.attend, inputs, offset=offset)
     outputs, *gradients = map(difference, found, expected)
     return outputs, max(gradients)
 

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pianogen import kernels
+from keras_pianogen.attention import dispatch
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 
@@ -44,13 +44,13 @@ ROUNDS, SECONDS = 5, 20  # Rounds of a length, fewer if these are over.
 
 @contextlib.contextmanager
 def attention(function):
-    """Models attend by another function, in place of `kernels.attend`."""
-    ours = kernels.attend
-    kernels.attend = function or ours
+    """Models attend by another function, in place of `dispatch.attend`."""
+    ours = dispatch.attend
+    dispatch.attend = function or ours
     try:
         yield
     finally:
-        kernels.attend = ours
+        dispatch.attend = ours
 
 
 def textbook(query, key, value, relative, padding_mask=None, **_):

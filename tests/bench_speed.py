@@ -21,19 +21,19 @@ from keras import ops
 from rich.console import Console
 from rich.table import Table
 
-from keras_pianogen.corpus import prepare_corpus
+from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.maestro import Maestro
+from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.windows import Windows
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.maestro import Maestro
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import write_midi
+from keras_pianogen.generation import grammar
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models import grammar
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.synthesis import synthesize
-from keras_pianogen.training import train
-from keras_pianogen.windows import EventWindows
-from keras_pianogen.windows import Windows
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.rendering.synthesis import synthesize
+from keras_pianogen.training.language_model import train
+from keras_pianogen.training.recipe import Recipe
 
 # A short performance of MAESTRO's: 882 notes, 66 seconds.
 MAESTRO_FILE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"

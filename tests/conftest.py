@@ -28,9 +28,9 @@ def pytest_runtest_setup(item):
         if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
             pytest.skip("runs on JAX and PyTorch: TensorFlow traces too long")
     if item.get_closest_marker("bit_for_bit"):
-        from keras_pianogen import kernels
+        from keras_pianogen import devices
 
-        if kernels.device_memory() is not None:
+        if devices.device_memory() is not None:
             pytest.skip("is promised on CPUs")
 
 
@@ -53,9 +53,9 @@ def small_corpus(tmp_path_factory):
     """A corpus of twelve short pieces: scales up and down, seeded."""
     import numpy as np
 
-    from keras_pianogen.corpus import prepare_corpus
-    from keras_pianogen.midi import NOTE_DTYPE
-    from keras_pianogen.midi import write_midi
+    from keras_pianogen.data.corpus import prepare_corpus
+    from keras_pianogen.midi.writing import write_midi
+    from keras_pianogen.notes import NOTE_DTYPE
 
     folder = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)

@@ -37,16 +37,16 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen.gan_training import SETUPS
+from keras_pianogen.data.maestro import COLUMNS
+from keras_pianogen.data.maestro import NAME
 from keras_pianogen.listening.ratings import Key
 from keras_pianogen.listening.ratings import simulate_listeners
-from keras_pianogen.maestro import COLUMNS
-from keras_pianogen.maestro import NAME
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import write_midi
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.recipes import ARCHITECTURES
-from keras_pianogen.recipes import SIZES
+from keras_pianogen.training.gan import SETUPS
+from keras_pianogen.training.recipe import ARCHITECTURES
+from keras_pianogen.training.recipe import SIZES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMANDS = ("", "bash", "console", "sh", "shell")

@@ -15,7 +15,7 @@ import urllib.parse
 import pytest
 from mkdocs.exceptions import PluginError
 
-from keras_pianogen.midi import read_notes
+from keras_pianogen.midi.reading import read_notes
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

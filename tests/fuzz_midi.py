@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 import mido
 import numpy as np
 
-from keras_pianogen import midi
+from keras_pianogen.midi import reading as midi
 
 DATA = pathlib.Path(__file__).parent / "data"
 SLOW = 1.0  # seconds of CPU time for one mutant

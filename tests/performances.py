@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.notes import NOTE_DTYPE
 
 
 def notes_of(*rows):

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.midi import NOTE_DTYPE
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.notes import NOTE_DTYPE
 
 CONTEXT = 48
 

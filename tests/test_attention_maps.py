@@ -6,14 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.attention_maps import attention_weights
-from keras_pianogen.attention_maps import plot_attention
-from keras_pianogen.attention_maps import plot_heads
-from keras_pianogen.attention_maps import share_by_distance
-from keras_pianogen.attention_maps import weights_of_layer
+from keras_pianogen.judging.attention_maps import attention_weights
+from keras_pianogen.judging.attention_maps import plot_attention
+from keras_pianogen.judging.attention_maps import plot_heads
+from keras_pianogen.judging.attention_maps import share_by_distance
+from keras_pianogen.judging.attention_maps import weights_of_layer
 from keras_pianogen.layers import RelativeGlobalAttention
 from keras_pianogen.layers import RelativeLocalAttention
-from keras_pianogen.recipes import Recipe
+from keras_pianogen.training.recipe import Recipe
+
+pytestmark = pytest.mark.one_backend
 
 PIECE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
 

@@ -15,6 +15,8 @@ from test_gan import weights_of
 from test_gan import with_noise
 from test_models import build_model
 
+pytestmark = pytest.mark.one_backend
+
 
 def on_other_backends(code, *arguments):
     """The array that `code` writes, on each backend but this one."""

@@ -19,7 +19,7 @@ from command_line import start
 from command_line import succeed
 
 from keras_pianogen.cli.loading import loading
-from keras_pianogen.corpus import Corpus
+from keras_pianogen.data.corpus import Corpus
 
 DATA = pathlib.Path(__file__).parent / "data"
 COMMANDS = ("prepare", "train", "generate", "render", "evaluate")
@@ -110,7 +110,7 @@ def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
 
     out = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr("keras_pianogen.corpus.read_notes", interrupt)
+        patch.setattr("keras_pianogen.data.corpus.read_notes", interrupt)
         result = invoke("prepare", midi_folder, "--out", out)
     assert result.exit_code == 130
     assert result.stderr == "Stopped. The same command goes on from there.\n"
@@ -446,7 +446,7 @@ def test_curves_of_runs_of_one_name_are_all_drawn(run, tmp_path, monkeypatch):
         shutil.copy(run / "history.csv", folder)
     drawn = []
     monkeypatch.setattr(
-        "keras_pianogen.training_curves.plot_training_curves",
+        "keras_pianogen.training.curves.plot_training_curves",
         lambda runs, out, lines: drawn.append(runs),
     )
     succeed("curves", *folders, "--out", tmp_path / "curves.png")
@@ -564,6 +564,6 @@ def test_an_error_that_is_a_bug_keeps_its_traceback(midi_folder, monkeypatch):
     def broken(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'other'", name="other")
 
-    monkeypatch.setattr("keras_pianogen.corpus.prepare_corpus", broken)
+    monkeypatch.setattr("keras_pianogen.data.corpus.prepare_corpus", broken)
     result = invoke("prepare", midi_folder, "--out", midi_folder / "corpus")
     assert isinstance(result.exception, ModuleNotFoundError)

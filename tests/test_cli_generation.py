@@ -18,10 +18,12 @@ from command_line import succeed
 
 from keras_pianogen.cli.app import DEFAULT_PRESET
 from keras_pianogen.cli.progress import generation_bar
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import read_pedal
-from keras_pianogen.midi import write_midi
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.reading import read_pedal
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -94,7 +96,7 @@ def test_the_prompt_is_left_at_the_second_that_was_asked_for(
 ):
     borders = []
     monkeypatch.setattr(
-        "keras_pianogen.pianoroll.plot_piano_roll",
+        "keras_pianogen.rendering.pianoroll.plot_piano_roll",
         lambda piece, path, prompt_seconds, pedal: (
             borders.append(prompt_seconds),
             path.touch(),
@@ -116,7 +118,7 @@ def test_the_prompt_s_pedal_is_drawn_as_far_as_it_is_kept(
 ):
     pedals = []
     monkeypatch.setattr(
-        "keras_pianogen.pianoroll.plot_piano_roll",
+        "keras_pianogen.rendering.pianoroll.plot_piano_roll",
         lambda piece, path, prompt_seconds, pedal: pedals.append(pedal),
     )
     file = write_midi(prompt)
@@ -360,7 +362,7 @@ def test_render_plays_a_file_beside_it(short_midi):
 
 
 def test_render_draws_the_pedal_too(midi_folder, tmp_path, monkeypatch):
-    from keras_pianogen import pianoroll
+    from keras_pianogen.rendering import pianoroll
 
     drawn = []
     plot = pianoroll.plot_piano_roll

@@ -10,16 +10,18 @@ import sys
 import numpy as np
 import pytest
 
-from keras_pianogen import corpus as corpus_module
-from keras_pianogen.corpus import SPLITS
-from keras_pianogen.corpus import Corpus
-from keras_pianogen.corpus import pack
-from keras_pianogen.corpus import prepare_corpus
-from keras_pianogen.corpus import unpack
-from keras_pianogen.maestro import Maestro
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import write_midi
+from keras_pianogen.data import corpus as corpus_module
+from keras_pianogen.data.corpus import SPLITS
+from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.corpus import pack
+from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.corpus import unpack
+from keras_pianogen.data.maestro import Maestro
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -183,7 +185,7 @@ def test_a_file_that_kills_its_reader_is_skipped(
         "SERVE",
         """
 import os
-from keras_pianogen import corpus
+from keras_pianogen.data import corpus
 read = corpus._read_file
 corpus._read_file = lambda p: os._exit(9) if "deadly" in str(p) else read(p)
 corpus._serve()
@@ -223,7 +225,7 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from keras_pianogen.corpus import prepare_corpus
+from keras_pianogen.data.corpus import prepare_corpus
 
 def die(done, total):
     if done >= 16:
@@ -233,7 +235,7 @@ prepare_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=die)
 """
 
 FEW_FILES_A_PROCESS = """
-from keras_pianogen import corpus
+from keras_pianogen.data import corpus
 corpus.FILES_A_PROCESS = 10
 
 """

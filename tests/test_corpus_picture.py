@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from keras_pianogen import corpus_picture
 from keras_pianogen.cli import app
-from keras_pianogen.corpus import prepare_corpus
-from keras_pianogen.corpus_picture import _compose
-from keras_pianogen.corpus_picture import _short
-from keras_pianogen.corpus_picture import plot_corpus
+from keras_pianogen.data import corpus_picture
+from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.corpus_picture import _compose
+from keras_pianogen.data.corpus_picture import _short
+from keras_pianogen.data.corpus_picture import plot_corpus
+
+pytestmark = pytest.mark.one_backend
 
 DATA = pathlib.Path(__file__).parent / "data"
 PIECES = (

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.data_parallel import DataParallel
+from keras_pianogen.data.windows import EventWindows
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.windows import EventWindows
+from keras_pianogen.training.data_parallel import DataParallel
 
 on_jax = pytest.mark.skipif(
     keras.config.backend() != "jax", reason="keras.distribution is JAX's alone"
@@ -23,8 +23,8 @@ on_jax = pytest.mark.skipif(
 TRAIN = """
 import json
 import sys
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.training import train
+from keras_pianogen.training.recipe import Recipe
+from keras_pianogen.training.language_model import train
 
 recipe = Recipe(
     num_layers=2,

@@ -8,14 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen.embeddings import embed_pieces
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import write_midi
+from keras_pianogen.judging.embeddings import embed_pieces
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 VOCABULARY = EventVocabulary.named("magenta")
 

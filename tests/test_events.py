@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from keras_pianogen.events import DecodeReport
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import read_notes
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 PNO_AI = EventVocabulary.named("pno-ai")
 MAGENTA = EventVocabulary.named("magenta")

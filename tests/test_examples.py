@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from keras_pianogen import gan_training
-from keras_pianogen import training
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import write_midi
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import load_language_model
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.training import gan as gan_training
+from keras_pianogen.training import language_model as training
+
+pytestmark = pytest.mark.one_backend
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.feeding import fed
-from keras_pianogen.windows import Windows
+from keras_pianogen.data.feeding import fed
+from keras_pianogen.data.windows import Windows
 
 
 class Counted(Windows):

@@ -5,6 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_pianogen.gan import adversarial_losses
+from keras_pianogen.gan.continuation import continue_events
+from keras_pianogen.gan.continuation import event_logits
+from keras_pianogen.gan.continuation import relax
+from keras_pianogen.gan.discriminator import SpectralNorm
 from keras_pianogen.gradients import input_gradient
 from keras_pianogen.gradients import value_and_grad
 from keras_pianogen.layers import EventEmbedding
@@ -17,11 +22,6 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerDiscriminator
 from keras_pianogen.models import MusicTransformerGenerator
 from keras_pianogen.models import TransformerGAN
-from keras_pianogen.models import adversarial_losses
-from keras_pianogen.models.continuation import continue_events
-from keras_pianogen.models.continuation import event_logits
-from keras_pianogen.models.continuation import relax
-from keras_pianogen.models.discriminator import SpectralNorm
 
 SIZE, LENGTH = 20, 12
 SHAPE = {

@@ -12,26 +12,26 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen import gan_training
 from keras_pianogen import read_notes
-from keras_pianogen.collapse import CollapseFigures
-from keras_pianogen.collapse import distinct
-from keras_pianogen.collapse import jensen_shannon
-from keras_pianogen.collapse import self_similarity
-from keras_pianogen.collapse_monitor import LOGS
-from keras_pianogen.collapse_monitor import CollapseMonitor
-from keras_pianogen.corpus import prepare_corpus
+from keras_pianogen.data.corpus import prepare_corpus
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.gan_training import COLUMNS
-from keras_pianogen.gan_training import SETUPS
-from keras_pianogen.gan_training import GanRecipe
-from keras_pianogen.gan_training import train_gan
+from keras_pianogen.judging.collapse import CollapseFigures
+from keras_pianogen.judging.collapse import distinct
+from keras_pianogen.judging.collapse import jensen_shannon
+from keras_pianogen.judging.collapse import self_similarity
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.models import TransformerGAN
-from keras_pianogen.runs import TrainingError
+from keras_pianogen.training import gan as gan_training
+from keras_pianogen.training.collapse_monitor import LOGS
+from keras_pianogen.training.collapse_monitor import CollapseMonitor
+from keras_pianogen.training.gan import COLUMNS
+from keras_pianogen.training.gan import SETUPS
+from keras_pianogen.training.gan import GanRecipe
+from keras_pianogen.training.gan import train_gan
+from keras_pianogen.training.run import TrainingError
 
 VOCABULARY = EventVocabulary.named("pno-ai")
 TINY = {

@@ -13,10 +13,10 @@ from test_models import random_ids
 from test_models import random_notes
 
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.midi import write_midi
+from keras_pianogen.generation import grammar
+from keras_pianogen.generation.host_grammar import HostGrammar
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import EventGrammar
-from keras_pianogen.models import grammar
-from keras_pianogen.models.host_grammar import HostGrammar
 
 MAGENTA = EventVocabulary.named("magenta")
 

@@ -21,8 +21,10 @@ from keras_pianogen.listening.picture import plot_report
 from keras_pianogen.listening.report import compare_pairs
 from keras_pianogen.listening.report import count
 from keras_pianogen.listening.report import wilson
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import write_midi
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 RATE = 8000
 # Chances of good, average and bad, and of inspiring.
@@ -472,7 +474,9 @@ def test_one_listener_is_no_test(key):
 def test_the_commands_make_a_page_and_report_on_it(tmp_path, monkeypatch):
     stand_in = type("synthesis", (), {"render": staticmethod(render)})
     monkeypatch.setitem(
-        __import__("sys").modules, "keras_pianogen.synthesis", stand_in
+        __import__("sys").modules,
+        "keras_pianogen.rendering.synthesis",
+        stand_in,
     )
     for condition, pieces in CONDITIONS.items():
         for name, notes in pieces.items():

@@ -18,6 +18,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
 
 pytestmark = [
+    pytest.mark.one_backend,
     # Which of Playwright's pipes is collected when is not ours to say.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings(

@@ -11,13 +11,15 @@ import zipfile
 
 import pytest
 
-from keras_pianogen import maestro as maestro_module
-from keras_pianogen.maestro import COLUMNS
-from keras_pianogen.maestro import NAME
-from keras_pianogen.maestro import SHA256
-from keras_pianogen.maestro import SPLITS
-from keras_pianogen.maestro import URL
-from keras_pianogen.maestro import Maestro
+from keras_pianogen.data import maestro as maestro_module
+from keras_pianogen.data.maestro import COLUMNS
+from keras_pianogen.data.maestro import NAME
+from keras_pianogen.data.maestro import SHA256
+from keras_pianogen.data.maestro import SPLITS
+from keras_pianogen.data.maestro import URL
+from keras_pianogen.data.maestro import Maestro
+
+pytestmark = pytest.mark.one_backend
 
 ROWS = [
     ("Frédéric Chopin", 'Études, Op. 10, "Black Keys"', "train", 2018, 61.5),

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import symusic
 
-from keras_pianogen import midi
+from keras_pianogen.midi import reading as midi
+
+pytestmark = pytest.mark.one_backend
 
 DATA = pathlib.Path(__file__).parent / "data"
 SMALL = sorted(DATA.glob("*.midi"))
@@ -311,7 +313,7 @@ def test_ticks_become_seconds_with_one_rounding():
 def test_drums_are_left_out_and_said(caplog):
     drums = [on(0, 36, 99, 9), off(10, 36, 9)]
     data = file_bytes([on(0, 60), off(100, 60), *drums])
-    with caplog.at_level(logging.WARNING, "keras_pianogen.midi"):
+    with caplog.at_level(logging.WARNING, "keras_pianogen.midi.reading"):
         assert midi.read_notes(data)["pitch"].tolist() == [60]
     assert "1 drum notes left out" in caplog.text
     assert midi.read_notes(data, return_report=True)[1].drum_notes == 1

@@ -12,16 +12,16 @@ from small_models import random_ids
 from small_models import random_notes
 
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.generation.samplers import MinPSampler
+from keras_pianogen.generation.samplers import build_sampler
 from keras_pianogen.layers import DecoderBlock
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import MidiError
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import write_midi
+from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
-from keras_pianogen.samplers import MinPSampler
-from keras_pianogen.samplers import build_sampler
+from keras_pianogen.notes import NOTE_DTYPE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from keras_pianogen.ngram import NGram
+from keras_pianogen.judging.ngram import NGram
+
+pytestmark = pytest.mark.one_backend
 
 
 class SlowNGram:

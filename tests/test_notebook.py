@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import keras_pianogen
-from keras_pianogen import notebook
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import PEDAL_DTYPE
-from keras_pianogen.notebook import show
-from keras_pianogen.synthesis import synthesize
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import PEDAL_DTYPE
+from keras_pianogen.rendering import notebook
+from keras_pianogen.rendering.notebook import show
+from keras_pianogen.rendering.synthesis import synthesize
+
+pytestmark = pytest.mark.one_backend
 
 NOTES = np.array([(0, 1, 60, 64), (0.5, 2, 67, 96)], NOTE_DTYPE)
 # Names of XML's languages look like addresses; nothing is fetched from them.

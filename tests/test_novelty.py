@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.novelty import Passages
-from keras_pianogen.novelty import measure_novelty
-from keras_pianogen.novelty import steps
+from keras_pianogen.judging.novelty import Passages
+from keras_pianogen.judging.novelty import measure_novelty
+from keras_pianogen.judging.novelty import steps
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 
 def performance(pitches, waits):

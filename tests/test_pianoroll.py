@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from performances import notes_of
 from performances import random_notes
 
-from keras_pianogen.midi import PEDAL_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.pianoroll import PROMPT_COLOURS
-from keras_pianogen.pianoroll import VELOCITY_COLOURS
-from keras_pianogen.pianoroll import plot_piano_roll
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.notes import PEDAL_DTYPE
+from keras_pianogen.rendering.pianoroll import PROMPT_COLOURS
+from keras_pianogen.rendering.pianoroll import VELOCITY_COLOURS
+from keras_pianogen.rendering.pianoroll import plot_piano_roll
+
+pytestmark = pytest.mark.one_backend
 
 
 def rows_of(figure):
@@ -348,7 +350,7 @@ def test_a_users_style_is_neither_changed_nor_followed(tmp_path):
 
 def test_drawing_starts_neither_pyplot_nor_a_backend():
     code = (
-        "import sys, keras_pianogen.pianoroll;"
+        "import sys, keras_pianogen.rendering.pianoroll;"
         "print([m for m in ('matplotlib.pyplot', 'keras', 'torch', 'jax', "
         "'tensorflow') if m in sys.modules])"
     )

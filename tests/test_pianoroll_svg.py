@@ -13,11 +13,13 @@ from performances import notes_of
 from performances import random_notes
 
 import keras_pianogen
-from keras_pianogen.midi import PEDAL_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.pianoroll_svg import VELOCITY_COLOURS
-from keras_pianogen.pianoroll_svg import piano_roll_svg
-from keras_pianogen.pianoroll_svg import row_bounds
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.notes import PEDAL_DTYPE
+from keras_pianogen.rendering.pianoroll_svg import VELOCITY_COLOURS
+from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
+from keras_pianogen.rendering.pianoroll_svg import row_bounds
+
+pytestmark = pytest.mark.one_backend
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOX = re.compile(r"M(\S+) (\S+)h(\S+)v(\S+)h-\3z")

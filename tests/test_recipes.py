@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.evaluation import evaluate
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import LSTMLanguageModel
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import TransformerLanguageModel
 from keras_pianogen.models import load_language_model
-from keras_pianogen.recipes import ARCHITECTURES
-from keras_pianogen.recipes import SIZES
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.training import train
+from keras_pianogen.training.language_model import train
+from keras_pianogen.training.recipe import ARCHITECTURES
+from keras_pianogen.training.recipe import SIZES
+from keras_pianogen.training.recipe import Recipe
 
 CLASSES = {
     "music_transformer": MusicTransformerCausalLM,

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from keras_pianogen.runs import Run
+from keras_pianogen.training.run import Run
 
 
 class Variable:

@@ -6,7 +6,9 @@ import pytest
 
 import keras_pianogen
 from keras_pianogen import read_notes
-from keras_pianogen.midi import NOTE_DTYPE
+from keras_pianogen.notes import NOTE_DTYPE
+
+pytestmark = pytest.mark.one_backend
 
 NOTES = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
 MAGIC = {".mid": b"MThd", ".png": b"\x89PNG", ".wav": b"RIFF"}

@@ -15,21 +15,23 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.one_backend
+
 pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx2")
 
 from keras_pianogen.events import EventVocabulary  # noqa: E402
-from keras_pianogen.midi import NOTE_DTYPE  # noqa: E402
-from keras_pianogen.midi import read_notes  # noqa: E402
-from keras_pianogen.midi import write_midi  # noqa: E402
+from keras_pianogen.generation.samplers import AdjustableSampler  # noqa: E402
+from keras_pianogen.generation.samplers import build_sampler  # noqa: E402
+from keras_pianogen.midi.reading import read_notes  # noqa: E402
+from keras_pianogen.midi.writing import write_midi  # noqa: E402
 from keras_pianogen.models import MusicTransformerBackbone  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLM  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor  # noqa: E402
 from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
-from keras_pianogen.samplers import AdjustableSampler  # noqa: E402
-from keras_pianogen.samplers import build_sampler  # noqa: E402
+from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402

@@ -19,9 +19,9 @@ from test_studio import preset  # noqa: E402, F401
 from typer.testing import CliRunner  # noqa: E402
 
 from keras_pianogen import cli  # noqa: E402
-from keras_pianogen.midi import NOTE_DTYPE  # noqa: E402
-from keras_pianogen.midi import read_notes  # noqa: E402
-from keras_pianogen.midi import write_midi  # noqa: E402
+from keras_pianogen.midi.reading import read_notes  # noqa: E402
+from keras_pianogen.midi.writing import write_midi  # noqa: E402
+from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
 
@@ -30,6 +30,7 @@ PATIENCE = 60_000  # ms; the machine may be busy
 DONE = {"timeout": PATIENCE}
 
 pytestmark = [
+    pytest.mark.one_backend,
     # The page is the same on all.
     pytest.mark.skipif(
         keras.config.backend() != "jax", reason="on the studio's own choice"

@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 from performances import notes_of
 from performances import random_notes
 
-from keras_pianogen import fluidsynth
-from keras_pianogen import loudness
-from keras_pianogen import room
-from keras_pianogen import synthesis
-from keras_pianogen.midi import read_notes
-from keras_pianogen.piano_strings import PianoString
-from keras_pianogen.piano_strings import frequency
-from keras_pianogen.synthesis import render
-from keras_pianogen.synthesis import synthesize
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.rendering import loudness
+from keras_pianogen.rendering import room
+from keras_pianogen.rendering import synthesis
+from keras_pianogen.rendering.piano_strings import PianoString
+from keras_pianogen.rendering.piano_strings import frequency
+from keras_pianogen.rendering.synthesis import render
+from keras_pianogen.rendering.synthesis import synthesize
+
+pytestmark = pytest.mark.one_backend
 
 RATE = 44_100
 PIECE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
@@ -406,7 +408,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
 def test_sound_starts_no_backend():
     code = (
-        "import sys, keras_pianogen.synthesis;"
+        "import sys, keras_pianogen.rendering.synthesis;"
         "print([m for m in ('keras', 'torch', 'jax', 'tensorflow', 'scipy', "
         "'matplotlib') if m in sys.modules])"
     )

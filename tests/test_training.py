@@ -14,25 +14,25 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen import runs
-from keras_pianogen import training
-from keras_pianogen.corpus import prepare_corpus
-from keras_pianogen.evaluation import Likelihood
-from keras_pianogen.evaluation import PieceLikelihood
-from keras_pianogen.evaluation import evaluate
-from keras_pianogen.evaluation import evaluate_ngram
-from keras_pianogen.evaluation import resampled_interval
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import read_notes
-from keras_pianogen.midi import write_midi
+from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.judging.likelihood import Likelihood
+from keras_pianogen.judging.likelihood import PieceLikelihood
+from keras_pianogen.judging.likelihood import evaluate
+from keras_pianogen.judging.likelihood import evaluate_ngram
+from keras_pianogen.judging.likelihood import resampled_interval
+from keras_pianogen.judging.ngram import NGram
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models.language_model import SmoothedCrossentropy
-from keras_pianogen.ngram import NGram
-from keras_pianogen.recipes import Recipe
-from keras_pianogen.training import COLUMNS
-from keras_pianogen.training import TrainingError
-from keras_pianogen.training import train as train_and_sample
+from keras_pianogen.models.fitting import SmoothedCrossentropy
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.training import language_model as training
+from keras_pianogen.training import run as runs
+from keras_pianogen.training.language_model import COLUMNS
+from keras_pianogen.training.language_model import TrainingError
+from keras_pianogen.training.language_model import train as train_and_sample
+from keras_pianogen.training.recipe import Recipe
 
 RECIPE = Recipe(
     num_layers=1,

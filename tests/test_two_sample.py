@@ -8,16 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
+from keras_pianogen.data.windows import whole_windows
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.judging.two_sample import REAL
+from keras_pianogen.judging.two_sample import TwoSample
+from keras_pianogen.judging.two_sample import continue_windows
+from keras_pianogen.judging.two_sample import judge_continuations
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
-from keras_pianogen.two_sample import REAL
-from keras_pianogen.two_sample import TwoSample
-from keras_pianogen.two_sample import continue_windows
-from keras_pianogen.two_sample import judge_continuations
-from keras_pianogen.windows import whole_windows
+
+pytestmark = pytest.mark.one_backend
 
 VOCABULARY = EventVocabulary.named("pno-ai")
 SMALL = {

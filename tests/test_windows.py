@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.corpus import prepare_corpus
+from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.maestro import Maestro
+from keras_pianogen.data.windows import EvaluationWindows
+from keras_pianogen.data.windows import EventWindows
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.maestro import Maestro
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import write_midi
-from keras_pianogen.windows import EvaluationWindows
-from keras_pianogen.windows import EventWindows
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
 
 PNO_AI = EventVocabulary.named("pno-ai")
 MAGENTA = EventVocabulary.named("magenta")

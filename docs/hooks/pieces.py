@@ -39,9 +39,9 @@ from mkdocs.utils import get_relative_url
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen.midi import read_notes
-from keras_pianogen.pianoroll_svg import piano_roll_svg
-from keras_pianogen.synthesis import synthesize
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
+from keras_pianogen.rendering.synthesis import synthesize
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "pieces"

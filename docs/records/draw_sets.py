@@ -11,7 +11,7 @@ import sys
 from keras_pianogen import Maestro
 from keras_pianogen import read_notes
 from keras_pianogen import write_midi
-from keras_pianogen.features import shuffle_pitches
+from keras_pianogen.judging.features import shuffle_pitches
 
 source, out = sys.argv[1], pathlib.Path(sys.argv[2])
 pieces = list(Maestro(source).split("validation"))

@@ -24,7 +24,7 @@ from keras_pianogen import Maestro
 from keras_pianogen import prepare_corpus
 from keras_pianogen import read_notes
 from keras_pianogen import write_midi
-from keras_pianogen.evaluation import evaluate
+from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
 
 # Learning rate of AdamW, and what is different. Names have minutes of music.

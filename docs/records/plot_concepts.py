@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from keras_pianogen import EventVocabulary
 from keras_pianogen import read_notes
-from keras_pianogen.kernels import blocks
+from keras_pianogen.attention import blocks
 from keras_pianogen.layers import RelativeGlobalAttention
 from keras_pianogen.layers import RelativeLocalAttention
 

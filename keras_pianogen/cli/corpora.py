@@ -45,8 +45,8 @@ def prepare(
     ] = False,
 ):
     """Turn MIDI files into a corpus, read once and quick to train on."""
-    from keras_pianogen.corpus import prepare_corpus
-    from keras_pianogen.maestro import Maestro
+    from keras_pianogen.data.corpus import prepare_corpus
+    from keras_pianogen.data.maestro import Maestro
 
     began = time.monotonic()
     if download:
@@ -92,13 +92,13 @@ def describe(
     """Show a corpus at a glance: its splits, and a picture of what it holds."""
     if out is not None:
         check_place("--out", out, PICTURES)
-    from keras_pianogen.corpus import Corpus
+    from keras_pianogen.data.corpus import Corpus
 
     opened = Corpus(corpus)
     stdout.print(str(opened), markup=False)
     if out is None:
         return
-    from keras_pianogen.corpus_picture import plot_corpus
+    from keras_pianogen.data.corpus_picture import plot_corpus
 
     out.parent.mkdir(parents=True, exist_ok=True)
     for panel, reason in plot_corpus(opened, out).items():

@@ -83,8 +83,8 @@ def evaluate(
     ] = False,
 ):
     """Measure how well a model predicts a split, each event once."""
-    from keras_pianogen.corpus import SPLITS
-    from keras_pianogen.corpus import Corpus
+    from keras_pianogen.data.corpus import SPLITS
+    from keras_pianogen.data.corpus import Corpus
 
     if split not in SPLITS:
         raise ValueError(
@@ -111,7 +111,7 @@ def evaluate(
     if novelty or n_gram:
         needed = ["train", "validation" if novelty else split]
     with loading():
-        from keras_pianogen import evaluation
+        from keras_pianogen.judging import likelihood as evaluation
         from keras_pianogen.models import load_language_model
 
         for name in needed:
@@ -167,7 +167,7 @@ def evaluate(
 
 def _measure_novelty(model, corpus, preset, count, seconds, seed, as_json):
     """Write pieces, and print what they share with the train split."""
-    from keras_pianogen.novelty import measure_novelty
+    from keras_pianogen.judging.novelty import measure_novelty
 
     if not hasattr(model, "generate"):
         raise ValueError(
@@ -310,13 +310,13 @@ def tell_apart(
     ] = False,
 ):
     """Have a classifier tell models' continuations from real music."""
-    from keras_pianogen.corpus import Corpus
+    from keras_pianogen.data.corpus import Corpus
 
     presets = preset or [DEFAULT_PRESET]
     opened = Corpus(corpus)
     with loading():
+        from keras_pianogen.judging.two_sample import judge_continuations
         from keras_pianogen.models import MusicTransformerCausalLM
-        from keras_pianogen.two_sample import judge_continuations
 
         models = {
             name: MusicTransformerCausalLM.from_preset(name) for name in presets
@@ -400,12 +400,12 @@ def attention(
             "`--all-heads` and `--head` must not be given together. Received: "
             f"--head {head[0]} {head[1]} and --all-heads"
         )
-    from keras_pianogen.midi import read_notes
+    from keras_pianogen.midi.reading import read_notes
 
     check_place("--out", out, PICTURES)
     notes = read_notes(piece)
     with loading():
-        from keras_pianogen import attention_maps
+        from keras_pianogen.judging import attention_maps
         from keras_pianogen.models import MusicTransformerCausalLM
 
         model = MusicTransformerCausalLM.from_preset(preset)

@@ -104,15 +104,15 @@ def generate(
         )
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
-    from keras_pianogen.midi import read_notes
-    from keras_pianogen.midi import read_pedal
+    from keras_pianogen.midi.reading import read_notes
+    from keras_pianogen.midi.reading import read_pedal
 
     notes = pedal = None
     if prompt is not None:
         notes, pedal = read_notes(prompt), read_pedal(prompt)
     with loading():
+        from keras_pianogen.generation.samplers import build_sampler
         from keras_pianogen.models import MusicTransformerCausalLM
-        from keras_pianogen.samplers import build_sampler
 
         sampler = build_sampler(
             temperature, min_p=min_p, top_p=top_p, top_k=top_k
@@ -158,8 +158,8 @@ def render(
     check_place("--out", out, SOUNDS)
     if picture is not None:
         check_place("--picture", picture, PICTURES)
-    from keras_pianogen.midi import read_notes
-    from keras_pianogen.midi import read_pedal
+    from keras_pianogen.midi.reading import read_notes
+    from keras_pianogen.midi.reading import read_pedal
 
     notes = read_notes(midi)
     player = _play(notes, out, soundfont)
@@ -212,7 +212,7 @@ def _check_soundfont(audio, soundfont):
                 f"Received: --soundfont {soundfont} alone"
             )
         return
-    from keras_pianogen.fluidsynth import choose_soundfont
+    from keras_pianogen.rendering.fluidsynth import choose_soundfont
 
     choose_soundfont(soundfont)
 
@@ -232,7 +232,7 @@ def _border(prompt, prompt_seconds, model):
 
 def _save(pieces, places, border, pedal, rate, seed, soundfont):
     """Write the pieces, then draw and play them, and say so."""
-    from keras_pianogen.midi import write_midi
+    from keras_pianogen.midi.writing import write_midi
 
     for piece, (out, *_) in zip(pieces, places, strict=True):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +262,7 @@ def _figures(piece):
 
 
 def _draw(piece, picture, prompt_seconds, pedal):
-    from keras_pianogen.pianoroll import plot_piano_roll
+    from keras_pianogen.rendering.pianoroll import plot_piano_roll
 
     picture.parent.mkdir(parents=True, exist_ok=True)
     plot_piano_roll(piece, picture, prompt_seconds=prompt_seconds, pedal=pedal)
@@ -270,7 +270,7 @@ def _draw(piece, picture, prompt_seconds, pedal):
 
 def _play(piece, audio, soundfont):
     """Write the sound, which is there whole or not at all; what played."""
-    from keras_pianogen.synthesis import render
+    from keras_pianogen.rendering.synthesis import render
 
     audio.parent.mkdir(parents=True, exist_ok=True)
     with stderr.status("Playing …"):

@@ -56,13 +56,13 @@ def compare(
     """Hold a set of pieces against real ones, and real against real."""
     if picture is not None:
         check_place("--picture", picture, PICTURES)
-    from keras_pianogen import comparison
+    from keras_pianogen.judging import comparison
 
     sets = [_read_folder(folder) for folder in (real, other)]
     embed = None
     if embeddings:
         with loading():
-            from keras_pianogen.embeddings import embed_pieces
+            from keras_pianogen.judging.embeddings import embed_pieces
             from keras_pianogen.models import MusicTransformerCausalLM
 
             model = MusicTransformerCausalLM.from_preset(preset)
@@ -96,7 +96,7 @@ def compare(
     }
     values = settings | found.to_dict()
     if picture is not None:
-        from keras_pianogen.comparison_picture import plot_comparison
+        from keras_pianogen.judging.comparison_picture import plot_comparison
 
         picture.parent.mkdir(parents=True, exist_ok=True)
         names = [folder.resolve().name for folder in (real, other)]
@@ -111,7 +111,7 @@ def compare(
 
 def _read_folder(folder):
     """A folder's pieces; says on stderr which files were skipped."""
-    from keras_pianogen.comparison import read_folder
+    from keras_pianogen.judging.comparison import read_folder
 
     found = read_folder(folder)
     if found.skipped:
@@ -130,8 +130,8 @@ def _print_comparison(found):
     """A table: each measure's floor, distance and anchor."""
     from rich.table import Table
 
-    from keras_pianogen.comparison import HEADER
-    from keras_pianogen.comparison import LEGEND
+    from keras_pianogen.judging.comparison import HEADER
+    from keras_pianogen.judging.comparison import LEGEND
 
     table = Table(title=found.title())
     table.add_column(HEADER[0], no_wrap=True)
@@ -205,7 +205,7 @@ def make(
     if not out.is_dir():
         check_place("OUT", out)
     from keras_pianogen.listening import make_page
-    from keras_pianogen.synthesis import render
+    from keras_pianogen.rendering.synthesis import render
 
     conditions = {
         name: _read_folder(folder).notes for name, folder in folders.items()

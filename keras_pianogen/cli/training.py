@@ -191,10 +191,10 @@ def train(
     with loading():
         import keras
 
-        from keras_pianogen import training
-        from keras_pianogen.data_parallel import join_processes
-        from keras_pianogen.recipes import SHAPE
-        from keras_pianogen.recipes import Recipe
+        from keras_pianogen.training import language_model as training
+        from keras_pianogen.training.data_parallel import join_processes
+        from keras_pianogen.training.recipe import SHAPE
+        from keras_pianogen.training.recipe import Recipe
 
         if data_parallel and keras.config.backend() == "jax":
             join_processes()
@@ -362,7 +362,7 @@ def train_gan(
     with loading():
         import keras
 
-        from keras_pianogen import gan_training
+        from keras_pianogen.training import gan as gan_training
 
         keras.ops.zeros(())
         recipe = None
@@ -416,8 +416,8 @@ def curves(
     ] = None,
 ):
     """Draw the curves of runs in one picture: of language models, or GANs."""
-    from keras_pianogen.gan_curves import plot_gan_curves
-    from keras_pianogen.training_curves import plot_training_curves
+    from keras_pianogen.training.curves import plot_training_curves
+    from keras_pianogen.training.gan_curves import plot_gan_curves
 
     check_place("--out", out, PICTURES)
     for run in runs:

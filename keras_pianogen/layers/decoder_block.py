@@ -2,12 +2,12 @@
 
 import keras
 
+from keras_pianogen.layers.building import apply
+from keras_pianogen.layers.building import clone
+from keras_pianogen.layers.building import output_spec
 from keras_pianogen.layers.layer_normalization import LayerNormalization
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
 from keras_pianogen.layers.relative_attention import RelativeLocalAttention
-from keras_pianogen.layers.relative_attention import apply
-from keras_pianogen.layers.relative_attention import clone
-from keras_pianogen.layers.relative_attention import output_spec
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_pianogen.layers.relative_attention import check_sizes
-from keras_pianogen.layers.relative_attention import clone
+from keras_pianogen.layers.building import check_sizes
+from keras_pianogen.layers.building import clone
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")

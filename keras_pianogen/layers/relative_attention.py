@@ -10,9 +10,13 @@ import numbers
 import keras
 from keras import ops
 
-from keras_pianogen import kernels
-from keras_pianogen.kernels import blocks
-from keras_pianogen.kernels import both_ways
+from keras_pianogen.attention import blocks
+from keras_pianogen.attention import both_ways
+from keras_pianogen.attention import dispatch
+from keras_pianogen.layers.building import apply
+from keras_pianogen.layers.building import check_sizes
+from keras_pianogen.layers.building import clone
+from keras_pianogen.layers.building import output_spec
 
 
 class _RelativeAttention(keras.layers.Layer):
@@ -425,7 +429,7 @@ class RelativeGlobalAttention(_RelativeAttention):
     def _attend(self, query, key, value, relative, padding_mask):
         if not self.causal:
             return both_ways.attend(query, key, value, relative, padding_mask)
-        return kernels.attend(
+        return dispatch.attend(
             query,
             key,
             value,
@@ -526,9 +530,9 @@ class RelativeLocalAttention(_RelativeAttention):
         """Blocks of the sequence as sequences of their own."""
         size, time = self.local_block_size, ops.shape(query)[2]
         if isinstance(time, int) and time <= size:
-            return kernels.attend(query, key, value, relative, padding_mask)
+            return dispatch.attend(query, key, value, relative, padding_mask)
         behind = size if self.attend_previous_block else 0
-        outputs = kernels.attend(
+        outputs = dispatch.attend(
             _blocks(query, size, 0),
             _blocks(key, size, behind),
             _blocks(value, size, behind),
@@ -587,46 +591,6 @@ def _blocks(x, size, behind):
         own = ops.concatenate([before, own], axis=3)
     own = ops.transpose(own, (0, 2, 1, 3, 4))
     return ops.reshape(own, (batch * count, heads, behind + size, dim))
-
-
-def apply(layer, inputs, **kwargs):
-    """Call a built layer that needs nothing of `Layer.__call__`'s own work.
-
-    One event's arithmetic is so small that Keras's bookkeeping around each
-    call (mask and scope handling, some 100 microseconds) would cost more
-    than it. Casting and quantization need that bookkeeping.
-    """
-    if (
-        layer.quantization_mode is not None
-        or layer.compute_dtype != layer.variable_dtype
-    ):
-        return layer(inputs, **kwargs)
-    return layer.call(inputs, **kwargs)
-
-
-def check_sizes(**sizes):
-    """Refuse a size that is not a positive integer."""
-    for name, value in sizes.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. "
-                f"Received: {name}={value!r}"
-            )
-
-
-def output_spec(layer, inputs, cache):
-    """What a layer that keeps its inputs' shape returns, cache included."""
-    outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
-    if cache is None:
-        return outputs
-    return outputs, keras.tree.map_structure(
-        lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), cache
-    )
-
-
-def clone(initializer):
-    """A fresh copy, so that two weights never share a seed."""
-    return initializer.__class__.from_config(initializer.get_config())
 
 
 def merge_recent(cache, base, count):

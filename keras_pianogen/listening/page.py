@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.features import cut
-from keras_pianogen.features import shuffle_pitches
-from keras_pianogen.midi import check_notes
+from keras_pianogen.judging.features import cut
+from keras_pianogen.judging.features import shuffle_pitches
+from keras_pianogen.notes import check_notes
 
 SECONDS = 20.0
 PIECES = 5  # of each condition
@@ -66,7 +66,7 @@ def make_page(
         out: folder for the page; it must not exist, or be empty.
         key: file for the key; it must lie outside that folder.
         render: a function of notes and a path that writes a WAV file of 16
-            bits, all as loud, such as `keras_pianogen.synthesis.render`.
+            bits, all as loud, such as `keras_pianogen.render`.
         seconds: length of each sound, 3 to 120; in its last two its notes ring
             out.
         pieces: sounds of each condition, 1 or more.

@@ -3,14 +3,19 @@
 Matplotlib's objects are used without `pyplot`.
 """
 
+from __future__ import annotations
+
 import os
+import typing
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_pianogen.listening.ratings import QUALITIES
-from keras_pianogen.listening.report import Report
+
+if typing.TYPE_CHECKING:
+    from keras_pianogen.listening.report import Report
 
 COLOURS = {
     "good": "#047857",

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from keras_pianogen.comparison import holm
+from keras_pianogen.judging.comparison import holm
 from keras_pianogen.listening.ratings import QUALITIES
 from keras_pianogen.listening.ratings import SCORES
 from keras_pianogen.listening.ratings import Ratings

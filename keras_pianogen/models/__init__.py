@@ -1,5 +1,9 @@
 """Models in KerasHub's shape: backbone, tokenizer, preprocessor and task."""
 
+import importlib
+
+from keras_pianogen.generation.grammar import EventGrammar
+from keras_pianogen.generation.prompt_cache import PromptCache
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.baselines import LSTMBackbone
 from keras_pianogen.models.baselines import LSTMLanguageModel
@@ -7,15 +11,10 @@ from keras_pianogen.models.baselines import TransformerBackbone
 from keras_pianogen.models.baselines import TransformerLanguageModel
 from keras_pianogen.models.baselines import load_language_model
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
-from keras_pianogen.models.discriminator import MusicTransformerDiscriminator
-from keras_pianogen.models.generator import MusicTransformerGenerator
-from keras_pianogen.models.grammar import EventGrammar
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
-from keras_pianogen.models.prompt_cache import PromptCache
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
-from keras_pianogen.models.transformer_gan import TransformerGAN
 
 __all__ = [
     "EventGrammar",
@@ -24,12 +23,23 @@ __all__ = [
     "MusicTransformerBackbone",
     "MusicTransformerCausalLM",
     "MusicTransformerCausalLMPreprocessor",
-    "MusicTransformerDiscriminator",
-    "MusicTransformerGenerator",
     "PerformanceTokenizer",
     "PromptCache",
     "TransformerBackbone",
-    "TransformerGAN",
     "TransformerLanguageModel",
     "load_language_model",
 ]
+
+# The GAN's classes were here before they had a folder of their own.
+_MOVED_TO_GAN = (
+    "MusicTransformerDiscriminator",
+    "MusicTransformerGenerator",
+    "TransformerGAN",
+)
+
+
+def __getattr__(name):
+    """Finds the GAN's classes under the name they had in earlier versions."""
+    if name not in _MOVED_TO_GAN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("keras_pianogen.gan"), name)

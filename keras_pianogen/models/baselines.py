@@ -10,10 +10,10 @@ import keras
 import keras_hub
 
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
-from keras_pianogen.models.language_model import TrainsOnEvents
-from keras_pianogen.models.language_model import compile_settings
-from keras_pianogen.models.language_model import event_embedding
-from keras_pianogen.models.language_model import event_inputs
+from keras_pianogen.models.fitting import TrainsOnEvents
+from keras_pianogen.models.fitting import compile_settings
+from keras_pianogen.models.fitting import event_embedding
+from keras_pianogen.models.fitting import event_inputs
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )

@@ -8,31 +8,31 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from keras_pianogen import kernels
+from keras_pianogen.attention import dispatch
 from keras_pianogen.events import PITCHES
-from keras_pianogen.layers.relative_attention import apply
+from keras_pianogen.generation import grammar
+from keras_pianogen.generation.decoding import EVENTS_A_CALL
+from keras_pianogen.generation.decoding import calls
+from keras_pianogen.generation.decoding import read
+from keras_pianogen.generation.decoding import sample_by_step
+from keras_pianogen.generation.decoding import sample_whole
+from keras_pianogen.generation.decoding import samples_by_step
+from keras_pianogen.generation.decoding import stack
+from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.generation.grammar import EventGrammar
+from keras_pianogen.generation.samplers import get_sampler
+from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.relative_attention import merge_recent
-from keras_pianogen.midi import MAX_SECONDS
-from keras_pianogen.midi import write_midi
-from keras_pianogen.models import grammar
+from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models.backbone import MusicTransformerBackbone
-from keras_pianogen.models.grammar import NEVER
-from keras_pianogen.models.grammar import EventGrammar
-from keras_pianogen.models.language_model import TrainsOnEvents
-from keras_pianogen.models.language_model import compile_settings
+from keras_pianogen.models.fitting import TrainsOnEvents
+from keras_pianogen.models.fitting import compile_settings
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.presets import bundled_presets
-from keras_pianogen.models.sampling import EVENTS_A_CALL
-from keras_pianogen.models.sampling import calls
-from keras_pianogen.models.sampling import read
-from keras_pianogen.models.sampling import sample_by_step
-from keras_pianogen.models.sampling import sample_whole
-from keras_pianogen.models.sampling import samples_by_step
-from keras_pianogen.models.sampling import stack
 from keras_pianogen.models.tokenizer import is_batch
-from keras_pianogen.samplers import get_sampler
 
 # A stream's events come sooner, for a little more work.
 EVENTS_OF_A_STREAM = 16
@@ -231,7 +231,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             and what it carries then; what it carries at first; and a function
             of that and of the events in all, which returns the cache.
         """
-        fast = kernels.cached_step(self.backbone)
+        fast = dispatch.cached_step(self.backbone)
         if fast is not None:
             return (
                 lambda last, cache, count: fast(last, cache, base + count),

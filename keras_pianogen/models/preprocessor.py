@@ -37,7 +37,7 @@ class MusicTransformerCausalLMPreprocessor(
 
     Examples:
         >>> import numpy as np
-        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> from keras_pianogen.notes import NOTE_DTYPE
         >>> preprocessor = MusicTransformerCausalLMPreprocessor(
         ...     PerformanceTokenizer(), sequence_length=8
         ... )

@@ -1,9 +1,10 @@
 """Presets by name: where they are and what they must hash to."""
 
-import hashlib
 import os
 import pathlib
 import warnings
+
+from keras_pianogen.files import sha256
 
 # Presets that lie inside the package, with the sha256 of each file that is
 # read when they load.
@@ -204,7 +205,7 @@ def write_sums(folder):
     """Write down what each file of a preset that is read hashes to."""
     folder = pathlib.Path(folder)
     lines = [
-        f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
+        f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n"
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".json", ".h5")
     ]
@@ -234,7 +235,7 @@ def _read_sums(folder):
 def _verify(name, folder, sums, remedy):
     for file, expected in sums.items():
         try:
-            received = _sha256(folder / file)
+            received = sha256(folder / file)
         except OSError as error:
             raise ValueError(
                 f"The preset {name} is incomplete: {error}. {remedy}"
@@ -244,7 +245,3 @@ def _verify(name, folder, sums, remedy):
                 f"The preset {name} is damaged: {folder / file} must have "
                 f"the sha256 {expected}. Received: {received}. {remedy}"
             )
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,11 +7,11 @@ import keras_hub
 import numpy as np
 
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import check_notes
-from keras_pianogen.midi import read_notes
+from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import check_notes
 
 
 @bundled_presets
@@ -34,7 +34,7 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
 
     Examples:
         >>> import numpy as np
-        >>> from keras_pianogen.midi import NOTE_DTYPE
+        >>> from keras_pianogen.notes import NOTE_DTYPE
         >>> tokenizer = PerformanceTokenizer()
         >>> notes = np.array([(0.0, 0.5, 60, 64)], dtype=NOTE_DTYPE)
         >>> ids = tokenizer(notes)

@@ -131,7 +131,7 @@ class Composer:
 
 
 def _sampler(wish):
-    from keras_pianogen.samplers import AdjustableSampler
+    from keras_pianogen.generation.samplers import AdjustableSampler
 
     return AdjustableSampler(
         wish.temperature, min_p=wish.min_p, top_p=wish.top_p

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from keras_pianogen.midi import MAX_SECONDS
-from keras_pianogen.midi import NOTE_DTYPE
-from keras_pianogen.midi import check_notes
+from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import check_notes
 
 MAX_PIECE_SECONDS = 120.0  # of new music, each piece
 MAX_CANDIDATES = 4

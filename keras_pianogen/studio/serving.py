@@ -9,7 +9,7 @@ import urllib.parse
 
 import uvicorn
 
-from keras_pianogen import fluidsynth
+from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.studio.guard import is_loopback
 from keras_pianogen.studio.server import make_app
 

@@ -1,0 +1,1 @@
+"""Relative attention on each backend: whole sequences, and a ring cache."""

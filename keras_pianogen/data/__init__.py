@@ -1,0 +1,1 @@
+"""MIDI files to training batches: data sets, corpora, windows."""

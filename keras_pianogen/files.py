@@ -1,0 +1,54 @@
+"""Files that are whole or not there, and their hashes."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Lets a file be written beside its place, and then puts it there.
+
+    Whoever looks at `path` sees the file that was there before or the new
+    one, whole and on disk, even where the machine stops in between. When the
+    block raises, what was written is removed.
+
+    Args:
+        path: where the file is to be. Its folder must exist.
+
+    Yields:
+        The path to write to, in the same folder and with the same suffix.
+
+    Examples:
+        >>> with whole("figures.txt") as part:
+        ...     _ = part.write_text("1 2 3")
+        >>> pathlib.Path("figures.txt").read_text()
+        '1 2 3'
+    """
+    path = pathlib.Path(path)
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    part = path.with_name(f".{writer}-{path.name}")
+    try:
+        yield part
+        sync(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Waits until a file's content, or a folder's entries, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

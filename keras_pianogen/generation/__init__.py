@@ -1,0 +1,1 @@
+"""How a model writes new music: requests, the decoding loop, samplers."""

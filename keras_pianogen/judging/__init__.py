@@ -1,0 +1,1 @@
+"""How good music is: likelihood, novelty, distances, statistical tests."""

@@ -1,0 +1,17 @@
+"""MIDI files to notes in seconds, and back."""
+
+from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.reading import MidiReport
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.reading import read_pedal
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
+
+__all__ = [
+    "NOTE_DTYPE",
+    "MidiError",
+    "MidiReport",
+    "read_notes",
+    "read_pedal",
+    "write_midi",
+]

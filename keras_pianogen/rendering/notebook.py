@@ -1,0 +1,157 @@
+"""Performances in a notebook: a piano roll to see, and sound to hear.
+
+`show` gives what Jupyter displays by itself. All of it is inside the cell's
+output, an SVG picture and a WAV: the page asks nothing of the network, and a
+saved notebook keeps it. The picture has the notebook's own colours, light or
+dark. Times in seconds.
+
+Sound is the built-in piano's, in mono at half of a CD's sample rate: about
+60 kB of page for each second, a quarter of the whole.
+"""
+
+import base64
+import functools
+import html
+import io
+import wave
+
+import numpy as np
+
+from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import check_pedal
+from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
+from keras_pianogen.rendering.synthesis import synthesize
+
+SAMPLE_RATE = 22_050
+MAX_SOUND = 180.0  # seconds, about 10 MB of page
+STYLE = "margin:0;padding:0.6em;max-width:1100px"
+
+
+class PieceView:
+    """A performance as Jupyter shows it; made by `show`.
+
+    Args:
+        notes: A performance.
+        prompt_seconds: Length of its prompt in seconds, or None.
+        pedal: When its pedal is down, or None.
+        title: What it is called, or None.
+    """
+
+    def __init__(
+        self,
+        notes: np.ndarray,
+        prompt_seconds: float | None = None,
+        pedal: np.ndarray | None = None,
+        title: str | None = None,
+    ):
+        self.notes = notes
+        self.prompt_seconds = prompt_seconds
+        self.pedal = pedal
+        self.title = title
+
+    def __repr__(self) -> str:
+        seconds = self.notes["end"].max(initial=0)
+        text = f"{len(self.notes):,} notes, {seconds:.1f} s"
+        title = " ".join((self.title or "").split())
+        return f"<{title}: {text}>" if title else f"<{text}>"
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    @functools.cached_property
+    def _html(self) -> str:
+        title = html.escape(" ".join((self.title or "").split()))
+        if not len(self.notes):
+            words = f"{title}: no notes to show." if title else "No notes."
+            return _figure(f"<p>{words}</p>")
+        caption = f"<figcaption>{title}</figcaption>" if title else ""
+        roll = piano_roll_svg(
+            self.notes,
+            title=self.title,
+            prompt_seconds=self.prompt_seconds,
+            pedal=self.pedal,
+        )
+        return _figure(caption + roll + _sound(self.notes))
+
+
+def show(
+    notes: np.ndarray,
+    *,
+    prompt_seconds: float | None = None,
+    pedal: np.ndarray | None = None,
+    title: str | None = None,
+) -> PieceView:
+    """Shows a performance in a notebook: its piano roll, and its sound.
+
+    The last line of a cell is displayed by itself; elsewhere, give what this
+    returns to `IPython.display.display`. It plays the first three minutes of
+    a longer piece.
+
+    Args:
+        notes: A performance, as `read_notes` returns. Without any notes, a
+            sentence says so.
+        prompt_seconds: Length of the prompt in seconds, 0 or more, drawn in
+            grey. Defaults to no prompt.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
+            lane under the picture. Defaults to none.
+        title: Text above the picture.
+
+    Returns:
+        An object that Jupyter displays; elsewhere it is one line of text.
+
+    Raises:
+        ValueError: `notes` are not notes, `pedal` isn't one, or
+            `prompt_seconds` is out of its range.
+
+    Examples:
+        >>> from keras_pianogen.notes import NOTE_DTYPE
+        >>> notes = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
+        >>> show(notes, title="Two notes")
+        <Two notes: 2 notes, 2.0 s>
+    """
+    notes = check_notes(notes).copy()
+    if prompt_seconds is not None and not 0 <= prompt_seconds < float("inf"):
+        raise ValueError(
+            "`prompt_seconds` must be a number of seconds, 0 or more. "
+            f"Received: prompt_seconds={prompt_seconds}"
+        )
+    if pedal is not None:
+        pedal = check_pedal(pedal)
+    return PieceView(notes, prompt_seconds, pedal, title)
+
+
+def _figure(content: str) -> str:
+    return f'<figure style="{STYLE}">{content}</figure>'
+
+
+def _sound(notes: np.ndarray) -> str:
+    """Controls that play the piece, and a sentence if that isn't all of it."""
+    heard = notes[notes["start"] < MAX_SOUND]
+    heard["end"] = np.minimum(heard["end"], MAX_SOUND)
+    content = ""
+    if len(heard):
+        data = base64.b64encode(_wav(heard)).decode()
+        content = (
+            '<audio controls="controls" style="display:block;width:100%" '
+            f'src="data:audio/wav;base64,{data}"></audio>'
+        )
+    if notes["end"].max() > MAX_SOUND:
+        content += (
+            f"<p>Sound of the first {MAX_SOUND / 60:g} minutes only, to keep "
+            "the page small: <code>keras_pianogen.render(notes, "
+            "&quot;piece.wav&quot;)</code> plays all of it to a file.</p>"
+        )
+    return content
+
+
+def _wav(notes: np.ndarray) -> bytes:
+    """The built-in piano's sound as a WAV file: mono, 16 bits."""
+    sound = synthesize(notes, SAMPLE_RATE).mean(axis=1)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        samples = np.rint(sound * np.float32(32767)).astype("<i2")
+        writer.writeframes(samples.tobytes())
+    return file.getvalue()

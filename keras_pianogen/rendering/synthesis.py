@@ -1,0 +1,222 @@
+"""Performances as sound: a piano of NumPy's, or a SoundFont's. In seconds.
+
+Sound is an array of float32, (samples, 2), left and right, 1 at full scale. It
+is levelled: -20 LUFS by ITU-R BS.1770-4, however softly a piece is played, and
+no sample is beyond -1 dBFS (`loudness`).
+
+The piano is additive (`piano_strings`): one tone for each pitch and brightness
+in a piece, which every note of them takes as much of as it needs. How loud a
+note is follows Dannenberg, "The Interpretation of MIDI Velocity" (2006). The
+pedal is in the notes' ends. What the built-in piano leaves out: strings that
+sound with others, and that the highest keys of a piano have no dampers.
+"""
+
+import os
+import pathlib
+import wave
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_pianogen.files import whole
+from keras_pianogen.midi.parsing import MAX_NOTES
+from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.notes import check_notes
+from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.rendering import loudness
+from keras_pianogen.rendering import room
+from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
+from keras_pianogen.rendering.piano_strings import MAX_RELEASE
+from keras_pianogen.rendering.piano_strings import PianoString
+
+SAMPLE_RATES = (8_000, 96_000)  # two hours at the latter are a WAV's 4 GB
+DYNAMIC_RANGE = 50.0  # dB between velocities 1 and 127
+TAIL = 1e-4  # of the peak: fainter sound after the last note is cut
+
+
+def synthesize(
+    notes: np.ndarray, sample_rate: int = 44_100
+) -> npt.NDArray[np.float32]:
+    """Plays notes on the built-in piano.
+
+    The same notes give the same sound, in any order; on another machine, or
+    with other threads, its last bits may differ.
+
+    Args:
+        notes: A performance, as `read_notes` returns; at least one note.
+        sample_rate: Samples a second, 8,000 to 96,000.
+
+    Returns:
+        Sound, (samples, 2), -20 LUFS, no sample beyond -1 dBFS. It begins at
+        0 s, and ends when the last note has died away.
+
+    Raises:
+        ValueError: `notes` are none, not notes, or beyond two hours, or the
+            sample rate is out of its range.
+
+    Examples:
+        >>> from keras_pianogen.notes import NOTE_DTYPE
+        >>> notes = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
+        >>> sound = synthesize(notes)
+        >>> sound.shape[1], bool(len(sound) > 2 * 44_100)
+        (2, True)
+    """
+    notes = _check(notes, sample_rate)
+    sound = _play(notes, sample_rate)
+    loudness.level(sound, sample_rate)
+    return sound
+
+
+def render(
+    notes: np.ndarray,
+    path: str | os.PathLike[str],
+    *,
+    soundfont: str | os.PathLike[str] | None = None,
+    sample_rate: int = 44_100,
+) -> str:
+    """Plays notes to a WAV file: stereo, 16 bits.
+
+    FluidSynth plays where it and a SoundFont are installed, and the built-in
+    piano elsewhere. Both are levelled. The file appears whole or not at all.
+
+    Args:
+        notes: A performance, as `read_notes` returns; at least one note.
+        path: Where to write, ending in `.wav`. A file that is there is
+            replaced.
+        soundfont: A SoundFont's path, or `"built-in"` for the built-in piano
+            in any case. Defaults to the environment's `PIANOGEN_SOUNDFONT`,
+            or one in the system's folders, if FluidSynth is installed.
+        sample_rate: Samples a second, 8,000 to 96,000.
+
+    Returns:
+        What played, in words.
+
+    Raises:
+        ValueError: An argument is out of its range, or `soundfont` isn't one.
+        OSError: The file can't be written, a SoundFont that was asked for
+            isn't there or FluidSynth isn't, or FluidSynth fails.
+
+    Examples:
+        >>> from keras_pianogen.notes import NOTE_DTYPE
+        >>> notes = np.array([(0, 1, 60, 64), (1, 2, 67, 96)], NOTE_DTYPE)
+        >>> render(notes, "piece.wav", soundfont="built-in")
+        'the built-in piano'
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".wav":
+        raise ValueError(f"`path` must end in .wav. Received: {path}")
+    notes = _check(notes, sample_rate)
+    font = fluidsynth.choose_soundfont(soundfont)
+    if font is None:
+        sound, player = _play(notes, sample_rate), "the built-in piano"
+    else:
+        sound = fluidsynth.play(notes, font, sample_rate)
+        sound = _without_tail(sound, float(notes["end"].max()) * sample_rate)
+        player = f"FluidSynth with {font.name}"
+    loudness.level(sound, sample_rate)
+    _write_wav(sound, path, sample_rate)
+    return player
+
+
+def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
+    low, high = SAMPLE_RATES
+    if not (low <= sample_rate <= high and sample_rate % 1 == 0):
+        raise ValueError(
+            f"`sample_rate` must be a whole number from {low:,} to {high:,}. "
+            f"Received: {sample_rate}"
+        )
+    notes = check_notes(notes)
+    last = notes["end"].max(initial=0)
+    if not 1 <= len(notes) <= MAX_NOTES or last > MAX_SECONDS:
+        raise ValueError(
+            f"`notes` must be 1 to {MAX_NOTES:,}, and end by "
+            f"{MAX_SECONDS:,.0f} s. Received: {len(notes):,} notes, up to "
+            f"{last:,.1f} s"
+        )
+    return notes
+
+
+# The built-in piano.
+
+
+def _play(notes: np.ndarray, sample_rate: int) -> npt.NDArray[np.float32]:
+    """Adds every note to one sound, pitch after pitch: (samples, 2)."""
+    length = float(notes["end"].max()) + MAX_RELEASE + room.SECONDS
+    sound = np.zeros((int(length * sample_rate) + 2, 2), np.float32)
+    for pitch in np.unique(notes["pitch"]):
+        _play_pitch(sound, notes[notes["pitch"] == pitch], sample_rate)
+    room.add_room(sound, sample_rate)
+    return sound
+
+
+def _play_pitch(
+    sound: npt.NDArray[np.float32], notes: np.ndarray, sample_rate: int
+) -> None:
+    """Adds notes of one pitch, in place; each brightness is one tone."""
+    start = np.rint(notes["start"] * sample_rate).astype(np.int64)
+    held = np.rint(notes["end"] * sample_rate).astype(np.int64) - start
+    gain = _gain(notes["velocity"])
+    brightness = notes["velocity"].astype(np.int64) * BRIGHTNESSES // 128
+    string = PianoString(int(notes["pitch"][0]), sample_rate, held.max())
+    held = np.minimum(held, string.samples)
+    for layer in np.unique(brightness):
+        mine = np.flatnonzero(brightness == layer)
+        longest = int(held[mine].max()) + len(string.release)
+        tone = string.tone(int(layer), longest)
+        for note in mine:
+            _add(sound, tone, start[note], held[note], gain[note], string)
+
+
+def _add(
+    sound: npt.NDArray[np.float32],
+    tone: npt.NDArray[np.float32],
+    start: int,
+    held: int,
+    gain: np.float32,
+    string: PianoString,
+) -> None:
+    """Adds one note, in place: the tone while it is held, then its release."""
+    end, count = start + held, len(string.release)
+    sound[start:end] += gain * tone[:held]
+    release = (gain * string.release) * tone[held : held + count]
+    sound[end : end + count] += release
+
+
+def _gain(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
+    """Amplitude, the square of a straight line in velocity; 1 at 127.
+
+    Dannenberg (2006) found such a line in synthesisers.
+    """
+    softest = 10 ** (-DYNAMIC_RANGE / 40)
+    line = softest + (1 - softest) * (velocity.astype(np.float32) - 1) / 126
+    return (line**2).astype(np.float32)
+
+
+# Sound and files.
+
+
+def _without_tail(
+    sound: npt.NDArray[np.float32], last: float
+) -> npt.NDArray[np.float32]:
+    """Cuts what is too faint to be heard after sample `last`."""
+    peak = max(sound.max(), -sound.min())  # A copy of it all would be large.
+    rest = np.abs(sound[int(last) :]).max(axis=1)
+    heard = np.flatnonzero(rest > TAIL * peak)
+    return sound[: int(last) + heard.max(initial=0) + 1]
+
+
+def _write_wav(
+    sound: npt.NDArray[np.float32], path: pathlib.Path, sample_rate: int
+) -> None:
+    with (
+        whole(path) as part,
+        part.open("wb") as raw,
+        wave.open(raw, "wb") as file,
+    ):
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.setnframes(len(sound))
+        for first in range(0, len(sound), 1_000_000):
+            piece = sound[first : first + 1_000_000] * np.float32(32767)
+            file.writeframesraw(np.rint(piece).astype("<i2").tobytes())
