@@ -23,7 +23,8 @@ from multiprocessing.connection import Connection
 import mido
 import numpy as np
 
-from keras_pianogen.midi import reading as midi
+from keras_pianogen import midi
+from keras_pianogen import notes as notes_module
 
 DATA = pathlib.Path(__file__).parent / "data"
 SLOW = 1.0  # seconds of CPU time for one mutant
@@ -127,7 +128,7 @@ def outcome(data: bytes) -> tuple[str, float]:
 
 def fault(notes: np.ndarray) -> str:
     """What is wrong with notes that were read; nothing should be."""
-    if not np.array_equal(notes, midi.check_notes(notes)):
+    if not np.array_equal(notes, notes_module.check_notes(notes)):
         return "failed: not sorted by start, then pitch"
     notes = np.sort(notes, order=("pitch", "start"))
     same = notes["pitch"][1:] == notes["pitch"][:-1]

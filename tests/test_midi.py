@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import symusic
 
-from keras_pianogen.midi import reading as midi
+from keras_pianogen import midi
+from keras_pianogen import notes as notes_module
+from keras_pianogen.midi import parsing
 
 pytestmark = pytest.mark.one_backend
 
@@ -83,7 +85,7 @@ def spans(*tracks, **options):
 def walked(source, monkeypatch):
     """The notes as read without symusic."""
     with monkeypatch.context() as patch:
-        patch.setattr(midi, "_in_bulk", lambda *_: None)
+        patch.setattr(parsing, "_in_bulk", lambda *_: None)
         return midi.read_notes(source)
 
 
@@ -265,7 +267,7 @@ def test_the_pedal_of_a_file_is_that_of_its_objects(path, monkeypatch):
         np.testing.assert_allclose(
             midi.read_pedal(source)["start"], pedal["start"], atol=1e-4
         )
-    monkeypatch.setattr(midi, "_in_bulk", lambda *_: None)
+    monkeypatch.setattr(parsing, "_in_bulk", lambda *_: None)
     np.testing.assert_array_equal(midi.read_pedal(path), pedal)
 
 
@@ -292,7 +294,7 @@ def test_what_is_written_has_no_pedal_and_broken_files_have_errors(tmp_path):
 )
 def test_what_is_no_pedal_is_refused(pedal, words):
     with pytest.raises(ValueError, match=f"`pedal` must .*{words}"):
-        midi.check_pedal(pedal)
+        notes_module.check_pedal(pedal)
 
 
 def test_tempos_of_all_tracks_count_in_order_of_time():
@@ -520,7 +522,7 @@ def test_a_small_file_that_claims_days_is_refused_in_milliseconds():
 
 
 def test_no_long_delta_reaches_symusic(monkeypatch):
-    monkeypatch.setattr(midi.symusic, "Score", None)
+    monkeypatch.setattr(parsing.symusic, "Score", None)
     notes = midi.read_notes(raw_file(b"\x80\x80\x80\x01" + KEY[1:] + END))
     assert notes.tolist() == [(0.001, 0.002, 60, 64)]
 
@@ -535,8 +537,8 @@ def test_what_symusic_is_given_has_fewer_than_two_to_the_31_ticks():
             bytes([high | 0x80, middle | 0x80, low, 0x90, 60, 1])
             for high, middle, low in digits.tolist()
         )
-        fits = bool(ticks.sum() <= midi.MAX_TICK)
-        seen.add((fits, midi._is_plain(track)))
+        fits = bool(ticks.sum() <= parsing.MAX_TICK)
+        seen.add((fits, parsing._is_plain(track)))
     assert {(True, True), (False, False)} <= seen
     assert (False, True) not in seen
 
@@ -647,7 +649,7 @@ NOTES = st.lists(
 @hypothesis.settings(max_examples=60, deadline=None)
 def test_no_note_is_lost_in_writing(rows):
     rows = [(start, start + size, p, v) for start, size, p, v in rows]
-    notes = midi.check_notes(performance(*rows))
+    notes = notes_module.check_notes(performance(*rows))
     again = midi.read_notes(midi.write_midi(notes))
     assert sorted(again["pitch"]) == sorted(notes["pitch"])
     assert (again["end"] - again["start"] > 0.0009).all()
@@ -741,14 +743,14 @@ def test_what_could_not_be_read_is_not_written():
 def test_checking_sorts_a_copy():
     notes = performance((1, 2, 60, 1), (0, 1, 62, 2), (0, 1, 61, 3))
     before = notes.copy()
-    assert midi.check_notes(notes)["pitch"].tolist() == [61, 62, 60]
+    assert notes_module.check_notes(notes)["pitch"].tolist() == [61, 62, 60]
     np.testing.assert_array_equal(notes, before)
 
 
 def test_checking_accepts_other_number_types():
     wide = [(name, "f8") for name in midi.NOTE_DTYPE.names]
     notes = np.array([(0, 1, 60, 64)], dtype=wide)
-    assert midi.check_notes(notes).dtype == midi.NOTE_DTYPE
+    assert notes_module.check_notes(notes).dtype == midi.NOTE_DTYPE
 
 
 @pytest.mark.parametrize(
@@ -767,7 +769,7 @@ def test_checking_names_the_first_value_out_of_range(row, expected):
     wide = [(name, "f8") for name in midi.NOTE_DTYPE.names]
     notes = np.array([(0, 1, 60, 64), row], dtype=wide)
     with pytest.raises(ValueError, match=expected):
-        midi.check_notes(notes)
+        notes_module.check_notes(notes)
 
 
 @pytest.mark.parametrize(
@@ -776,4 +778,4 @@ def test_checking_names_the_first_value_out_of_range(row, expected):
 )
 def test_checking_refuses_what_is_no_array_of_notes(notes):
     with pytest.raises(ValueError, match="fields start, end, pitch, velocity"):
-        midi.check_notes(notes)
+        notes_module.check_notes(notes)

@@ -6,9 +6,11 @@ from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import PEDAL_DTYPE
 
 __all__ = [
     "NOTE_DTYPE",
+    "PEDAL_DTYPE",
     "MidiError",
     "MidiReport",
     "read_notes",

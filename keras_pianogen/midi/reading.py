@@ -109,6 +109,7 @@ def read_notes(
         TypeError: the source is of no such kind.
 
     Examples:
+        >>> from keras_pianogen.midi import NOTE_DTYPE, write_midi
         >>> notes = np.array([(0.0, 0.5, 60, 80)], dtype=NOTE_DTYPE)
         >>> read_notes(write_midi(notes)).tolist()
         [(0.0, 0.5, 60, 80)]
@@ -149,6 +150,8 @@ def read_pedal(source: object) -> np.ndarray:
         MidiError, OSError, TypeError: as `read_notes` does.
 
     Examples:
+        >>> import miditoolkit
+        >>> from keras_pianogen.midi import NOTE_DTYPE, write_midi
         >>> notes = np.array([(0.0, 0.5, 60, 80)], dtype=NOTE_DTYPE)
         >>> file = write_midi(notes)
         >>> file.instruments[0].control_changes = [

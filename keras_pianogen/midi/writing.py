@@ -43,6 +43,7 @@ def write_midi(
         ValueError: an argument is out of its range.
 
     Examples:
+        >>> from keras_pianogen.midi import NOTE_DTYPE
         >>> notes = np.array([(0.0, 0.5, 60, 80)], dtype=NOTE_DTYPE)
         >>> write_midi(notes).instruments[0].notes
         [Note(velocity=80, pitch=60, start=0, end=500)]

@@ -33,7 +33,7 @@ from starlette.responses import Response
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from keras_pianogen.midi import reading as midi
+from keras_pianogen import midi
 from keras_pianogen.rendering import synthesis
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
