@@ -18,10 +18,10 @@ if typing.TYPE_CHECKING:
     from keras_pianogen import models
     from keras_pianogen import training
     from keras_pianogen.data.corpus import Corpus
-    from keras_pianogen.data.corpus import prepare_corpus
     from keras_pianogen.data.maestro import Maestro
+    from keras_pianogen.data.preparing import prepare_corpus
+    from keras_pianogen.data.training_windows import EventWindows
     from keras_pianogen.data.windows import EvaluationWindows
-    from keras_pianogen.data.windows import EventWindows
     from keras_pianogen.events import EventVocabulary
     from keras_pianogen.generation import samplers
     from keras_pianogen.judging import comparison
@@ -46,12 +46,12 @@ _HOMES = {
     "Corpus": "data.corpus",
     "EvaluationWindows": "data.windows",
     "EventVocabulary": "events",
-    "EventWindows": "data.windows",
+    "EventWindows": "data.training_windows",
     "Maestro": "data.maestro",
     "MidiError": "midi",
     "piano_roll_svg": "rendering.pianoroll_svg",
     "plot_piano_roll": "rendering.pianoroll",
-    "prepare_corpus": "data.corpus",
+    "prepare_corpus": "data.preparing",
     "read_notes": "midi",
     "read_pedal": "midi",
     "render": "rendering.synthesis",

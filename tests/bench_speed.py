@@ -21,9 +21,9 @@ from keras import ops
 from rich.console import Console
 from rich.table import Table
 
-from keras_pianogen.data.corpus import prepare_corpus
 from keras_pianogen.data.maestro import Maestro
-from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import grammar

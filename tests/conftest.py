@@ -53,7 +53,7 @@ def small_corpus(tmp_path_factory):
     """A corpus of twelve short pieces: scales up and down, seeded."""
     import numpy as np
 
-    from keras_pianogen.data.corpus import prepare_corpus
+    from keras_pianogen.data.preparing import prepare_corpus
     from keras_pianogen.midi.writing import write_midi
     from keras_pianogen.notes import NOTE_DTYPE
 

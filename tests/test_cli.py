@@ -110,7 +110,7 @@ def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
 
     out = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr("keras_pianogen.data.corpus.read_notes", interrupt)
+        patch.setattr("keras_pianogen.data.preparing.read_notes", interrupt)
         result = invoke("prepare", midi_folder, "--out", out)
     assert result.exit_code == 130
     assert result.stderr == "Stopped. The same command goes on from there.\n"
@@ -564,6 +564,6 @@ def test_an_error_that_is_a_bug_keeps_its_traceback(midi_folder, monkeypatch):
     def broken(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'other'", name="other")
 
-    monkeypatch.setattr("keras_pianogen.data.corpus.prepare_corpus", broken)
+    monkeypatch.setattr("keras_pianogen.data.preparing.prepare_corpus", broken)
     result = invoke("prepare", midi_folder, "--out", midi_folder / "corpus")
     assert isinstance(result.exception, ModuleNotFoundError)

@@ -10,13 +10,14 @@ import sys
 import numpy as np
 import pytest
 
-from keras_pianogen.data import corpus as corpus_module
+from keras_pianogen.data import preparing
 from keras_pianogen.data.corpus import SPLITS
 from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.corpus import Piece
 from keras_pianogen.data.corpus import pack
-from keras_pianogen.data.corpus import prepare_corpus
 from keras_pianogen.data.corpus import unpack
 from keras_pianogen.data.maestro import Maestro
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
@@ -70,7 +71,7 @@ def count_reads(monkeypatch):
         paths.append(path)
         return read_notes(path, **options)
 
-    monkeypatch.setattr(corpus_module, "read_notes", read)
+    monkeypatch.setattr(preparing, "read_notes", read)
     return paths
 
 
@@ -129,7 +130,7 @@ def test_a_copy_of_the_source_gives_identical_bytes(source, corpus, tmp_path):
 def test_many_processes_give_the_same_bytes_as_one(
     source, corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(corpus_module, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
     paths = count_reads(monkeypatch)
     again = prepare_corpus(source, tmp_path / "b", workers=2)
     assert paths == []  # none was read in this process
@@ -179,16 +180,16 @@ def test_a_file_that_kills_its_reader_is_skipped(
 ):
     folder = shutil.copytree(source, tmp_path / "midi")
     shutil.copy(folder / "01.mid", folder / "deadly.mid")
-    monkeypatch.setattr(corpus_module, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
     monkeypatch.setattr(
-        corpus_module,
+        preparing,
         "SERVE",
         """
 import os
-from keras_pianogen.data import corpus
-read = corpus._read_file
-corpus._read_file = lambda p: os._exit(9) if "deadly" in str(p) else read(p)
-corpus._serve()
+from keras_pianogen.data import preparing
+read = preparing._read_file
+preparing._read_file = lambda p: os._exit(9) if "deadly" in str(p) else read(p)
+preparing._serve()
 """,
     )
     mixed = prepare_corpus(folder, tmp_path / "corpus", workers=2)
@@ -200,8 +201,8 @@ corpus._serve()
 def test_where_no_process_starts_files_are_read_all_the_same(
     source, corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(corpus_module, "FILES_A_PROCESS", 10)
-    monkeypatch.setattr(corpus_module, "SERVE", "raise SystemExit(1)")
+    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(preparing, "SERVE", "raise SystemExit(1)")
     again = prepare_corpus(source, tmp_path / "b", workers=2)
     assert files_of(again.folder) == files_of(corpus.folder)
 
@@ -225,7 +226,7 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.preparing import prepare_corpus
 
 def die(done, total):
     if done >= 16:
@@ -235,8 +236,8 @@ prepare_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=die)
 """
 
 FEW_FILES_A_PROCESS = """
-from keras_pianogen.data import corpus
-corpus.FILES_A_PROCESS = 10
+from keras_pianogen.data import preparing
+preparing.FILES_A_PROCESS = 10
 
 """
 
@@ -379,8 +380,8 @@ def test_three_files_are_enough_for_three_splits(tmp_path, count, sizes):
 
 
 def test_fractions_are_kept_in_the_long_run():
-    pieces = [corpus_module.Piece(f"{i}.mid") for i in range(20_000)]
-    pieces = corpus_module._draw_splits(pieces, 0.1, 0.2, seed=3)
+    pieces = [Piece(f"{i}.mid") for i in range(20_000)]
+    pieces = preparing._draw_splits(pieces, 0.1, 0.2, seed=3)
     names = [piece.split for piece in pieces]
     shares = [names.count(name) / len(names) for name in SPLITS]
     assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.01)

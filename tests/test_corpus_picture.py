@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from keras_pianogen.cli import app
 from keras_pianogen.data import corpus_picture
-from keras_pianogen.data.corpus import prepare_corpus
 from keras_pianogen.data.corpus_picture import _compose
 from keras_pianogen.data.corpus_picture import _short
 from keras_pianogen.data.corpus_picture import plot_corpus
+from keras_pianogen.data.preparing import prepare_corpus
 
 pytestmark = pytest.mark.one_backend
 

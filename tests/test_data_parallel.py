@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.training.data_parallel import DataParallel
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from keras_pianogen import cli
 from keras_pianogen import read_notes
-from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.judging.collapse import CollapseFigures
 from keras_pianogen.judging.collapse import distinct

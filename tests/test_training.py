@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.data.corpus import prepare_corpus
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.judging.likelihood import Likelihood
 from keras_pianogen.judging.likelihood import PieceLikelihood
 from keras_pianogen.judging.likelihood import evaluate

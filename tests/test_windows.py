@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.data.corpus import prepare_corpus
 from keras_pianogen.data.maestro import Maestro
+from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import EvaluationWindows
-from keras_pianogen.data.windows import EventWindows
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE

@@ -45,8 +45,8 @@ def prepare(
     ] = False,
 ):
     """Turn MIDI files into a corpus, read once and quick to train on."""
-    from keras_pianogen.data.corpus import prepare_corpus
     from keras_pianogen.data.maestro import Maestro
+    from keras_pianogen.data.preparing import prepare_corpus
 
     began = time.monotonic()
     if download:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.data.feeding import fed
-from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.gan import adversarial_losses
 from keras_pianogen.gan.continuation import bars

@@ -8,8 +8,8 @@ import numpy as np
 import symusic
 
 from keras_pianogen.data.feeding import fed
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import EvaluationWindows
-from keras_pianogen.data.windows import EventWindows
 from keras_pianogen.data.windows import Windows
 
 # What `fit` and `evaluate` take for performances, alone or in a list.

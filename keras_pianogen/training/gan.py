@@ -19,7 +19,7 @@ import time
 import keras
 
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import whole_windows
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.judging.collapse import FIGURES

@@ -26,7 +26,7 @@ import psutil
 
 from keras_pianogen import devices
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.windows import EventWindows
+from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.rendering.saving import save
