@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pianogen.data.feeding import fed
+from keras_pianogen.data.feeding import feed_evaluation
+from keras_pianogen.data.feeding import feed_training
 from keras_pianogen.data.windows import Windows
 
 
@@ -27,6 +28,12 @@ class Counted(Windows):
 
     def on_epoch_end(self):
         self.heard.append("end")
+
+
+class MovingOn(Counted):
+    """Batches whose order no shuffling changes."""
+
+    moves_on = True
 
 
 class Trail(keras.callbacks.Callback):
@@ -53,7 +60,7 @@ def model():
 @pytest.mark.parametrize("steps", [4, None])
 def test_batches_arrive_once_and_in_order(steps):
     windows, trail = Counted(steps), Trail()
-    data, callbacks = fed(windows, trail)
+    data, callbacks = feed_training(windows, trail)
     model().fit(
         data,
         epochs=2,
@@ -70,26 +77,49 @@ def test_batches_arrive_once_and_in_order(steps):
     assert len(heard) >= 2 and windows.heard[-1] == "end"
 
 
-@pytest.mark.skipif(
+on_tensorflow = pytest.mark.skipif(
     keras.config.backend() != "tensorflow", reason="is about tf.data"
 )
+
+
+@on_tensorflow
 def test_nothing_is_tuned_that_the_end_of_an_epoch_would_wait_for():
-    data, _ = fed(Counted(3))
+    data, _ = feed_training(Counted(3))
     assert data.options().autotune.enabled is False
     assert data.cardinality() == 3
     assert data.element_spec[1].shape == (2, 3)
 
 
-def test_a_list_of_callbacks_of_keras_s_own_is_left_alone():
+@on_tensorflow
+def test_windows_that_may_be_shuffled_are_left_to_keras():
+    windows, moving_on = Counted(3), MovingOn(3)
+    assert feed_training(windows, shuffle=True)[0] is windows
+    assert feed_training(moving_on, shuffle=True)[0] is not moving_on
+
+
+@on_tensorflow
+def test_evaluation_leaves_windows_that_move_on_to_keras():
+    windows, moving_on = Counted(3), MovingOn(3)
+    assert feed_evaluation(windows).options().autotune.enabled is False
+    assert feed_evaluation(moving_on) is moving_on
+
+
+def test_what_is_no_data_set_of_windows_is_left_alone():
+    array = np.zeros(3)
+    assert feed_training(array, [], shuffle=True) == (array, [])
+    assert feed_evaluation(array) is array
+    assert feed_evaluation(None) is None
+
+
+def test_windows_with_a_callback_list_of_keras_are_left_alone():
     callbacks = keras.callbacks.CallbackList([])
     windows = Counted(3)
-    assert fed(windows, callbacks) == (windows, callbacks)
+    assert feed_training(windows, callbacks) == (windows, callbacks)
 
 
-def test_an_epoch_that_was_broken_off_is_over():
+@on_tensorflow
+def test_feeding_ends_an_epoch_that_was_interrupted():
     windows = Counted(3)
     windows.on_epoch_begin()
-    data, _ = fed(windows)
-    if keras.config.backend() != "tensorflow":
-        pytest.skip("Keras ends it where it trains")
+    feed_training(windows)
     assert windows.heard == ["begin", "end"]

@@ -1,35 +1,69 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-"""How batches reach the backend, where Keras's own way costs time.
+"""How windows reach Keras on TensorFlow, without a delay at an epoch's end.
 
-On TensorFlow Keras makes a `tf.data.Dataset` of a `keras.utils.PyDataset`. The
-thread that tunes it can miss that it is over (`StartCancel` of TensorFlow's
-cancellation manager wakes it before `IsCancelled` is true) and sleeps on, for
-as long as it has been there and a minute at most, while the end of the epoch
-waits for it: seen in two of five epochs. Without tuning there is no thread.
+On TensorFlow, Keras wraps a `keras.utils.PyDataset` in a `tf.data.Dataset`,
+which a thread of TensorFlow tunes as it runs. That thread can miss that the
+epoch is over: `StartCancel` of TensorFlow's cancellation manager wakes it
+before `IsCancelled` is true. It then sleeps on, for as long as it has existed
+and a minute at most, and the end of the epoch waits for it. This happened in
+two of five epochs. A data set without tuning starts no such thread.
+
+On JAX and PyTorch, everything is passed on as it came.
 """
 
 import itertools
 
 import keras
 
+from keras_pianogen.data.windows import Windows
 
-def fed(windows, callbacks=None):
-    """What to give `fit` or `evaluate` in place of a data set.
+
+def feed_training(x, callbacks=None, shuffle=False):
+    """Returns the data and the callbacks to give to Keras's `fit`.
+
+    Windows that Keras may shuffle stay as they are, except those that move on
+    from epoch to epoch, because shuffling has no effect on them.
 
     Args:
-        windows: a `keras_pianogen.data.windows.Windows`.
-        callbacks: those of the call, as Keras takes them.
+        x: anything that Keras trains on.
+        callbacks: callbacks of the call, as Keras takes them.
+        shuffle: bool. Whether `fit` is told to shuffle.
 
     Returns:
         A pair, the data and the callbacks.
     """
-    if keras.config.backend() != "tensorflow" or isinstance(
-        callbacks, keras.callbacks.CallbackList
+    if (
+        not _can_be_fed(x)
+        or (shuffle and not x.moves_on)
+        or isinstance(callbacks, keras.callbacks.CallbackList)
     ):
-        return windows, callbacks
+        return x, callbacks
+    callbacks = keras.tree.flatten(callbacks or [])
+    return _untuned(x), [_Epochs(x), *callbacks]
+
+
+def feed_evaluation(x):
+    """Returns the data to give to `evaluate`, or to `fit` as validation data.
+
+    Windows that move on from epoch to epoch stay as they are: they have to be
+    told when an epoch ends, and `evaluate` tells callbacks nothing of epochs.
+
+    Args:
+        x: anything that Keras evaluates on.
+    """
+    return _untuned(x) if _can_be_fed(x) and not x.moves_on else x
+
+
+def _can_be_fed(x):
+    is_tensorflow = keras.config.backend() == "tensorflow"
+    return is_tensorflow and isinstance(x, Windows)
+
+
+def _untuned(windows):
+    """Returns a `tf.data.Dataset` of windows, without tuning."""
     import tensorflow as tf
 
-    windows.on_epoch_end()  # Of one that was broken off, as Keras does.
+    windows.on_epoch_end()  # Ends an interrupted epoch, as Keras does.
     length = windows.num_batches
 
     def batches():
@@ -47,13 +81,15 @@ def fed(windows, callbacks=None):
     if length is not None:
         count = tf.data.experimental.assert_cardinality(length)
         data = data.apply(count)
-    # One batch ahead, as Keras does at least.
-    data = data.prefetch(1).with_options(options)
-    return data, [_Epochs(windows), *keras.tree.flatten(callbacks or [])]
+    # Keras prepares one batch ahead or more; so does this.
+    return data.prefetch(1).with_options(options)
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Tells a data set of epochs, which Keras does not where it is wrapped."""
+    """Tells windows when epochs begin and end.
+
+    Keras does so for a `PyDataset`, but not for one inside a `tf.data.Dataset`.
+    """
 
     def __init__(self, windows):
         super().__init__()

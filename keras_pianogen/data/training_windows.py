@@ -123,6 +123,8 @@ class EventWindows(Windows):
         ```
     """
 
+    moves_on = True
+
     def __init__(
         self,
         corpus: Corpus,
@@ -366,6 +368,7 @@ class EventWindows(Windows):
 class _Onwards(Windows):
     """Batches of `EventWindows` from a step on, without end."""
 
+    moves_on = True
     num_batches = None
 
     def __init__(self, windows: EventWindows, first_step: int):

@@ -27,7 +27,16 @@ Batch = tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[np.float32]]
 
 
 class Windows(keras.utils.PyDataset):
-    """Batches that all have one shape, and need no threads of Keras's."""
+    """A data set whose batches all have one shape.
+
+    Keras starts no threads for it: subclasses that work ahead have their own.
+
+    Attributes:
+        moves_on: whether each epoch takes up where the one before stopped, in
+            order, whether or not Keras is told to shuffle.
+    """
+
+    moves_on = False
 
     def __init__(self) -> None:
         super().__init__(workers=1)

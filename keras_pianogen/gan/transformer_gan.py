@@ -7,9 +7,7 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from keras_pianogen.data.feeding import fed
-from keras_pianogen.data.training_windows import EventWindows
-from keras_pianogen.data.windows import Windows
+from keras_pianogen.data.feeding import feed_training
 from keras_pianogen.gan import adversarial_losses
 from keras_pianogen.gan.continuation import bars
 from keras_pianogen.gan.continuation import continue_events
@@ -250,10 +248,8 @@ class TransformerGAN(keras_hub.models.Backbone):
         Returns:
             A `keras.callbacks.History`.
         """
-        if isinstance(x, EventWindows):
-            kwargs["shuffle"] = False  # They come in order in any case.
-        if isinstance(x, Windows) and not kwargs.get("shuffle", True):
-            x, callbacks = fed(x, callbacks)
+        shuffle = kwargs.get("shuffle", True)
+        x, callbacks = feed_training(x, callbacks, shuffle)
         return super().fit(x, callbacks=callbacks, **kwargs)
 
     def get_compile_config(self):

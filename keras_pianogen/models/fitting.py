@@ -7,10 +7,8 @@ import miditoolkit
 import numpy as np
 import symusic
 
-from keras_pianogen.data.feeding import fed
-from keras_pianogen.data.training_windows import EventWindows
-from keras_pianogen.data.windows import EvaluationWindows
-from keras_pianogen.data.windows import Windows
+from keras_pianogen.data.feeding import feed_evaluation
+from keras_pianogen.data.feeding import feed_training
 
 # What `fit` and `evaluate` take for performances, alone or in a list.
 PERFORMANCES = (
@@ -145,16 +143,15 @@ class TrainsOnEvents:
             validation_data = self._training_data(validation_data)
             if validation_data[1] is None:
                 validation_data = validation_data[0]
-        if isinstance(x, Windows) and not kwargs["shuffle"]:
-            x, kwargs["callbacks"] = fed(x, kwargs.get("callbacks"))
-        if isinstance(validation_data, EvaluationWindows):
-            validation_data, _ = fed(validation_data)
+        x, kwargs["callbacks"] = feed_training(
+            x, kwargs.get("callbacks"), kwargs["shuffle"]
+        )
         return keras.Model.fit(
             self,
             x,
             y,
             sample_weight=sample_weight,
-            validation_data=validation_data,
+            validation_data=feed_evaluation(validation_data),
             **kwargs,
         )
 
@@ -171,11 +168,8 @@ class TrainsOnEvents:
             What `keras.Model.evaluate` returns.
         """
         x, y, sample_weight = self._training_data(x, y, sample_weight)
-        # Others move on with each epoch, of which `evaluate` tells no callback.
-        if isinstance(x, Windows) and not isinstance(x, EventWindows):
-            x, _ = fed(x)
         return keras.Model.evaluate(
-            self, x, y, sample_weight=sample_weight, **kwargs
+            self, feed_evaluation(x), y, sample_weight=sample_weight, **kwargs
         )
 
     def predict(self, x, **kwargs):
