@@ -1,11 +1,17 @@
 """Files that are whole or not there, and their hashes."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import pathlib
 import threading
+import typing
 from collections.abc import Iterator
+
+if typing.TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextlib.contextmanager
@@ -37,6 +43,22 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], dpi: float
+) -> None:
+    """Saves a Matplotlib figure; the file appears whole or not at all.
+
+    Args:
+        figure: a figure.
+        path: where to write it. The suffix names the format, such as `.png`,
+            `.svg` or `.pdf`; without one it is PNG.
+        dpi: pixels per inch.
+    """
+    form = pathlib.Path(path).suffix[1:] or "png"
+    with whole(path) as part:
+        figure.savefig(part, dpi=dpi, format=form)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -83,8 +83,8 @@ def test_the_picture_is_drawn_and_its_head_checked(model, tmp_path):
 def test_every_head_has_a_map_of_the_last_events(monkeypatch):
     figures = []
     monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig",
-        lambda figure, path, **_: figures.append(figure),
+        "keras_pianogen.judging.attention_maps.save_figure",
+        lambda figure, path, dpi: figures.append(figure),
     )
     weights = np.random.default_rng(0).random((2, 3, 30, 30))
     plot_heads(weights, "heads.png", events=20)

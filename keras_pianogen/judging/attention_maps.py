@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_pianogen.files import save_figure
 from keras_pianogen.layers import RelativeGlobalAttention
 
 # Events back, from 0, at which the columns of the picture begin: each is about
@@ -144,7 +145,7 @@ def plot_attention(ids, weights, vocabulary, path, *, head=None, events=40):
               vocabulary)  # fmt: skip
     right.set_title(f"layer {layer}, head {one}: the last {events} events",
                     fontsize=10, loc="left")  # fmt: skip
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def plot_heads(weights, path, *, events=128):
@@ -184,7 +185,7 @@ def plot_heads(weights, path, *, events=128):
             axis.set_ylabel(f"layer {layer}", fontsize=8)
     figure.supxlabel("event that is looked at", fontsize=9)
     figure.supylabel("event that looks", fontsize=9)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def _draw_shares(figure, axis, weights):

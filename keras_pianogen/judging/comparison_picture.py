@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from keras_pianogen.files import save_figure
 from keras_pianogen.judging.features import FEATURES
 from keras_pianogen.judging.features import PEDAL_FEATURES
 from keras_pianogen.judging.features import Feature
@@ -73,7 +74,7 @@ def plot_comparison(
         if name == "classifier":
             axis.axvline(0.5, color=REAL, ls=":", lw=1)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path, dpi=120)
     return figure
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from keras_pianogen.files import save_figure
 from keras_pianogen.listening.ratings import QUALITIES
 
 if typing.TYPE_CHECKING:
@@ -34,7 +35,7 @@ def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
         report: a `Report`.
         path: picture to write: .png, .svg or .pdf.
     """
-    draw_report(report).savefig(path, dpi=120)
+    save_figure(draw_report(report), path, dpi=120)
 
 
 def draw_report(report: Report) -> Figure:

@@ -7,7 +7,6 @@ global state is changed.
 import itertools
 import math
 import os
-import pathlib
 from typing import Any
 
 import matplotlib
@@ -22,7 +21,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from keras_pianogen.files import whole
+from keras_pianogen.files import save_figure
 from keras_pianogen.rendering.pianoroll_svg import BLACK_KEYS
 from keras_pianogen.rendering.pianoroll_svg import PEDAL_NAME
 from keras_pianogen.rendering.pianoroll_svg import SECONDS_PER_ROW
@@ -122,7 +121,7 @@ def plot_piano_roll(
     rows[-1].set_xlabel("time (seconds)", color=FAINT, fontsize=9)
     _draw_heading(figure, title)
     if path is not None:
-        _save(figure, pathlib.Path(path), dpi)
+        save_figure(figure, path, dpi)
     return figure
 
 
@@ -353,8 +352,3 @@ def _draw_heading(figure: Figure, title: str | None) -> None:
             ha=side,
             va="center_baseline",
         )
-
-
-def _save(figure: Figure, path: pathlib.Path, dpi: int) -> None:
-    with whole(path) as part:
-        figure.savefig(part, dpi=dpi, format=path.suffix[1:] or "png")
