@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import RelativeGlobalAttention
 from keras_pianogen.layers import RelativeLocalAttention
@@ -221,14 +222,75 @@ def test_local_attention_cached_is_near_full_in_bfloat16(
     np.testing.assert_allclose(cached, full, atol=0.15)
 
 
-def test_several_events_can_only_fill_an_empty_cache():
-    layer = build_attention()
-    with pytest.raises(ValueError, match="cache_update_index=3"):
-        layer(
-            random_inputs(5, 1, 4, 16),
-            cache=layer.build_cache(1),
-            cache_update_index=3,
+@pytest.mark.parametrize(
+    "layer",
+    [
+        build_attention(max_distance=12),
+        build_local(),
+        build_local(attend_previous_block=True),
+    ],
+    ids=["global", "local", "local, previous block"],
+)
+def test_events_cached_in_parts_of_any_length_equal_full(layer):
+    x = random_inputs(5, 2, 40, 16)
+    cache, outputs = layer.build_cache(2), []
+    for start, stop in ((0, 5), (5, 6), (6, 11), (11, 38), (38, 40)):
+        y, cache = layer(
+            x[:, start:stop], cache=cache, cache_update_index=start
         )
+        outputs.append(to_numpy(y))
+    np.testing.assert_allclose(
+        np.concatenate(outputs, axis=1), to_numpy(layer(x)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [build_attention(max_distance=12), build_local(attend_previous_block=True)],
+    ids=["global", "local"],
+)
+def test_events_beside_a_ring_equal_those_merged_into_it(layer):
+    x = random_inputs(15, 2, 40, 16)
+    full = to_numpy(layer(x))
+    _, ring = layer(x[:, :17], cache=layer.build_cache(2), cache_update_index=0)
+    for start, stop in ((17, 21), (21, 40)):
+        cache = KeyValueCache(ring, start).with_room(20)
+        for i in range(start, stop):
+            y, cache = layer(x[:, i : i + 1], cache=cache)
+            np.testing.assert_allclose(to_numpy(y)[:, 0], full[:, i], atol=1e-5)
+        ring = cache.merge()
+    _, whole = layer(x, cache=layer.build_cache(2), cache_update_index=0)
+    for found, expected in zip(ring, whole, strict=True):
+        np.testing.assert_allclose(
+            to_numpy(found), to_numpy(expected), atol=1e-5
+        )
+
+
+def test_a_ring_keeps_the_first_of_the_events_beside_it_only():
+    layer = build_attention(max_distance=6)
+    x = random_inputs(16, 1, 12, 16)
+    _, ring = layer(x[:, :4], cache=layer.build_cache(1), cache_update_index=0)
+    _, cache = layer(x[:, 4:], cache=KeyValueCache(ring, 4))
+    _, expected = layer(
+        x[:, :9], cache=layer.build_cache(1), cache_update_index=0
+    )
+    for found, wanted in zip(cache.merge(5), expected, strict=True):
+        np.testing.assert_allclose(to_numpy(found), to_numpy(wanted), atol=1e-6)
+    for found, kept in zip(cache.merge(0), ring, strict=True):
+        np.testing.assert_array_equal(to_numpy(found), to_numpy(kept))
+
+
+def test_several_events_join_no_others_beside_a_ring():
+    layer = build_attention()
+    cache = KeyValueCache(layer.build_cache(1), 0).with_room(8)
+    with pytest.raises(ValueError, match="time=2, room=8"):
+        layer(random_inputs(5, 1, 2, 16), cache=cache)
+
+
+def test_a_ring_needs_the_number_of_events_it_has_seen():
+    layer = build_attention()
+    with pytest.raises(ValueError, match="cache_update_index=None"):
+        layer(random_inputs(5, 1, 1, 16), cache=layer.build_cache(1))
 
 
 @pytest.mark.parametrize("name", ["num_heads", "key_dim", "max_distance"])
@@ -361,3 +423,8 @@ def test_a_layer_comes_back_from_its_config(layer):
     config = keras.saving.serialize_keras_object(layer)
     copy = keras.saving.deserialize_keras_object(config)
     assert copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("layer", [build_attention(), build_local()])
+def test_no_events_at_all_give_no_outputs(layer):
+    assert tuple(layer(np.zeros((2, 0, 16), "float32")).shape) == (2, 0, 16)

@@ -54,6 +54,8 @@ def attend(
         A tensor of the shape of `query`. A query that sees no key gets zeros.
     """
     backend = keras.config.backend()
+    if query.shape[2] == 0:
+        return query
     if query.shape[2] is None:  # A length only known when a graph runs.
         return blocks.attend_whole(
             query, key, value, relative, padding_mask, offset

@@ -54,7 +54,7 @@ class _Block:
     def __init__(self, layer):
         attention = layer.self_attention
         self.heads, self.key_dim = attention.num_heads, attention.key_dim
-        self.reach = attention._reach
+        self.reach = attention.reach
         self.normalize_first = layer.normalize_first
         projections = attention.query, attention.key, attention.value
         self.kernel = torch.cat([_value(p.kernel) for p in projections], 1)

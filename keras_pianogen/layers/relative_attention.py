@@ -5,14 +5,12 @@ one "event" is one step in time. Layers here know nothing of notes or of
 vocabularies; how the sums are done on each backend is in `kernels`.
 """
 
-import numbers
-
 import keras
 from keras import ops
 
-from keras_pianogen.attention import blocks
 from keras_pianogen.attention import both_ways
 from keras_pianogen.attention import dispatch
+from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.building import check_sizes
 from keras_pianogen.layers.building import clone
@@ -23,7 +21,7 @@ class _RelativeAttention(keras.layers.Layer):
     """What global and local attention share: projections and the cache.
 
     A subclass gives `max_distance`, the number of relative embeddings;
-    `_attend`, attention over whole sequences; and `_reach`, how many events
+    `_attend`, attention over whole sequences; and `reach`, how many events
     back the event of an index may look.
     """
 
@@ -122,164 +120,34 @@ class _RelativeAttention(keras.layers.Layer):
         cache_update_index=None,
         training=None,
     ):
-        query = self._split_heads(apply(self.query, inputs))
-        key = self._split_heads(apply(self.key, inputs))
-        value = self._split_heads(apply(self.value, inputs))
+        query, key, value = (
+            self._split_heads(apply(layer, inputs))
+            for layer in (self.query, self.key, self.value)
+        )  # (batch, heads, time, key_dim)
         relative = ops.cast(self.relative_embeddings, query.dtype)
-        if cache is not None:
-            if cache_update_index is None:
-                raise ValueError(
-                    "A `cache` needs a `cache_update_index`, the number of "
-                    "events it has seen. Received: cache_update_index=None"
-                )
-            update = _write if inputs.shape[1] == 1 else _fill
-            place = cache_update_index
-            if len(cache) == 4:  # The ring stays as it is.
-                place = cache_update_index[1] if inputs.shape[1] == 1 else 0
-            cache = cache[:-2] + tuple(
-                update(kept, new, place)
-                for kept, new in zip(cache[-2:], (key, value), strict=True)
-            )
-        if cache is not None and len(cache) == 4 and inputs.shape[1] > 1:
-            outputs = self._attend_ring_and_several(
-                query, cache, relative, cache_update_index[0]
-            )
-        elif cache is not None and len(cache) == 4:
-            outputs = self._attend_ring_and_recent(
-                query, cache, relative, *cache_update_index
-            )
-        elif cache is not None and inputs.shape[1] == 1:
-            outputs = self._attend_cache(
-                query, cache, relative, cache_update_index
-            )
-        elif inputs.shape[1] == 0:
-            outputs = query
+        if cache is None:
+            x = self._attend(query, key, value, relative, padding_mask)
         else:
-            outputs = self._attend(query, key, value, relative, padding_mask)
-        outputs = ops.reshape(
-            ops.transpose(outputs, (0, 2, 1, 3)),
-            (*ops.shape(inputs)[:2], self.num_heads * self.key_dim),
-        )  # (batch, time, heads * key_dim)
-        outputs = apply(self.attention_output, outputs)
-        return outputs if cache is None else (outputs, cache)
+            kept = _key_value_cache(cache, cache_update_index)
+            is_prefill = kept.is_empty and query.shape[2] > 1
+            kept = kept.write(key, value)
+            if is_prefill:  # The new events have only each other.
+                x = self._attend(query, key, value, relative, padding_mask)
+            else:
+                x = kept.attend(query, relative, self.reach)
+            cache = kept if isinstance(cache, KeyValueCache) else kept.merge()
+        x = apply(self.attention_output, self._join_heads(x))
+        return x if cache is None else (x, cache)
 
     def _split_heads(self, x):
         shape = ops.shape(x)
         x = ops.reshape(x, (*shape[:2], self.num_heads, self.key_dim))
         return ops.transpose(x, (0, 2, 1, 3))  # (batch, heads, time, key_dim)
 
-    def _attend_cache(self, query, cache, relative, index):
-        """Attention of one new event over the ring, its own place included."""
-        key, value = cache  # (batch, heads, capacity, key_dim)
-        capacity = key.shape[2]
-        logits = ops.matmul(key, ops.transpose(query, (0, 1, 3, 2)))[..., 0]
-        relative = relative[self.max_distance - capacity :]
-        slot = ops.mod(index, capacity)
-        # Place k holds the event of distance (slot - k) mod capacity: the
-        # distances from capacity - 1 to 0, turned so that 0 falls on `slot`.
-        by_distance = self._by_distance(query[:, :, 0], relative)
-        turned = ops.slice(
-            ops.concatenate([by_distance, by_distance], axis=-1),
-            (0, 0, capacity - 1 - slot),
-            ops.shape(logits),
-        )
-        distance = ops.mod(slot - ops.arange(capacity, dtype="int32"), capacity)
-        logits = ops.cast(logits + turned, "float32") * self.key_dim**-0.5
-        logits = ops.where(distance <= self._reach(index), logits, -1e9)
-        weights = ops.cast(_softmax(logits), value.dtype)
-        return ops.matmul(weights[:, :, None], value)
-
-    def _attend_ring_and_recent(self, query, cache, relative, base, count):
-        """Attention of one new event over a ring that nobody writes to.
-
-        The ring holds the events before `base`; those since then, `count` of
-        them and the new one, are beside it. In a compiled loop XLA would copy
-        a ring that is written to, at each event.
-        """
-        ring_key, ring_value, key, value = cache
-        capacity, room = ring_key.shape[2], key.shape[2]
-        index = base + count
-        most = ops.minimum(self._reach(index), capacity - 1)
-        # Place k of the ring is so far from the new event.
-        place = ops.arange(capacity, dtype="int32")
-        far = count + 1 + ops.mod(base - 1 - place, capacity)
-        near = count - ops.arange(room, dtype="int32")
-        seen = ops.concatenate(
-            [(far <= most) & (far <= index), (near >= 0) & (near <= most)]
-        )
-        by_distance = self._by_distance(
-            query[:, :, 0], relative[self.max_distance - capacity :]
-        )
-        first = ops.mod(capacity - 2 - count - ops.mod(base - 1, capacity),
-                        capacity)  # fmt: skip
-        turned = _columns_from(
-            ops.concatenate([by_distance, by_distance], axis=-1),
-            first, capacity,
-        )  # fmt: skip
-        recent = _columns_from(
-            ops.pad(by_distance, ((0, 0), (0, 0), (room, room))),
-            room + capacity - 1 - count, room,
-        )  # fmt: skip
-        column = ops.transpose(query, (0, 1, 3, 2))
-        logits = ops.concatenate(
-            [
-                ops.matmul(ring_key, column)[..., 0] + turned,
-                ops.matmul(key, column)[..., 0] + recent,
-            ],
-            axis=-1,
-        )
-        logits = ops.cast(logits, "float32") * self.key_dim**-0.5
-        logits = ops.where(seen, logits, -1e9)
-        weights = ops.cast(_softmax(logits), value.dtype)[:, :, None]
-        return ops.matmul(weights[..., :capacity], ring_value) + ops.matmul(
-            weights[..., capacity:], value
-        )
-
-    def _attend_ring_and_several(self, query, cache, relative, base):
-        """Attention of several new events over a ring and one another.
-
-        The ring holds the events before `base`, the first of the new ones.
-        """
-        capacity, time = cache[0].shape[2], query.shape[2]
-        oldest = ops.mod(base, capacity)
-        key, value = (
-            ops.concatenate(
-                [
-                    ops.slice(
-                        ops.concatenate([ring, ring], axis=2),
-                        (0, 0, oldest, 0),
-                        ops.shape(ring),
-                    ),
-                    new,
-                ],
-                axis=2,
-            )
-            for ring, new in zip(cache[:2], cache[2:], strict=True)
-        )  # (batch, heads, capacity + time, key_dim)
-        at = ops.arange(time, dtype="int32")[:, None]
-        distance = at + capacity - ops.arange(capacity + time, dtype="int32")
-        seen = distance <= self._reach(base + at)
-        return blocks.attend_whole(
-            query,
-            key,
-            value,
-            relative[self.max_distance - capacity :],
-            seen[None],
-            offset=capacity,
-        )
-
-    def _by_distance(self, query, relative):
-        """Queries (batch, heads, key_dim) times every relative embedding."""
-        columns = ops.transpose(relative, (1, 2, 0))
-        if self.share_heads:
-            products = ops.matmul(
-                ops.reshape(query, (-1, self.key_dim)), columns[0]
-            )
-            return ops.reshape(
-                products, (-1, self.num_heads, relative.shape[0])
-            )  # (batch, heads, distances)
-        products = ops.matmul(ops.transpose(query, (1, 0, 2)), columns)
-        return ops.transpose(products, (1, 0, 2))
+    def _join_heads(self, x):
+        x = ops.transpose(x, (0, 2, 1, 3))  # (batch, time, heads, key_dim)
+        width = self.num_heads * self.key_dim
+        return ops.reshape(x, (*ops.shape(x)[:2], width))
 
     def compute_output_spec(
         self,
@@ -438,7 +306,7 @@ class RelativeGlobalAttention(_RelativeAttention):
             block_size=self.block_size,
         )
 
-    def _reach(self, index):
+    def reach(self, index):
         return index
 
     def get_config(self):
@@ -560,7 +428,7 @@ class RelativeLocalAttention(_RelativeAttention):
         mask = _blocks(mask, self.local_block_size, behind)
         return ops.cast(mask[:, 0, :, 0], "bool")
 
-    def _reach(self, index):
+    def reach(self, index):
         behind = self.max_distance - self.local_block_size
         within = ops.mod(index, self.local_block_size)
         return ops.minimum(index, within + behind)
@@ -574,6 +442,17 @@ class RelativeLocalAttention(_RelativeAttention):
             }
         )
         return config
+
+
+def _key_value_cache(cache, cache_update_index):
+    if isinstance(cache, KeyValueCache):
+        return cache
+    if cache_update_index is None:
+        raise ValueError(
+            "A `cache` needs a `cache_update_index`, the number of events it "
+            "has seen. Received: cache_update_index=None"
+        )
+    return KeyValueCache(cache, cache_update_index)
 
 
 def _blocks(x, size, behind):
@@ -591,64 +470,3 @@ def _blocks(x, size, behind):
         own = ops.concatenate([before, own], axis=3)
     own = ops.transpose(own, (0, 2, 1, 3, 4))
     return ops.reshape(own, (batch * count, heads, behind + size, dim))
-
-
-def merge_recent(cache, base, count):
-    """The ring with the `count` events since `base` written to it.
-
-    Args:
-        cache: ring and recent keys and values, four tensors of shape (batch,
-            num_heads, capacity or room, key_dim).
-        base: int tensor, events that the ring has seen.
-        count: int tensor, events beside it.
-
-    Returns:
-        A pair of keys and values.
-    """
-    capacity, room = cache[0].shape[2], cache[2].shape[2]
-    last = base + count - 1
-    place = ops.arange(capacity, dtype="int32")
-    recent = last - ops.mod(last - place, capacity) - base  # Its new event.
-    is_new = (recent >= 0)[:, None]
-    recent = ops.clip(recent, 0, room - 1)
-    return tuple(
-        ops.where(is_new, ops.take(new, recent, axis=2), old)
-        for old, new in zip(cache[:2], cache[2:], strict=True)
-    )
-
-
-def _columns_from(x, start, size):
-    shape = ops.shape(x)
-    return ops.slice(x, (0, 0, start), (shape[0], shape[1], size))
-
-
-def _softmax(logits):
-    if logits.shape[-1] == 1:  # Keras warns of a softmax over one place.
-        return ops.ones_like(logits)
-    return ops.softmax(logits, axis=-1)
-
-
-def _write(cache, new, index):
-    """The cache with one event put in place `index` modulo its capacity."""
-    slot = ops.mod(index, cache.shape[2])
-    new = ops.cast(new, cache.dtype)
-    return ops.slice_update(cache, (0, 0, slot, 0), new)
-
-
-def _fill(cache, new, index):
-    """An empty cache with the last events of whole sequences put in."""
-    if not isinstance(index, numbers.Integral) or index != 0:
-        raise ValueError(
-            "Several events at once can only fill an empty cache: "
-            "`cache_update_index` must be 0. "
-            f"Received: cache_update_index={index}, time={new.shape[2]}"
-        )
-    time, capacity = new.shape[2], cache.shape[2]
-    new = ops.cast(new, cache.dtype)
-    if time <= capacity:
-        return ops.slice_update(cache, (0, 0, 0, 0), new)
-    # Place k holds the last event whose index is k modulo the capacity.
-    first = time - time % capacity
-    return ops.concatenate(
-        [new[:, :, first:], new[:, :, time - capacity : first]], axis=2
-    )

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.attention import dispatch
+from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import grammar
 from keras_pianogen.generation.decoding import EVENTS_A_CALL
@@ -22,7 +23,6 @@ from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.building import apply
-from keras_pianogen.layers.relative_attention import merge_recent
 from keras_pianogen.midi.parsing import MAX_SECONDS
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models.backbone import MusicTransformerBackbone
@@ -132,17 +132,16 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     # === Sampling ===
 
-    def call_with_cache(self, token_ids, cache, cache_update_index):
+    def call_with_cache(self, token_ids, cache, cache_update_index=None):
         """Logits of new events, with the keys and values of earlier ones.
 
         Args:
-            token_ids: int tensor of shape (batch, time). `time` is 1, or
-                anything where `cache_update_index` is `0` or a pair with `0`.
+            token_ids: int tensor of shape (batch, time).
             cache: a tuple of each block's cache, see
                 `RelativeGlobalAttention`.
             cache_update_index: int or int tensor, the number of events the
-                cache has seen; or a pair, of events in the ring and of those
-                beside it, see `_cached_step`.
+                cache has seen; not used where each block's cache is a
+                `KeyValueCache`.
 
         Returns:
             A triple of logits (batch, time, vocabulary_size), hidden states
@@ -238,47 +237,32 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 cache,
                 lambda cache, count: cache,
             )
-        recent = self._recent(cache, room)
+        recent = tuple(
+            KeyValueCache(ring, base).with_room(room).recent for ring in cache
+        )
 
-        def step(last, recent, count):
-            pairs = tuple(
-                ring + new for ring, new in zip(cache, recent, strict=True)
-            )
-            places = base, ops.convert_to_tensor(count)  # As layers want them.
-            logits, _, pairs = self.call_with_cache(last, pairs, places)
-            return logits[:, -1], tuple(pair[2:] for pair in pairs)
-
-        def finish(recent, count):
+        def beside(recent, count):
             return tuple(
-                merge_recent(ring + new, base, count)
+                KeyValueCache(ring, base, new, count)
                 for ring, new in zip(cache, recent, strict=True)
             )
+
+        def step(last, recent, count):
+            logits, _, new = self.call_with_cache(last, beside(recent, count))
+            return logits[:, -1], tuple(layer.recent for layer in new)
+
+        def finish(recent, count):
+            return tuple(layer.merge() for layer in beside(recent, count))
 
         return step, recent, finish
 
     def _read(self, prompt, cache, position, count):
         """The cache, once it has seen the first `count` events as well."""
+        # A tensor, so that position 0 is summed as every other.
         position = ops.convert_to_tensor(position)
-        recent = self._recent(cache, prompt.shape[1])
-        pairs = tuple(
-            ring + new for ring, new in zip(cache, recent, strict=True)
-        )
-        # Layers that cast take tensors or numbers, but not both.
-        places = position, ops.zeros_like(position)
-        _, _, pairs = self.call_with_cache(prompt, pairs, places)
-        return tuple(merge_recent(pair, position, count) for pair in pairs)
-
-    def _recent(self, cache, room):
-        """Room for the keys and values of new events, beside each ring."""
-        return tuple(
-            tuple(
-                ops.zeros(
-                    (ops.shape(x)[0], x.shape[1], room, x.shape[3]), x.dtype
-                )
-                for x in pair
-            )
-            for pair in cache
-        )
+        cache = tuple(KeyValueCache(ring, position) for ring in cache)
+        _, _, cache = self.call_with_cache(prompt, cache)
+        return tuple(layer.merge(count) for layer in cache)
 
     def generate(
         self,
