@@ -25,7 +25,7 @@ from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models.fitting import SmoothedCrossentropy
+from keras_pianogen.models.losses import SmoothedCrossentropy
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.training import language_model as training
 from keras_pianogen.training import run as runs

@@ -4,8 +4,8 @@ import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
-from keras_pianogen.models.fitting import event_embedding
-from keras_pianogen.models.fitting import event_inputs
+from keras_pianogen.models.embedding import event_embedding
+from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.presets import bundled_presets
 
 

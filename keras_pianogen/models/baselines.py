@@ -1,6 +1,7 @@
-"""Models to compare a Music Transformer with, trained by the same command.
+"""Models that the Music Transformer is compared with.
 
-They are trained and evaluated, and saved as presets; they don't generate.
+The same command trains them. They can be evaluated and saved as presets, but
+they have no `generate`.
 """
 
 import json
@@ -9,11 +10,12 @@ import pathlib
 import keras
 import keras_hub
 
+from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.embedding import event_embedding
+from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.fitting import TrainsOnEvents
 from keras_pianogen.models.fitting import compile_settings
-from keras_pianogen.models.fitting import event_embedding
-from keras_pianogen.models.fitting import event_inputs
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
@@ -24,26 +26,28 @@ from keras_pianogen.models.presets import verified_presets
 @verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class LSTMBackbone(keras_hub.models.Backbone):
-    """A stack of LSTMs over embedded event ids, PerformanceRNN's shape.
+    """A stack of LSTMs over embedded event ids, like PerformanceRNN's.
 
-    PerformanceRNN has three layers of 512. Departures: event ids are
-    embedded, not one-hot, and the output layer has the embedding's weights,
-    as in `MusicTransformerBackbone`.
+    PerformanceRNN has three layers of 512 units. This class departs from it
+    in two ways: event ids are embedded instead of one-hot, and the output
+    layer shares the embedding's weights, as in `MusicTransformerBackbone`.
 
     Args:
-        vocabulary_size: int. Number of ids, the special ones included.
-        num_layers: int. Defaults to `3`.
-        hidden_dim: int. Units of a layer, and width of the embedding.
-            Defaults to `512`.
+        vocabulary_size: int. Number of ids, including the special ones.
+        num_layers: int. Number of LSTM layers. Defaults to `3`.
+        hidden_dim: int. Number of units of each layer, and the width of the
+            embedding. Defaults to `512`.
         dropout: float, 0 to 1. Dropout after every layer. Defaults to `0.1`.
-        max_sequence_length: int. Events of a window that it is trained on
-            and evaluated with. Defaults to `1024`.
-        dtype: string or `keras.DTypePolicy`.
+        max_sequence_length: int. Number of events in a window of training or
+            evaluation. Defaults to `1024`.
+        dtype: string or `keras.DTypePolicy`. The dtype of computations and
+            weights.
         **kwargs: `name` and `trainable`.
 
     Call arguments:
         inputs: dict of `token_ids`, int tensor of shape (batch, time), and
-            `padding_mask`, which is not used: padding comes last.
+            `padding_mask`, which is ignored, because padding comes last and
+            no event sees the ones after it.
 
     Returns:
         Hidden states, a tensor of shape (batch, time, hidden_dim).
@@ -94,43 +98,37 @@ class LSTMBackbone(keras_hub.models.Backbone):
         self.max_sequence_length = max_sequence_length
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "vocabulary_size": self.vocabulary_size,
-                "num_layers": self.num_layers,
-                "hidden_dim": self.hidden_dim,
-                "dropout": self.dropout,
-                "max_sequence_length": self.max_sequence_length,
-            }
-        )
-        return config
+        return super().get_config() | arguments_of(self)
 
 
 @verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class TransformerBackbone(keras_hub.models.Backbone):
-    """A Transformer decoder whose positions are added to the embeddings.
+    """A Transformer decoder that adds position encodings to the embeddings.
 
-    KerasHub's blocks, before whose branches come layer normalizations, and
-    sinusoidal positions (Vaswani et al., 2017). Attention weights have dropout
-    too, unlike those of `MusicTransformerBackbone`.
+    It is built of KerasHub's pre-norm blocks and sinusoidal positions (Vaswani
+    et al., 2017). Dropout also applies to the attention weights, unlike in
+    `MusicTransformerBackbone`.
 
     Args:
-        vocabulary_size: int. Number of ids, the special ones included.
+        vocabulary_size: int. Number of ids, including the special ones.
         num_layers: int. Number of blocks.
-        num_heads: int. Attention heads of each block.
+        num_heads: int. Number of attention heads of each block.
         hidden_dim: int. Width of embeddings and blocks.
-        intermediate_dim: int. Width of the feed-forward networks' middle.
-        dropout: float, 0 to 1. Defaults to `0.1`.
-        max_sequence_length: int. Events of a window that it is trained on
-            and evaluated with. Defaults to `1024`.
-        dtype: string or `keras.DTypePolicy`.
+        intermediate_dim: int. Width of the feed-forward networks' inner
+            layer.
+        dropout: float, 0 to 1. Dropout of embeddings, attention weights and
+            residual branches. Defaults to `0.1`.
+        max_sequence_length: int. Number of events in a window of training or
+            evaluation. Defaults to `1024`.
+        dtype: string or `keras.DTypePolicy`. The dtype of computations and
+            weights.
         **kwargs: `name` and `trainable`.
 
     Call arguments:
         inputs: dict of `token_ids`, int tensor of shape (batch, time), and
-            `padding_mask`, which is not used: padding comes last.
+            `padding_mask`, which is ignored, because padding comes last and
+            no event sees the ones after it.
 
     Returns:
         Hidden states, a tensor of shape (batch, time, hidden_dim).
@@ -161,14 +159,11 @@ class TransformerBackbone(keras_hub.models.Backbone):
         self.embeddings_dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="embeddings_dropout"
         )
+        sizes = intermediate_dim, num_heads, dropout
+        settings = {"normalize_first": True, "dtype": dtype}
         self.transformer_layers = [
             keras_hub.layers.TransformerDecoder(
-                intermediate_dim=intermediate_dim,
-                num_heads=num_heads,
-                dropout=dropout,
-                normalize_first=True,
-                dtype=dtype,
-                name=f"transformer_layer_{i}",
+                *sizes, name=f"transformer_layer_{i}", **settings
             )
             for i in range(num_layers)
         ]
@@ -179,7 +174,8 @@ class TransformerBackbone(keras_hub.models.Backbone):
         # === Functional Model ===
         inputs = event_inputs()
         x = self.token_embedding(inputs["token_ids"])
-        # Embeddings begin at a 50th of the positions' size.
+        # Without this factor, the initial embeddings would be a 50th of the
+        # position encodings' size.
         x = x * hidden_dim**0.5
         x = self.embeddings_dropout(x + self.positions(x))
         for layer in self.transformer_layers:
@@ -197,19 +193,7 @@ class TransformerBackbone(keras_hub.models.Backbone):
         self.max_sequence_length = max_sequence_length
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "vocabulary_size": self.vocabulary_size,
-                "num_layers": self.num_layers,
-                "num_heads": self.num_heads,
-                "hidden_dim": self.hidden_dim,
-                "intermediate_dim": self.intermediate_dim,
-                "dropout": self.dropout,
-                "max_sequence_length": self.max_sequence_length,
-            }
-        )
-        return config
+        return super().get_config() | arguments_of(self)
 
 
 class _Baseline(TrainsOnEvents, keras_hub.models.Task):
@@ -235,7 +219,14 @@ class _Baseline(TrainsOnEvents, keras_hub.models.Task):
         weighted_metrics="auto",
         **kwargs,
     ):
-        """See `MusicTransformerCausalLM.compile`; there is no sampler."""
+        """Configure training as `MusicTransformerCausalLM.compile` does.
+
+        Args:
+            optimizer: see there.
+            loss: see there.
+            weighted_metrics: see there.
+            **kwargs: See `keras.Model.compile`.
+        """
         super().compile(
             **compile_settings(optimizer, loss, weighted_metrics), **kwargs
         )
@@ -244,12 +235,12 @@ class _Baseline(TrainsOnEvents, keras_hub.models.Task):
 @verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class LSTMLanguageModel(_Baseline):
-    """An LSTM that predicts the next event; see `LSTMBackbone`.
+    """An LSTM that predicts the next event, see `LSTMBackbone`.
 
     Args:
         backbone: an `LSTMBackbone`.
-        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
-            train on ready batches only.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`. With `None`
+            the model takes only batches that are preprocessed already.
         **kwargs: See `keras_hub.models.Task`.
     """
 
@@ -259,12 +250,12 @@ class LSTMLanguageModel(_Baseline):
 @verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class TransformerLanguageModel(_Baseline):
-    """A Transformer without relative attention; see `TransformerBackbone`.
+    """A Transformer without relative attention, see `TransformerBackbone`.
 
     Args:
         backbone: a `TransformerBackbone`.
-        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
-            train on ready batches only.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`. With `None`
+            the model takes only batches that are preprocessed already.
         **kwargs: See `keras_hub.models.Task`.
     """
 
@@ -272,7 +263,7 @@ class TransformerLanguageModel(_Baseline):
 
 
 def load_language_model(preset, **kwargs):
-    """Load a Music Transformer or a baseline, whichever a preset holds.
+    """Load the Music Transformer or the baseline that a preset holds.
 
     Args:
         preset: see `MusicTransformerCausalLM.from_preset`.
@@ -285,7 +276,8 @@ def load_language_model(preset, **kwargs):
     try:
         task = pathlib.Path(locate(preset), "task.json")
         name = json.loads(task.read_text())["registered_name"]
-    except (FileNotFoundError, KeyError):  # A handle, or a backbone alone.
+    except (FileNotFoundError, KeyError):
+        # The preset is a handle, or holds a backbone without a task.
         name = None
     for cls in (LSTMLanguageModel, TransformerLanguageModel):
         if name == keras.saving.get_registered_name(cls):

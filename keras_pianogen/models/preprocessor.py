@@ -1,4 +1,4 @@
-"""Performances as training batches and as prompts."""
+"""Turns performances into training batches and into prompts."""
 
 import keras
 import keras_hub
@@ -17,23 +17,28 @@ class MusicTransformerCausalLMPreprocessor(
 ):
     """Tokenizes performances, marks their start and end, and pads them.
 
-    Called, it keeps the first `sequence_length` events of each performance,
-    as every KerasHub preprocessor does; `windows` keeps all of them.
+    A call keeps the first `sequence_length` events of each performance, as
+    every KerasHub preprocessor does. `windows` keeps all events.
 
     Args:
         tokenizer: a `PerformanceTokenizer`.
-        sequence_length: int. Events of a sequence. Defaults to `1024`.
-        add_start_token: bool. Defaults to `True`.
-        add_end_token: bool. Defaults to `True`.
+        sequence_length: int. Number of events of a sequence. Defaults to
+            `1024`.
+        add_start_token: bool. Whether each sequence begins with the start id.
+            Defaults to `True`.
+        add_end_token: bool. Whether each sequence ends with the end id.
+            Defaults to `True`.
         **kwargs: See `keras.layers.Layer`.
 
     Call arguments:
-        x: a performance or a list of such, see `PerformanceTokenizer`.
+        x: a performance or a list of performances, see
+            `PerformanceTokenizer`.
 
     Returns:
-        A triple of inputs (a dict of `token_ids` and `padding_mask`),
-        next ids, and sample weights, `0` on padding, each of shape (batch,
-        sequence_length), without the first axis for a single performance.
+        A triple: the inputs, a dict of `token_ids` and `padding_mask`; the
+        ids of the next events; and sample weights, which are `0` on padding.
+        Each array has the shape (batch, sequence_length), or
+        (sequence_length,) for a single performance.
 
     Examples:
         >>> import numpy as np
@@ -66,15 +71,15 @@ class MusicTransformerCausalLMPreprocessor(
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     def windows(self, x, sequence_length=None):
-        """Every event of performances, as consecutive training windows.
+        """Cut performances into consecutive training windows.
 
         Args:
-            x: a performance or a list of such.
+            x: a performance or a list of performances.
             sequence_length: int. Defaults to the preprocessor's.
 
         Returns:
-            What a call returns, with as many rows as the performances fill.
-            Each event is a target once.
+            A triple as a call returns it, with as many rows as the
+            performances fill. Each event is a target once.
         """
         length = sequence_length or self.sequence_length
         pieces = self._sequences(x if is_batch(x) else [x])
@@ -86,12 +91,12 @@ class MusicTransformerCausalLMPreprocessor(
         return self._pack(rows, length)
 
     def generate_preprocess(self, x, sequence_length=None):
-        """Prompts as ids, ready to be continued.
+        """Turn prompts into ids.
 
         Args:
-            x: a performance or a list of such.
-            sequence_length: int, to which shorter prompts are padded and
-                longer ones cut. Defaults to the longest prompt's length.
+            x: a performance or a list of performances.
+            sequence_length: int. Shorter prompts are padded to this length,
+                and longer ones cut. Defaults to the longest prompt's length.
 
         Returns:
             A dict of `token_ids` and `padding_mask`, arrays of shape
@@ -105,7 +110,7 @@ class MusicTransformerCausalLMPreprocessor(
         return {"token_ids": token_ids, "padding_mask": padding_mask}
 
     def generate_postprocess(self, x):
-        """Notes of each row of ids, padding and special ids left out."""
+        """Decode each row of ids to notes, without padding and special ids."""
         rows = zip(
             keras.ops.convert_to_numpy(x["token_ids"]),
             keras.ops.convert_to_numpy(x["padding_mask"]),
@@ -114,7 +119,7 @@ class MusicTransformerCausalLMPreprocessor(
         return [self.tokenizer.detokenize(ids[mask]) for ids, mask in rows]
 
     def _sequences(self, performances, end=True):
-        """Ids with their special ones, a 1-D array for each performance."""
+        """Ids of each performance, a 1-D array that includes special ids."""
         tokenizer = self.tokenizer
         first = [tokenizer.start_token_id] * self.add_start_token
         last = [tokenizer.end_token_id] * (self.add_end_token and end)

@@ -1,13 +1,15 @@
-"""Presets by name: where they are and what they must hash to."""
+"""Presets by name: their folders and the hashes of their files."""
 
+import importlib.util
 import os
 import pathlib
 import warnings
 
 from keras_pianogen.files import sha256
+from keras_pianogen.files import whole
 
-# Presets that lie inside the package, with the sha256 of each file that is
-# read when they load.
+# The presets inside the package, with the sha256 of each file that is read
+# when they load.
 PRESETS = {
     "music_transformer_maestro": {
         "metadata": {
@@ -73,23 +75,24 @@ PRESETS = {
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
-# What a saved preset's other files must hash to, as `sha256sum` writes it.
+# The file of a saved preset that lists the sha256 of its other files, in the
+# format of the program `sha256sum`.
 SUMS = "SHA256SUMS"
 
 
 def bundled_presets(cls):
-    """Class decorator: `from_preset` takes the package's own presets too."""
+    """Class decorator: `from_preset` also takes the package's own presets."""
     cls = verified_presets(cls)
     cls.presets = PRESETS
     return cls
 
 
 def verified_presets(cls):
-    """Class decorator: presets are loaded only if they are what was saved.
+    """Class decorator: presets are loaded only if their files are unchanged.
 
-    A bundled one's hashes are written down in `PRESETS`, those of a folder or
-    of a Hugging Face repository in its file `SHA256SUMS`. One without that
-    file, or from elsewhere, is loaded unchecked, with a warning.
+    The hashes of bundled presets are in `PRESETS`. Folders and Hugging Face
+    repositories bring theirs in a file `SHA256SUMS`. A preset without that
+    file, or from another source, is loaded unchecked, with a warning.
     """
     inherited = cls.from_preset.__func__
     inherited_save = cls.save_to_preset
@@ -109,8 +112,8 @@ def verified_presets(cls):
             An object of this class.
 
         Raises:
-            ValueError: if there is no such preset, or a file isn't what was
-                saved.
+            ValueError: if there is no such preset, or if a file has changed
+                since it was saved.
         """
         return inherited(cls, locate(preset), *args, **kwargs)
 
@@ -118,7 +121,7 @@ def verified_presets(cls):
         """Save as a preset, a folder that `from_preset` takes.
 
         Args:
-            preset_dir: the folder; it is made.
+            preset_dir: path of the folder, which is created.
             *args: passed on to KerasHub's `save_to_preset`.
             **kwargs: passed on to KerasHub's `save_to_preset`, such as
                 `max_shard_size`.
@@ -132,11 +135,18 @@ def verified_presets(cls):
 
 
 def locate(preset):
-    """The folder or handle, a string, that a preset's name stands for.
+    """Find a preset and verify its files.
+
+    Args:
+        preset: see `from_preset`.
+
+    Returns:
+        A string, the preset's folder or its handle.
 
     Raises:
-        ValueError: if there is no such preset, or a file of it isn't what was
-            saved.
+        ValueError: if there is no such preset, or if a file has changed since
+            it was saved.
+        ConnectionError: if a preset can't be downloaded.
     """
     name = os.fspath(preset)
     if name in PRESETS:
@@ -158,62 +168,63 @@ def locate(preset):
         return str(folder)
     if folder is None or (folder / "config.json").exists():
         warnings.warn(
-            f"The preset in {name} is loaded unchecked: there is no {SUMS} to "
-            "compare its files with.",
+            f"The preset in {name} is loaded unchecked, because it has no "
+            f"{SUMS} to compare its files with.",
             stacklevel=3,
         )
     return name
 
 
 def _download(handle):
-    """The folder of a Hugging Face repository's files, if it has `SUMS`.
+    """Download a preset from Hugging Face.
 
-    `None` if not, or of another kind of handle: KerasHub goes on with it.
+    Returns:
+        The folder, or `None` for KerasHub to load the preset itself: if it
+        has no `SUMS` or its handle is of another site.
     """
     scheme, _, repository = handle.partition("://")
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils import EntryNotFoundError
-        from huggingface_hub.utils import LocalEntryNotFoundError
-    except ModuleNotFoundError:
+    if scheme != "hf" or not importlib.util.find_spec("huggingface_hub"):
         return None
-    if scheme != "hf":
+    sums = _fetch(handle, repository, SUMS)
+    if sums is None:
         return None
-    try:
-        try:
-            folder = pathlib.Path(hf_hub_download(repository, SUMS)).parent
-        except LocalEntryNotFoundError:
-            raise
-        except EntryNotFoundError:
-            return None
-        for file in _read_sums(folder):
-            try:
-                hf_hub_download(repository, file)
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError:
-                continue  # Missing: see `_verify`.
-    except LocalEntryNotFoundError as error:
-        raise ConnectionError(
-            f"The preset {handle} can't be downloaded, and isn't here whole: "
-            f"{error}"
-        ) from error
+    folder = pathlib.Path(sums).parent
+    for file in _read_sums(folder):
+        _fetch(handle, repository, file)  # `_verify` names missing files.
     return folder
 
 
+def _fetch(handle, repository, file):
+    """Download one file. Returns its path, or `None` if there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import EntryNotFoundError
+    from huggingface_hub.utils import LocalEntryNotFoundError
+
+    try:
+        return hf_hub_download(repository, file)
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(
+            f"The preset {handle} can't be downloaded, and no complete copy "
+            f"is in the cache: {error}"
+        ) from error
+    except EntryNotFoundError:
+        return None
+
+
 def write_sums(folder):
-    """Write down what each file of a preset that is read hashes to."""
+    """Write the sha256 of each file of a preset to its `SUMS`."""
     folder = pathlib.Path(folder)
     lines = [
         f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n"
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".json", ".h5")
     ]
-    (folder / SUMS).write_text("".join(lines))
+    with whole(folder / SUMS) as part:
+        part.write_text("".join(lines))
 
 
 def _read_sums(folder):
-    """What `write_sums` wrote, a dict."""
+    """Read `SUMS`. Returns a dict of each file's sha256."""
     try:
         text = (folder / SUMS).read_text()
     except (OSError, ValueError) as error:

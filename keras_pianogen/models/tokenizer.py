@@ -1,4 +1,4 @@
-"""The event vocabulary in KerasHub's form."""
+"""The event vocabulary as a KerasHub tokenizer."""
 
 import os
 
@@ -17,19 +17,21 @@ from keras_pianogen.notes import check_notes
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
-    """Performances to event ids and back.
+    """Turns performances into event ids and back.
 
     A performance is a MIDI file's path or bytes, a `miditoolkit.MidiFile`, a
     `symusic.Score`, or an array of notes (see `keras_pianogen.read_notes`).
 
     Args:
-        time_step: float. Seconds of one step of time. Defaults to `0.008`.
-        max_shift: int. Steps of the longest time-shift event. Defaults to
-            `125`.
+        time_step: float. Length of one time step, in seconds. Defaults to
+            `0.008`.
+        max_shift: int. Length of the longest time-shift event, in time steps.
+            Defaults to `125`.
         velocity_bins: int, 1 to 127. Number of velocity events. Defaults to
             `32`.
-        velocity_on_change: bool. Whether a velocity event comes only when it
-            changes (`True`) or before every note (`False`, the default).
+        velocity_on_change: bool. With `True` a velocity event comes only
+            where the velocity changes, with `False` before every note.
+            Defaults to `False`.
         **kwargs: See `keras.layers.Layer`.
 
     Examples:
@@ -68,7 +70,7 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
 
     @classmethod
     def from_vocabulary(cls, vocabulary, **kwargs):
-        """A tokenizer of an `EventVocabulary`'s settings."""
+        """Make a tokenizer with the settings of an `EventVocabulary`."""
         return cls(**vocabulary.get_config(), **kwargs)
 
     @property
@@ -88,18 +90,19 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
         return self.get_vocabulary().index(token)
 
     def call(self, inputs, *args, training=None, **kwargs):
-        # KerasHub's own `call` turns its inputs into TensorFlow's.
+        # KerasHub's own `call` turns its inputs into TensorFlow tensors.
         return self.tokenize(inputs)
 
     def tokenize(self, inputs):
-        """Event ids of one performance, or of each in a list.
+        """Encode one performance, or each of a list.
 
         Args:
-            inputs: a performance, event ids (checked and passed through), or
-                a list of such.
+            inputs: a performance; event ids, which are checked and returned;
+                or a list of either.
 
         Returns:
-            A 1-D int32 array of ids without the special ones, or a list.
+            A 1-D int32 array of ids without special ids, or a list of such
+            arrays.
 
         Raises:
             MidiError: if a MIDI file can't be read.
@@ -126,11 +129,11 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
         return self.vocabulary.encode(read_notes(source))
 
     def detokenize(self, inputs):
-        """Notes of one sequence of ids, or of each in a list.
+        """Decode one sequence of ids, or each of a list.
 
         Args:
-            inputs: ids, or a list of such; any ids at all, see
-                `EventVocabulary.decode`.
+            inputs: ids in any order, see `EventVocabulary.decode`, or a list
+                of such sequences.
 
         Returns:
             An array of notes, or a list of arrays.
@@ -140,13 +143,13 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
         return self.vocabulary.decode(_to_numpy(inputs))
 
     def load_preset_assets(self, preset):
-        """Nothing to load: the settings are the whole vocabulary."""
+        """Do nothing, because the config holds the whole vocabulary."""
 
     def save_assets(self, dir_path):
-        """Nothing to save: the settings are the whole vocabulary."""
+        """Do nothing, because the config holds the whole vocabulary."""
 
     def load_assets(self, dir_path):
-        """Nothing to load: the settings are the whole vocabulary."""
+        """Do nothing, because the config holds the whole vocabulary."""
 
     def get_config(self):
         config = super().get_config()
@@ -169,7 +172,7 @@ def is_batch(inputs):
 
 def _first(inputs):
     first = inputs[0]
-    # A text or bytes is a file, so a list of them is a batch.
+    # A string or bytes stand for a file, so a list of them is a batch.
     return None if isinstance(first, str | bytes) else first
 
 

@@ -22,7 +22,7 @@ from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.models import TransformerBackbone
 from keras_pianogen.models import TransformerLanguageModel
-from keras_pianogen.models.fitting import SmoothedCrossentropy
+from keras_pianogen.models.losses import SmoothedCrossentropy
 
 # The dial. `base` is the size that was published for the Music Transformer:
 # tensor2tensor's `transformer_base`, windows of 2,048 events. The learning
