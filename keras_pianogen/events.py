@@ -45,6 +45,7 @@ from numpy.typing import NDArray
 
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import cut_overlaps
 
 PITCHES = 128
 MAX_VELOCITY = 127
@@ -223,7 +224,7 @@ class EventVocabulary:
             )
         return self.encode_runs(
             notes["start"],
-            _cut_overlaps(notes),
+            cut_overlaps(notes),
             notes["pitch"],
             notes["velocity"],
             np.array([len(notes)]),
@@ -568,18 +569,6 @@ def _changes(
     changes[ons] = np.diff(bins[ons], prepend=-1) != 0
     changes[firsts] = True
     return changes
-
-
-def _cut_overlaps(notes: NDArray[np.void]) -> NDArray[np.float64]:
-    """The end of each note, or the next start of its pitch if that is first."""
-    order = np.argsort(notes["pitch"], kind="stable")
-    pitches, starts = notes["pitch"][order], notes["start"][order]
-    ends = notes["end"][order]
-    limits = np.where(pitches[1:] == pitches[:-1], starts[1:], np.inf)
-    ends[:-1] = np.minimum(ends[:-1], limits)
-    cut = np.empty(len(notes), np.float64)
-    cut[order] = ends
-    return cut
 
 
 def _report(

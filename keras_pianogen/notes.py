@@ -64,6 +64,18 @@ Received: velocity=0 in note 0
     return checked
 
 
+def cut_overlaps(notes: np.ndarray) -> np.ndarray:
+    """The end of each note, or the next start of its pitch if that is first."""
+    order = np.argsort(notes["pitch"], kind="stable")
+    pitches, starts = notes["pitch"][order], notes["start"][order]
+    ends = notes["end"][order]
+    limits = np.where(pitches[1:] == pitches[:-1], starts[1:], np.inf)
+    ends[:-1] = np.minimum(ends[:-1], limits)
+    cut = np.empty(len(notes), np.float64)
+    cut[order] = ends
+    return cut
+
+
 def check_pedal(pedal: np.ndarray) -> np.ndarray:
     """Checks spans of a pedal.
 

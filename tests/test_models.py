@@ -15,7 +15,7 @@ from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation.samplers import MinPSampler
 from keras_pianogen.generation.samplers import build_sampler
 from keras_pianogen.layers import DecoderBlock
-from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM

@@ -148,7 +148,7 @@ def explain(error):
             return message, hint
     if isinstance(error, OSError):
         return message, "Check the path, and that it may be read or written."
-    from keras_pianogen.midi.parsing import MidiError
+    from keras_pianogen.midi.movements import MidiError
 
     if isinstance(error, MidiError):
         return message, "Open it in a sequencer and save it as MIDI again."

@@ -35,7 +35,7 @@ from keras_pianogen.data.corpus import _check_split
 from keras_pianogen.data.corpus import pack
 from keras_pianogen.data.corpus import packed_ends
 from keras_pianogen.files import sha256
-from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.reading import read_notes
 
 # Hidden files: what was read so far, and what the whole was made from.

@@ -48,7 +48,7 @@ from keras_pianogen.judging.features import draw_begin
 from keras_pianogen.judging.features import measure
 from keras_pianogen.judging.features import seconds_of_pedal
 from keras_pianogen.judging.features import shuffle_pitches
-from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.notes import PEDAL_DTYPE

@@ -1,6 +1,6 @@
 """MIDI files to notes in seconds, and back."""
 
-from keras_pianogen.midi.parsing import MidiError
+from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.reading import MidiReport
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal

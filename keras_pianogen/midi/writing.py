@@ -8,8 +8,8 @@ import miditoolkit
 import numpy as np
 
 from keras_pianogen.files import whole
-from keras_pianogen.midi.parsing import MAX_NOTES
-from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.movements import MAX_NOTES
+from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import check_notes
 
 

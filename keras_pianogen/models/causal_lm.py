@@ -23,7 +23,7 @@ from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.building import apply
-from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.fitting import TrainsOnEvents

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_pianogen.files import whole
-from keras_pianogen.midi.parsing import MAX_NOTES
-from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.movements import MAX_NOTES
+from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import check_notes
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering import loudness

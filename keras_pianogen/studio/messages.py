@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
 
