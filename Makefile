@@ -1,35 +1,35 @@
 # Every habit is one command, and .ci/run runs the same ones.
 # On a fresh machine with Python 3.11, 3.12 or 3.13, `make music` and
-# `make test` need nothing done before them: what they install goes to .venv.
+# `make test` need no preparation. They install packages in .venv.
 
-# The first Python found that will do; PYTHON=... chooses another.
+# The first suitable Python; PYTHON=... chooses another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 # The backend that `make music` installs and uses: jax, torch or tensorflow.
 BACKEND ?= jax
-# The backends that `make test` goes through. The first one alone runs the
-# tests that are marked `one_backend`.
+# The backends of `make test`. Only the first one runs the tests that are marked
+# `one_backend`.
 BACKENDS ?= jax tensorflow torch
-# Processes that share the tests, and more options for pytest.
+# The number of test processes, and further options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=
 
-# What `make docs-test` reads: pages, and tests of the built site.
+# The pages and the tests of the built site that `make docs-test` runs.
 PAGES ?= README.md docs tests/docs_site.py
-# Most of the tests' time would go to compiling what then runs for a moment.
+# Compile without optimization, because the tests compile longer than they run.
 QUICK = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
-# The piece that `make music` writes; another seed is another piece.
+# Length and seed of the piece of `make music`; another seed gives another piece.
 DURATION ?= 40
 SEED ?= 18
 
-# Products of float32 in full, and memory left for the processes that tests
-# start.
+# Full float32 precision in matrix products, and free memory for the processes
+# that tests start.
 AS_ON_A_CPU = JAX_DEFAULT_MATMUL_PRECISION=highest \
 	XLA_PYTHON_CLIENT_PREALLOCATE=false
 
@@ -41,9 +41,9 @@ HAS_GPU = import keras, sys; from keras_pianogen import devices; \
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS = pyproject.toml constraints.txt
-# TensorFlow and KerasHub say less when they start.
+# TensorFlow and KerasHub print fewer messages when they start.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
-# PyTorch's threads, where they wait for a busy core, sleep and don't spin.
+# PyTorch's threads sleep, and don't spin, while they wait for a busy core.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help music test check format docs docs-test bench gpu-check fuzz clean
@@ -77,10 +77,10 @@ format: .venv/.made-dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/.made-dev ## Build the documentation in site/, with its pieces
+docs: .venv/.made-dev ## Build the documentation and its music in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=..., to choose)
+docs-test: docs ## Run the code blocks of README.md and docs/ (PAGES=... chooses)
 	$(QUICK) KERAS_BACKEND=jax $(BIN)/python -m pytest \
 		-p tests.docs_blocks -n $(WORKERS) --dist loadfile $(PAGES) $(PYTEST_FLAGS)
 
@@ -88,9 +88,9 @@ bench: .venv/.made-dev ## Measure speed (BACKEND=jax, torch or tensorflow)
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/bench_*.py \
 		--benchmark-quiet $(PYTEST_FLAGS)
 
-# In an environment that has JAX and PyTorch for CUDA, and `pip install -e
-# '.[test]'`: .venv holds their builds for CPUs.
-gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
+# This needs an environment of your own with JAX and PyTorch for CUDA, and with
+# `pip install -e '.[test]'`, because .venv holds their builds for CPUs.
+gpu-check: ## Run tests and benchmarks on a GPU (PYTHON=python3, with CUDA)
 	@set -e; for backend in jax torch; do \
 		echo "== $$backend"; \
 		KERAS_BACKEND=$$backend $(PYTHON) -c '$(HAS_GPU)'; \
@@ -103,29 +103,29 @@ gpu-check: ## Run tests and benches on a GPU (PYTHON=python3, with CUDA)
 fuzz: .venv/.made-dev ## Read 100,000 damaged MIDI files
 	$(BIN)/python tests/fuzz_midi.py --mutations 100000
 
-clean: ## Remove what make installed and built; music/ stays
+clean: ## Remove installed and built files; music/ stays
 	rm -rf .venv build dist site *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	rm -rf .hypothesis .benchmarks .cache
 	find keras_pianogen tests -name __pycache__ -prune -exec rm -r {} +
 
-# The empty files .venv/.made-* mark what is installed, so that it is
-# installed once, and again when the dependencies change.
+# The empty files .venv/.made-* mark finished installations, so that make installs
+# only once, and again when the dependencies change.
 .venv/.made:
 	@$(if $(PYTHON),$(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "keras_pianogen needs Python 3.11, 3.12 or 3.13." >&2; \
 		echo "Found: $$($(or $(PYTHON),python3) --version 2>&1)." >&2; \
-		echo "Say where one is: make PYTHON=/path/to/python3.12" >&2; \
+		echo "Choose a Python: make PYTHON=/path/to/python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/.made-music-%: $(PINS) | .venv/.made
-	@echo "Installing keras_pianogen with $*: about 3 GB, a few minutes."
+	@echo "Installing keras_pianogen with $*. This takes about 3 GB and a few minutes."
 	$(PIP) -c constraints.txt -e '.[$(filter-out tensorflow,$*)]'
 	@touch $@
 
 .venv/.made-dev: $(PINS) | .venv/.made
-	@echo "Installing every backend and the tools: some minutes more."
+	@echo "Installing every backend and the tools. This takes some minutes."
 	$(PIP) -c constraints.txt -e '.[docs,jax,test,torch]'
 	@touch $@
