@@ -3,9 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from random_pieces import MAGENTA
+from random_pieces import all_ids
+from random_pieces import random_corpus
 
 from keras_pianogen.data.feeding import feed_evaluation
 from keras_pianogen.data.feeding import feed_training
+from keras_pianogen.data.training_windows import EventWindows
+from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
 
 
@@ -123,3 +128,86 @@ def test_feeding_ends_an_epoch_that_was_interrupted():
     windows.on_epoch_begin()
     feed_training(windows)
     assert windows.heard == ["begin", "end"]
+
+
+# What Keras trains and evaluates on.
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return random_corpus(tmp_path_factory.mktemp("pieces"))
+
+
+class Bigrams(keras.Model):
+    """Predicts from one id alone; keeps what it was trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = keras.layers.Embedding(len(MAGENTA), len(MAGENTA))
+        self.batches = []
+
+    def call(self, inputs, training=False):
+        ids = inputs["token_ids"]
+        if training and not isinstance(ids, keras.KerasTensor):
+            self.batches.append(keras.ops.convert_to_numpy(ids).tobytes())
+        return self.logits(ids)
+
+
+def bigrams(**options):
+    model = Bigrams()
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", cross_entropy, **options)
+    return model
+
+
+def event_windows(corpus, **options):
+    options = {"sequence_length": 8, "batch_size": 2, "steps": 5, **options}
+    return EventWindows(corpus, vocabulary=MAGENTA, **options)
+
+
+def trained_steps(windows, **options):
+    """The steps whose batches `fit` trained on."""
+    model = bigrams(run_eagerly=True)
+    model(windows.batch(0)[0])
+    model.fit(windows, verbose=0, **options)
+    steps = {
+        windows.batch(step)[0]["token_ids"].tobytes(): step
+        for step in range(100)
+    }
+    return [steps[batch] for batch in model.batches]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_three_epochs_train_on_each_step_once_and_in_order(
+    corpus, shuffle, workers
+):
+    windows = event_windows(corpus, workers=workers)
+    steps = trained_steps(windows, epochs=3, shuffle=shuffle)
+    assert steps == list(range(15))
+    assert windows.first_step == 15
+
+
+def test_a_stopped_run_goes_on_with_the_steps_it_has_not_seen(corpus):
+    whole = trained_steps(event_windows(corpus), epochs=2)
+    rest = trained_steps(event_windows(corpus, first_step=5), epochs=1)
+    assert rest == whole[5:]
+
+
+def test_a_weighted_metric_of_keras_is_the_mean_over_events(corpus):
+    windows = EvaluationWindows(
+        corpus, "train", vocabulary=MAGENTA, sequence_length=64, batch_size=4
+    )
+    nats = keras.metrics.SparseCategoricalCrossentropy(
+        name="nats", from_logits=True
+    )
+    model = bigrams(weighted_metrics=[nats])
+    model(windows[0][0])
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(len(MAGENTA), len(MAGENTA))).astype("float32")
+    model.logits.set_weights([logits])
+    found = model.evaluate(windows, verbose=0, return_dict=True)["nats"]
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    pieces = [all_ids(corpus, MAGENTA, i) for i in corpus.split("train")]
+    total = -sum(logits[ids[:-1], ids[1:]].sum() for ids in pieces)
+    assert found == pytest.approx(total / windows.num_events, rel=1e-4)

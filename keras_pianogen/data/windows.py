@@ -1,15 +1,15 @@
-"""A corpus as batches of event windows: random to train, plain to evaluate.
+"""A corpus as batches of windows, and every event of a split to evaluate.
 
-Every batch is `(x, y, sample_weight)`, as Keras takes it:
+A window is a cut of the events of a piece. Every batch is
+`(x, y, sample_weight)`, as Keras takes it:
 
 - `x["token_ids"]`: int32, (batch, sequence_length).
 - `x["padding_mask"]`: bool, (batch, sequence_length), False on padding.
-- `y`: int32, (batch, sequence_length): the id that follows each of `x`'s.
-- `sample_weight`: float32, (batch, sequence_length), 0 where none follows.
+- `y`: int32, (batch, sequence_length): the id that follows each id of `x`.
+- `sample_weight`: float32, (batch, sequence_length): 0 where no id follows,
+  and where a target counts in another window.
 
-Notes are augmented and become events when a batch is asked for, with one sort
-for the whole batch. Times are in seconds, pitches in semitones. Nothing here
-knows of models, layers or backends.
+Windows know nothing of models, layers or backends.
 """
 
 from functools import cached_property
@@ -45,29 +45,32 @@ class Windows(keras.utils.PyDataset):
 class EvaluationWindows(Windows):
     """Windows that cover every event of a split exactly once, unaugmented.
 
-    A piece is its start id, its events and its end id; all but the start id
-    are targets, once. A piece's first window has weights of 1; each later one
-    overlaps the one before by `sequence_length - stride` ids of context,
-    whose targets weigh 0. So all weights add up to `num_events`. Read the
-    result from a metric in Keras's `weighted_metrics`: its `loss` divides by
-    all positions, those that weigh 0 among them.
+    A piece is its start id, its events and its end id. Each of them but the
+    start id is a target once. All weights of a piece's first window are 1. A
+    later window begins with `sequence_length - stride` ids of the window
+    before, as context, and the weights of those targets are 0. So all weights
+    add up to `num_events`.
+
+    Read the result from a metric in Keras's `weighted_metrics`: Keras's `loss`
+    is a mean over all positions, including those whose weight is 0.
 
     Args:
         corpus: a `Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
         vocabulary: an `EventVocabulary`.
         sequence_length: ids in a row of `x`, 1 or more.
-        stride: new targets in each later window, 1 to `sequence_length`:
-            fewer leave more context. Defaults to half of `sequence_length`.
-        batch_size: rows in a batch, 1 or more; the last batch is filled with
-            rows that weigh 0.
-        pieces: indices in `corpus.pieces` of those to read. Defaults to all
-            of the split.
+        stride: new targets in each later window, 1 to `sequence_length`. A
+            shorter stride leaves more context. Defaults to half of
+            `sequence_length`.
+        batch_size: rows in a batch, 1 or more. The last batch is filled with
+            rows whose weights are 0.
+        pieces: indices in `corpus.pieces` of the pieces to evaluate on.
+            Defaults to all pieces of the split.
 
     Attributes:
-        num_events: targets in the split: its events, and an end id a piece.
-        num_notes: notes in the split.
-        seconds: length of the split's pieces together.
+        num_events: number of targets: the events, and an end id a piece.
+        num_notes: number of notes.
+        seconds: length of all pieces together.
 
     Examples:
         ```python
@@ -88,7 +91,7 @@ class EvaluationWindows(Windows):
         pieces: ArrayLike | None = None,
     ):
         super().__init__()
-        _check_least(1, sequence_length=sequence_length, batch_size=batch_size)
+        check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         if stride is None:
             stride = max(sequence_length // 2, 1)
         if not 1 <= stride <= sequence_length:
@@ -102,7 +105,7 @@ class EvaluationWindows(Windows):
         self.sequence_length = sequence_length
         self.stride = stride
         self.batch_size = batch_size
-        self._indices = _pieces_of(corpus, split)
+        self._indices = pieces_of(corpus, split)
         if pieces is not None:
             self._indices = self._indices[np.isin(self._indices, pieces)]
         chosen = [corpus.pieces[i] for i in self._indices]
@@ -140,7 +143,7 @@ class EvaluationWindows(Windows):
         return -(-len(self._windows) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        _check_index(index, len(self))
+        check_index(index, len(self))
         width = self.sequence_length + 1
         pad_id = self.vocabulary.pad_id
         rows = np.full((self.batch_size, width), pad_id, np.int32)
@@ -148,7 +151,7 @@ class EvaluationWindows(Windows):
         for row, (piece, begin) in enumerate(windows):
             ids = self._pieces[piece][begin : begin + width]
             rows[row, : len(ids)] = ids
-        x, y, sample_weight = _as_batch(rows, pad_id)
+        x, y, sample_weight = as_batch(rows, pad_id)
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0
         return x, y, sample_weight
@@ -162,38 +165,36 @@ def whole_windows(
     sequence_length: int,
     count: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Windows that lie whole within a piece, evenly from all of a split.
+    """Returns windows without special ids, taken evenly from all of a split.
 
     Args:
         corpus: a `Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
         vocabulary: an `EventVocabulary`.
-        sequence_length: events of each window; they don't overlap.
-        count: how many windows, if the split has so many.
+        sequence_length: events in each window. Windows don't overlap.
+        count: number of windows. If the split has fewer, all are returned.
 
     Returns:
-        Ids, an array of shape (windows, sequence_length) without special
-        ones, and the index in `corpus.pieces` of each window's piece.
+        Ids, an array of shape (windows, sequence_length), and the index in
+        `corpus.pieces` of each window's piece, (windows,).
     """
-    _check_least(1, sequence_length=sequence_length, count=count)
-    indices = _pieces_of(corpus, split)
-    places: list[tuple[int, int]] = []
+    check_least(1, sequence_length=sequence_length, count=count)
+    begins: list[tuple[int, int]] = []  # piece, first event
     encoded = {}
-    for index in indices:
+    for index in pieces_of(corpus, split):
         encoded[index] = vocabulary.encode(corpus.notes(index))
-        whole = len(encoded[index]) // sequence_length
-        places += [(index, i * sequence_length) for i in range(whole)]
-    chosen = np.arange(min(count, len(places))) * len(places)
-    chosen //= max(min(count, len(places)), 1)
-    rows = np.empty((len(chosen), sequence_length), np.int32)
-    pieces = np.empty(len(chosen), np.int64)
-    for row, place in enumerate(chosen):
-        pieces[row], begin = places[place]
+        fitting = len(encoded[index]) // sequence_length
+        begins += [(index, i * sequence_length) for i in range(fitting)]
+    count = min(count, len(begins))
+    rows = np.empty((count, sequence_length), np.int32)
+    pieces = np.empty(count, np.int64)
+    for row in range(count):
+        pieces[row], begin = begins[row * len(begins) // count]
         rows[row] = encoded[pieces[row]][begin : begin + sequence_length]
     return rows, pieces
 
 
-def _as_batch(rows: NDArray[np.int32], pad_id: int) -> Batch:
+def as_batch(rows: NDArray[np.int32], pad_id: int) -> Batch:
     """Rows of ids, (batch, sequence_length + 1), as Keras takes them."""
     token_ids = np.ascontiguousarray(rows[:, :-1])
     y = np.ascontiguousarray(rows[:, 1:])
@@ -201,7 +202,8 @@ def _as_batch(rows: NDArray[np.int32], pad_id: int) -> Batch:
     return x, y, (y != pad_id).astype(np.float32)
 
 
-def _pieces_of(corpus: Corpus, split: str) -> NDArray[np.int64]:
+def pieces_of(corpus: Corpus, split: str) -> NDArray[np.int64]:
+    """Indices of the pieces of a split, which must have some."""
     pieces = corpus.split(split)
     if not len(pieces):
         raise ValueError(
@@ -211,14 +213,14 @@ def _pieces_of(corpus: Corpus, split: str) -> NDArray[np.int64]:
     return pieces
 
 
-def _check_index(index: int, length: int) -> None:
+def check_index(index: int, length: int) -> None:
     if not 0 <= index < length:
         raise IndexError(
             f"`index` must be 0 to {length - 1}. Received: index={index}"
         )
 
 
-def _check_least(least: int, **arguments: int) -> None:
+def check_least(least: int, **arguments: int) -> None:
     for name, value in arguments.items():
         if value < least:
             raise ValueError(

@@ -10,8 +10,8 @@ import math
 import keras
 import numpy as np
 
-from keras_pianogen.data.training_windows import HIGHEST_PITCH
-from keras_pianogen.data.training_windows import LOWEST_PITCH
+from keras_pianogen.data.cutting import HIGHEST_PITCH
+from keras_pianogen.data.cutting import LOWEST_PITCH
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.judging.ngram import NGram

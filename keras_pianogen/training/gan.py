@@ -441,7 +441,6 @@ class _Recorder(keras.callbacks.Callback):
             sequence_length=recipe.sequence_length,
             batch_size=recipe.batch_size
             * (parts if warm_up else parts + recipe.likelihood_steps),
-            steps=1,  # Or a pass would be cut that `whole` has no use for.
             seed=recipe.seed,
             augment=recipe.augment,
             whole=True,
