@@ -27,13 +27,13 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pianogen.judging.comparison import read_folder
+from keras_pianogen.judging.statistics import wilson
 from keras_pianogen.listening import Key
 from keras_pianogen.listening import make_page
 from keras_pianogen.listening import read_ratings
 from keras_pianogen.listening import report
 from keras_pianogen.listening import simulate_listeners
 from keras_pianogen.listening.picture import plot_report
-from keras_pianogen.listening.report import wilson
 from keras_pianogen.rendering.synthesis import render
 
 # Figure 11 and section 5 of the paper: answers of ten people.

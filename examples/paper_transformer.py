@@ -39,7 +39,7 @@ from keras_pianogen import EventVocabulary
 from keras_pianogen import EventWindows
 from keras_pianogen import write_midi
 from keras_pianogen.judging.likelihood import evaluate
-from keras_pianogen.judging.likelihood import resampled_interval
+from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.models import load_language_model
 from keras_pianogen.training.curves import draw_losses
 from keras_pianogen.training.curves import read_history

@@ -14,14 +14,12 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen.judging.comparison import classifier_accuracy
 from keras_pianogen.judging.comparison import compare
-from keras_pianogen.judging.comparison import compare_distances
-from keras_pianogen.judging.comparison import frechet_distance
-from keras_pianogen.judging.comparison import holm
-from keras_pianogen.judging.comparison import kl_divergence
-from keras_pianogen.judging.comparison import overlapping_area
 from keras_pianogen.judging.comparison import read_folder
+from keras_pianogen.judging.distances import compare_distances
+from keras_pianogen.judging.distances import frechet_distance
+from keras_pianogen.judging.distances import kl_divergence
+from keras_pianogen.judging.distances import overlapping_area
 from keras_pianogen.judging.features import FEATURES
 from keras_pianogen.judging.features import PEDAL_FEATURES
 from keras_pianogen.judging.features import cut
@@ -29,6 +27,8 @@ from keras_pianogen.judging.features import draw_begin
 from keras_pianogen.judging.features import measure
 from keras_pianogen.judging.features import seconds_of_pedal
 from keras_pianogen.judging.features import shuffle_pitches
+from keras_pianogen.judging.statistics import classifier_accuracy
+from keras_pianogen.judging.statistics import holm
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import PEDAL_DTYPE

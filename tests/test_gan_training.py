@@ -17,8 +17,8 @@ from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.judging.collapse import CollapseFigures
 from keras_pianogen.judging.collapse import distinct
-from keras_pianogen.judging.collapse import jensen_shannon
 from keras_pianogen.judging.collapse import self_similarity
+from keras_pianogen.judging.distances import jensen_shannon
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor

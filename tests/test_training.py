@@ -19,8 +19,8 @@ from keras_pianogen.judging.likelihood import Likelihood
 from keras_pianogen.judging.likelihood import PieceLikelihood
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.judging.likelihood import evaluate_ngram
-from keras_pianogen.judging.likelihood import resampled_interval
 from keras_pianogen.judging.ngram import NGram
+from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerBackbone

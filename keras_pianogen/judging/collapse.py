@@ -4,7 +4,6 @@ Sets of samples are int arrays of event ids, (samples, time). Shares are 0 to
 1, entropies in nats. NumPy alone; nothing here knows of models.
 """
 
-import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from keras_pianogen.events import PITCHES
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.judging.distances import jensen_shannon
 
 # An event that is rarer than this among samples is not looked at for excess:
 # a few hundred samples can't tell its share.
@@ -183,22 +183,6 @@ def self_similarity(samples: Iterable[Iterable[int]]) -> float:
         if a | b
     ]
     return float(np.mean(found)) if found else 0.0
-
-
-def jensen_shannon(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """Jensen-Shannon divergence of two distributions, 0 to ln 2 in nats.
-
-    Of a distribution over nothing, all zeros, it is ln 2.
-    """
-    if not (p.any() and q.any()):
-        return math.log(2)
-    middle = (p + q) / 2
-
-    def divergence(a: NDArray[np.float64]) -> float:
-        held = a > 0
-        return float(np.sum(a[held] * np.log(a[held] / middle[held])))
-
-    return (divergence(p) + divergence(q)) / 2
 
 
 def _grams(sequence: Iterable[int], n: int) -> list[tuple[int, ...]]:

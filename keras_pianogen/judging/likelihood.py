@@ -15,6 +15,7 @@ from keras_pianogen.data.cutting import LOWEST_PITCH
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.judging.ngram import NGram
+from keras_pianogen.judging.statistics import resampled_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,24 +115,6 @@ class Likelihood:
             for part, pieces in groups.items()
         }
         return dict(sorted(found.items(), key=lambda x: x[1].nats_per_event))
-
-
-def resampled_interval(sums, counts):
-    """95 % interval of a ratio of sums over things that are drawn anew.
-
-    The percentile bootstrap (Efron, 1979), 2,000 draws by a fixed seed.
-
-    Args:
-        sums: array (things,), each one's part of the numerator.
-        counts: array (things,), of the denominator.
-
-    Returns:
-        A pair of floats.
-    """
-    sums, counts = np.asarray(sums, float), np.asarray(counts, float)
-    drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
-    ratios = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return tuple(float(x) for x in np.quantile(ratios, (0.025, 0.975)))
 
 
 class _Evenly(Windows):

@@ -17,7 +17,7 @@ from keras import ops
 from keras_pianogen.data.windows import whole_windows
 from keras_pianogen.gan.continuation import bars
 from keras_pianogen.gan.continuation import continue_events
-from keras_pianogen.judging.likelihood import resampled_interval
+from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.models import MusicTransformerDiscriminator
 
 # The row of real music against real music.

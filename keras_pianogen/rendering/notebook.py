@@ -9,7 +9,6 @@ Sound is the built-in piano's, in mono at half of a CD's sample rate: about
 60 kB of page for each second, a quarter of the whole.
 """
 
-import base64
 import functools
 import html
 import io
@@ -19,6 +18,7 @@ import numpy as np
 
 from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import check_pedal
+from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.synthesis import synthesize
 
@@ -130,10 +130,9 @@ def _sound(notes: np.ndarray) -> str:
     heard["end"] = np.minimum(heard["end"], MAX_SOUND)
     content = ""
     if len(heard):
-        data = base64.b64encode(_wav(heard)).decode()
         content = (
             '<audio controls="controls" style="display:block;width:100%" '
-            f'src="data:audio/wav;base64,{data}"></audio>'
+            f'src="{markup.data_address(_wav(heard), "audio/wav")}"></audio>'
         )
     if notes["end"].max() > MAX_SOUND:
         content += (
