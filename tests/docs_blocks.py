@@ -1,16 +1,16 @@
-"""The code blocks of README.md and docs/, run as a reader would run them.
+"""Runs the code blocks of README.md and docs/ as a reader would.
 
-A plugin for pytest, which `make docs-test` loads; Sybil finds the blocks. Each
-is a test, named by its page and line. The blocks of a page share a folder and,
-if they are Python, a namespace. Commands run in the test's process, on one
-backend, without a network.
+`make docs-test` loads this module as a plugin of pytest. Sybil finds the
+blocks. Each block is a test, named by its page and line. The blocks of a page
+share a folder, and its Python blocks share a namespace. Commands run in the
+process of the test, on one backend, without a network.
 
-A block without a language is commands; one that holds something else says so
-(`OTHERS`). What a page takes for granted, files and trained models,
-is made when a block first names it (`STAND_INS`). What takes long is done
-with smaller numbers (`SHORTER`, `SMALLER`). What can't run here has its
-options checked, for a reason that is given: in `NOT_RUN`, or in the page, in
-a comment before the block, `<!-- not run: reason -->`.
+A block without a language contains commands. Any other block has a label
+(`OTHERS`). Files and trained models that a page assumes are made when a block
+first names them (`STAND_INS`). Long runs use smaller numbers (`SHORTER`,
+`SMALLER`). For a block that can't run here, only the options are checked. The
+reason stands in `NOT_RUN`, or in a comment before the block in the page,
+`<!-- not run: reason -->`.
 """
 
 import contextlib
@@ -50,10 +50,10 @@ from keras_pianogen.training.recipe import SIZES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMANDS = ("", "bash", "console", "sh", "shell")
-# `piece` is made as the pages are built, see docs/hooks/pieces.py.
+# A `piece` is made when the pages are built, see docs/hooks/pieces.py.
 OTHERS = ("csv", "json", "mermaid", "piece", "text", "toml", "yaml")
 
-# Numbers of a block, and those that run here in their place.
+# Numbers in blocks, and the smaller numbers that replace them here.
 SHORTER = {
     r"(--minutes) [\d.]+": r"\1 0.02",
     r"(--steps|--epochs|--steps-per-epoch) \d+": r"\1 2",
@@ -66,7 +66,7 @@ SHORTER = {
     r"(--local-block-size) \d+": r"\1 16",
     r"(--batch-size) \d+": r"\1 2",
     r"(--max-events) \d+": r"\1 2000",
-    # Of the bundled preset, all that a split has takes minutes.
+    # A whole split takes minutes with the bundled preset.
     r"(evaluate corpora/\w+ --split \w+)$": r"\1 --max-events 2000",
     r"(--novelty) \d+": r"\1 2 --seconds 5",
     r"(--train-windows) \d+": "",
@@ -87,52 +87,53 @@ SHORTER = {
     r"\b(seconds)=[2-9]\d": r"\1=5",
     r"(duration\(events\)) > \d+": r"\1 > 5",
 }
-# What names of the package stand for while blocks run.
+# Smaller values for names of the package while blocks run.
 _TINY = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16}
 SMALLER = {
-    "recipes.SIZES": dict.fromkeys(
+    "training.recipe.SIZES": dict.fromkeys(
         SIZES, _TINY | {"sequence_length": 64, "batch_size": 2}
     ),
-    "recipes.ARCHITECTURES": ARCHITECTURES | {"lstm": {"num_layers": 1}},
-    "training.LOOKS": {
+    "training.recipe.ARCHITECTURES": ARCHITECTURES
+    | {"lstm": {"num_layers": 1}},
+    "training.language_model.LOOKS": {
         "validation_events": 500,
         "validations": 1,
         "samples": 0,
     },
-    "gan_training.SETUPS": {
+    "training.gan.SETUPS": {
         name: setup | _TINY | {"intermediate_dim": 32, "batch_size": 2}
         for name, setup in SETUPS.items()
     },
-    "gan_training.SAMPLES": 8,
-    "gan_training.REAL_SEQUENCES": 64,
+    "training.gan.SAMPLES": 8,
+    "training.gan.REAL_SEQUENCES": 64,
 }
-# Commands by how they begin, and why they don't run here.
+# Beginnings of commands that don't run here, and the reasons.
 NOT_RUN = {
-    r"apt(-get)? install": "a system's packages",
-    r"pip install": "packages; its extras are looked up",
-    r"make": "its targets are looked up by a dry run",
-    r".*python -m pytest": "tests, which run elsewhere",
-    r"pianogen serve": "it ends with its user",
-    r"pianogen prepare .*--download": "another host",
-    r"XLA_FLAGS=": "JAX has started; tests/test_data_parallel.py does it",
-    r"export KERAS_": "other machines' settings",
-    r"hosts=|srun ": "a cluster",
+    r"apt(-get)? install": "it installs packages of the system",
+    r"pip install": "it installs packages; only its extras are checked",
+    r"make": "only its targets are checked, by a dry run",
+    r".*python -m pytest": "the tests run elsewhere",
+    r"pianogen serve": "it runs until the user stops it",
+    r"pianogen prepare .*--download": "it needs another host",
+    r"XLA_FLAGS=": "JAX has started; tests/test_data_parallel.py runs it",
+    r"export KERAS_": "it sets up other machines",
+    r"hosts=|srun ": "it needs a cluster",
 }
 
-# What a page takes for granted.
+# Stand-ins for files and folders that a page assumes.
 
 
 def excerpts(count, seconds):
-    """Short pieces that differ, cut from the performances in tests/data."""
+    """Yields different short pieces, cut from the files in tests/data."""
     sources = sorted((ROOT / "tests" / "data").glob("*.midi"))
     performances = [read_notes(path) for path in sources]
-    for place in range(count):
-        notes = performances[place % len(performances)]
-        begin = place * 1.7 % (notes["end"].max() - seconds)
+    for index in range(count):
+        notes = performances[index % len(performances)]
+        begin = index * 1.7 % (notes["end"].max() - seconds)
         notes = notes[notes["start"] >= begin]
         notes["start"] -= begin
         notes["end"] -= begin
-        notes["pitch"] += place % 5
+        notes["pitch"] += index % 5
         yield notes[notes["end"] <= seconds]
 
 
@@ -142,28 +143,28 @@ def make_piece(path):
 
 def make_pieces(path):
     path.mkdir()
-    for place, notes in enumerate(excerpts(6, 22)):
-        write_midi(notes, path / f"{place}.mid")
+    for index, notes in enumerate(excerpts(6, 22)):
+        write_midi(notes, path / f"{index}.mid")
 
 
 def make_own_pieces(path):
-    """A folder of MIDI files, and one that isn't what it seems."""
+    """Makes a folder of MIDI files, one of them broken."""
     make_pieces(path)
     (path / "broken.mid").write_bytes(b"This is no MIDI file.")
 
 
 def make_maestro(path):
-    """MAESTRO's layout, with pieces of some seconds."""
+    """Makes a folder with MAESTRO's layout and pieces of eight seconds."""
     path.mkdir()
     splits = ["train"] * 70 + ["validation"] * 40 + ["test"] * 15
     with (path / f"{NAME}.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         pieces = excerpts(len(splits), 8)
-        for place, (split, notes) in enumerate(zip(splits, pieces)):
-            write_midi(notes, path / f"{place}.midi")
-            composer, title = f"Composer {place % 4}", f"Piece {place}"
-            table.writerow([composer, title, split, 2004, f"{place}.midi", 8.0])
+        for index, (split, notes) in enumerate(zip(splits, pieces)):
+            write_midi(notes, path / f"{index}.midi")
+            composer, title = f"Composer {index % 4}", f"Piece {index}"
+            table.writerow([composer, title, split, 2004, f"{index}.midi", 8.0])
 
 
 def make_corpus(path):
@@ -171,7 +172,7 @@ def make_corpus(path):
 
 
 def make_run(path):
-    """A finished run of two steps."""
+    """Makes a finished run of two steps."""
     invoke("train", made(make_corpus), "--out", path, "--steps", 2)
 
 
@@ -180,16 +181,16 @@ def make_preset(path):
 
 
 def make_ratings(path):
-    """What twenty listeners saved from the page whose key is at hand."""
+    """Makes the files of twenty simulated listeners, for key.json."""
     key = Key.read("key.json")
     tastes = dict.fromkeys(key.conditions, (0.5, 0.4, 0.1, 0.6))
     path.mkdir()
-    for place, ratings in enumerate(simulate_listeners(key, tastes, 20)):
-        (path / f"{place}.json").write_text(json.dumps(ratings))
+    for index, ratings in enumerate(simulate_listeners(key, tastes, 20)):
+        (path / f"{index}.json").write_text(json.dumps(ratings))
 
 
 OF_THE_REPOSITORY = ("docs/", "examples/", "tests/")
-# By how they are named in a page. `FILES` are ratings, see `make_ratings`.
+# The patterns match names in a page. `make_ratings` makes `FILES`.
 STAND_INS = {
     rf"([./\w]+/)?{NAME}": make_maestro,
     r"corpora/\w+": make_corpus,
@@ -203,14 +204,14 @@ STAND_INS = {
 
 @functools.cache
 def made(make):
-    """A stand-in that is made once, to be copied."""
+    """Makes a stand-in once and returns its path, to copy it from."""
     path = pathlib.Path(tempfile.mkdtemp(dir=TEMPORARY.name), "made")
     make(path)
     return path
 
 
 def provide(words):
-    """Puts what is named and isn't there into the page's folder."""
+    """Copies named files that are missing into the page's folder."""
     for word in words:
         if not word or pathlib.Path(word).exists():
             continue
@@ -232,13 +233,14 @@ def copy(source, path):
 
 # Commands.
 
-READERS = ("attention", "compare", "evaluate", "generate")
+# These commands don't change the preset, so they share a loaded one.
+SHARING = ("attention", "compare", "evaluate", "generate")
 from_preset = MusicTransformerCausalLM.from_preset
 from_bundled_preset = functools.cache(from_preset)
 
 
 def load(preset, **kwargs):
-    """A preset for those that don't change it: a bundled one is kept."""
+    """Loads a preset, a bundled one only once."""
     bundled = preset in MusicTransformerCausalLM.presets
     return (from_bundled_preset if bundled else from_preset)(preset, **kwargs)
 
@@ -246,7 +248,7 @@ def load(preset, **kwargs):
 def invoke(*args):
     """Runs `pianogen` in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        if args[0] in READERS:
+        if args[0] in SHARING:
             patch.setattr(MusicTransformerCausalLM, "from_preset", load)
         result = CliRunner().invoke(cli.app, list(map(str, args)))
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -272,8 +274,8 @@ def run_command(line):
     out = args.index("--out") + 1 if "--out" in args else 0
     provide(
         word.rpartition("=")[2]
-        for place, word in enumerate(args)
-        if not out or place != out or "--resume" in args
+        for index, word in enumerate(args)
+        if not out or index != out or "--resume" in args
     )
     if program == "pianogen":
         invoke(*args)
@@ -281,12 +283,13 @@ def run_command(line):
         run_python(*args)
     else:
         pytest.fail(
-            f"Nothing runs {program!r} here; see `NOT_RUN`, or label the block."
+            f"{program!r} can't run here. Add it to `NOT_RUN`, or give the "
+            "block a label."
         )
 
 
 def check_command(line):
-    """Whether what a command names is there: options, targets, extras."""
+    """Checks that the options, targets and extras of a command exist."""
     line = re.sub(r"\s#.*", "", line)
     words = shlex.split(line)
     if words[0] == "make":
@@ -312,7 +315,7 @@ def check_command(line):
 
 
 def parse(args):
-    """Has the program read a command's arguments, which may raise."""
+    """Parses the arguments of a command; raises if they are wrong."""
     command = typer.main.get_command(cli.app)
     while hasattr(command, "commands"):
         name, *args = args
@@ -351,7 +354,7 @@ def evaluate_python(example):
 
 
 def parse_blocks(document):
-    """Every block that runs, with the reason that its page gives not to."""
+    """Yields every block to run, with its reason if it is not to run."""
     for region in FencedCodeBlockLexer(r"[^\n]*")(document):
         label = region.lexemes["language"].strip()
         if label in OTHERS:
@@ -364,7 +367,7 @@ def parse_blocks(document):
                 f"Received: {label!r}"
             )
         before = document.text[: region.start]
-        # The last comment alone: none ends amid another one.
+        # Match only the last comment before the block.
         comment = re.search(
             r"<!-- not run: ((?:(?!-->).)+) -->\s*\Z", before, re.DOTALL
         )
@@ -384,11 +387,11 @@ TEMPORARY = tempfile.TemporaryDirectory(prefix="docs_blocks_")
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory):
-    """A folder of the page's own to work in, and no network."""
+def page_folder(tmp_path_factory):
+    """Gives each page its own working folder and no network."""
 
     def refuse(host, *_, **__):
-        raise OSError(f"Blocks ask nothing of the network. Received: {host}")
+        raise OSError(f"Blocks must not use the network. Received: {host}")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
@@ -398,7 +401,7 @@ def desk(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def smaller():
-    """The package's own sizes and counts, smaller."""
+    """Replaces sizes and counts of the package by smaller ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SMALLER.items():
             patch.setattr(f"keras_pianogen.{name}", value)
@@ -409,5 +412,5 @@ pytest_collect_file = Sybil(
     parsers=[parse_blocks],
     patterns=["README.md", "docs/**/*.md", "docs/*.md"],
     path=str(ROOT),
-    fixtures=["desk", "smaller"],
+    fixtures=["page_folder", "smaller"],
 ).pytest()

@@ -1,6 +1,6 @@
-"""The built documentation in Debian's headless Chromium.
+"""Tests the built documentation in Debian's headless Chromium.
 
-`make docs-test` builds it in site/ and runs this.
+`make docs-test` builds the documentation in site/ and runs these tests.
 """
 
 import functools
@@ -23,10 +23,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
 CHROMIUM = shutil.which("chromium")
-PATIENCE = 60_000  # ms; the machine may be busy
+TIMEOUT = 60_000  # ms; the machine may be busy
 
 pytestmark = [
-    # Which of Playwright's pipes is collected when is not ours to say.
+    # Playwright's pipes are garbage-collected at any time.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -64,25 +64,25 @@ def browser():
 @pytest.fixture
 def page(browser):
     context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     yield context.new_page()
     context.close()
 
 
-def test_no_page_asks_anything_of_another_host(page, address):
+def test_no_page_loads_anything_from_another_host(page, address):
     assert "index.html" in PAGES
-    asked, errors = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    requested, errors = [], []
+    page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: errors.append(error))
     for name in PAGES:
         page.goto(f"{address}/{name}", wait_until="load")
     ours = urllib.parse.urlsplit(address).netloc
-    hosts = {urllib.parse.urlsplit(url).netloc for url in asked}
-    assert hosts <= {ours, ""} and len(asked) > len(PAGES)
+    hosts = {urllib.parse.urlsplit(url).netloc for url in requested}
+    assert hosts <= {ours, ""} and len(requested) > len(PAGES)
     assert not errors
 
 
-def test_every_piece_is_light_and_can_be_played(page, address):
+def test_every_sound_is_small_and_as_long_as_its_piece(page, address):
     page.goto(f"{address}/index.html")
     sounds = sorted((SITE / "pieces").glob("*.mp3"))
     assert sounds
@@ -100,8 +100,8 @@ def test_every_piece_is_light_and_can_be_played(page, address):
         assert notes["end"].max() - 0.1 < seconds < notes["end"].max() + 5
 
 
-def test_a_click_on_a_roll_plays_there_and_a_cursor_moves(page):
-    # From disk: Python's server can't send a file from its middle.
+def test_a_click_on_a_roll_plays_from_there_and_moves_the_cursor(page):
+    # Opened from disk, because Python's server can't send a part of a file.
     page.goto((SITE / "index.html").as_uri())
     figure = page.locator("figure.piece").first
     cursor = figure.locator(".cursor").first
@@ -110,26 +110,26 @@ def test_a_click_on_a_roll_plays_there_and_a_cursor_moves(page):
     box = row.bounding_box()
     length = row.evaluate("row => row.viewBox.baseVal.width")
     row.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
-    places = []
+    positions = []
     for _ in range(2):
         page.wait_for_function(
             """([cursor, after]) => {
-              const place = cursor.getAttribute("transform") || "(0";
-              return parseFloat(place.split("(")[1]) > after;
+              const moved = cursor.getAttribute("transform") || "(0";
+              return parseFloat(moved.split("(")[1]) > after;
             }""",
-            arg=[cursor.element_handle(), places[-1] if places else 0],
+            arg=[cursor.element_handle(), positions[-1] if positions else 0],
         )
-        place = cursor.get_attribute("transform")
-        places.append(float(place.removeprefix("translate(").rstrip(")")))
-    assert places[0] < places[1]
-    assert length / 2 - 0.5 < places[0] < length
+        moved = cursor.get_attribute("transform")
+        positions.append(float(moved.removeprefix("translate(").rstrip(")")))
+    assert positions[0] < positions[1]
+    assert length / 2 - 0.5 < positions[0] < length
     assert cursor.get_attribute("visibility") == "visible"
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_page_is_wider_than_the_window(browser, address, width):
     context = browser.new_context(viewport={"width": width, "height": 800})
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     page = context.new_page()
     wide = []
     for name in PAGES:

@@ -1,22 +1,22 @@
-"""Pieces to hear and to see in these pages, made as the pages are built.
+"""Makes the pieces of music in these pages when the pages are built.
 
-A fenced block in a page with options of `pianogen generate`, as YAML
+A fenced block in a page contains options of `pianogen generate` as YAML:
 
     ```piece
     seconds: 20
     seed: 7
-    caption: Twenty seconds from nothing
+    caption: Twenty seconds without a prompt
     ```
 
-becomes a figure: the piano roll, what plays it, and the command. The command
-line itself reads the options, so all of them can be used, and what it refuses
-ends the build. A prompt's path is seen from the repository's root. Pieces are
-written on JAX and played on the built-in piano, which every machine has. They
-are kept in `.cache/pieces`, by a hash of the command and of what it reads:
-the preset and the prompt.
+It becomes a figure with the piano roll, a player and the command. The command
+line itself parses the options, so all of them can be used, and an invalid one
+ends the build. The path of a prompt starts at the repository's root. Pieces
+are generated on JAX and rendered with the built-in piano, which every machine
+has. They are kept in `.cache/pieces`, named by a hash of the command, the
+preset and the prompt.
 
-`file: docs/records/paper/piece.mid` in place of options shows a MIDI file that
-is in the repository.
+`file: docs/records/paper/piece.mid` instead of options shows a MIDI file of
+the repository.
 """
 
 import contextlib
@@ -48,24 +48,24 @@ CACHE = ROOT / ".cache" / "pieces"
 PRESETS = ROOT / "keras_pianogen" / "presets"
 FENCE = re.compile(r"^```piece\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAM = ["pianogen", "generate"]
-BACKEND = "KERAS_BACKEND=jax"  # a seed gives one piece on each backend
+BACKEND = "KERAS_BACKEND=jax"  # a seed gives another piece on each backend
 
 SAMPLE_RATE = 32_000
-COMPRESSION = 0.8  # of MP3's variable bit rate, 0 to 1
+COMPRESSION = 0.8  # of MP3 with a variable bit rate, 0 to 1
 
 
 log = logging.getLogger("mkdocs.pieces")
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Puts a figure in the place of each piece's command."""
+    """Replaces each `piece` block by a figure."""
 
     def figure(match):
         try:
             return make_figure(match[1], page, config, files)
         except (ValueError, yaml.YAMLError) as error:
-            place = page.file.src_path
-            raise PluginError(f"{place}: {error}:\n{match[0]}") from error
+            path = page.file.src_path
+            raise PluginError(f"{path}: {error}:\n{match[0]}") from error
 
     return FENCE.sub(figure, markdown)
 
@@ -112,14 +112,14 @@ def make_figure(text, page, config, files):
 
 
 def arguments(settings):
-    """Options by their Python names, as a command line has them."""
+    """Converts options from Python names to words of a command."""
     for name, value in settings.items():
         option = "--" + name.replace("_", "-")
         yield from [option] if value is True else [option, str(value)]
 
 
 def read_options(words):
-    """What the command line makes of a command, by Python names."""
+    """Parses a command; returns its options by their Python names."""
     generate = typer.main.get_command(cli.app).commands["generate"]
     try:
         options = generate.make_context(" ".join(PROGRAM), words[2:]).params
@@ -135,7 +135,7 @@ def read_options(words):
 
 
 def hash_of(words, options):
-    """Names a piece by all that it is made from."""
+    """Hashes everything that a piece depends on."""
     made_from = hashlib.sha256(shlex.join(words).encode())
     files = sorted((PRESETS / options["preset"]).glob("*"))
     if not files:
@@ -148,7 +148,7 @@ def hash_of(words, options):
 
 
 def make_piece(words, options, folder):
-    """Writes and plays a piece; the folder is there whole or not at all."""
+    """Generates and renders a piece in a folder, completely or not at all."""
     os.environ.update([BACKEND.split("=")])
     log.info("Writing a piece: %s", shlex.join(words))
     with whole(folder) as made:
@@ -156,7 +156,7 @@ def make_piece(words, options, folder):
         args = [*words[1:], "--out", str(midi)]
         if options["prompt"]:
             args += ["--prompt", str(ROOT / options["prompt"])]
-        with contextlib.chdir(made):  # --picture and the like go there.
+        with contextlib.chdir(made):  # for options such as --picture
             result = CliRunner().invoke(cli.app, args)
         if result.exit_code:
             raise ValueError(result.output.strip() or repr(result.exception))
@@ -165,7 +165,7 @@ def make_piece(words, options, folder):
 
 @contextlib.contextmanager
 def whole(folder):
-    """A folder to fill, which is then there whole or not at all."""
+    """Yields a folder to fill; it appears complete or not at all."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as made:
         yield pathlib.Path(made)
@@ -173,7 +173,7 @@ def whole(folder):
 
 
 def play_file(settings):
-    """Plays a file of the repository; returns the folder of both."""
+    """Renders a file of the repository; returns the folder of both."""
     more = sorted(set(settings) - {"file"})
     source = ROOT / settings["file"]
     if more:
@@ -188,7 +188,7 @@ def play_file(settings):
 
 
 def play(midi):
-    """Writes the sound of a MIDI file beside it."""
+    """Renders a MIDI file as an MP3 file beside it."""
     soundfile.write(
         midi.with_suffix(".mp3"),
         synthesize(read_notes(midi), SAMPLE_RATE),
@@ -199,7 +199,7 @@ def play(midi):
 
 
 def prompt_length(options):
-    """Seconds of a piece that its prompt takes up, or None."""
+    """Returns the seconds of a piece that belong to its prompt, or None."""
     if not options["prompt"]:
         return None
     end = read_notes(ROOT / options["prompt"])["end"].max()
