@@ -19,8 +19,10 @@ def invoke(*args):
 
 
 def succeed(*args):
-    """What a command prints, which goes well and has nothing to complain of."""
+    """What a command prints; it ends well and has nothing to complain of."""
     result = invoke(*args)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     return result.stdout

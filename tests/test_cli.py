@@ -229,7 +229,7 @@ def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
     assert "--resume" in hint
     printed = succeed(*train, "--resume")
     assert printed.startswith("4 steps")
-    assert "long already; --steps" in printed
+    assert "length already; --steps" in printed
     printed = succeed(*train, "--resume", "--steps", "6")
     assert printed.startswith("6 steps")
 
@@ -278,7 +278,7 @@ def test_ctrl_c_ends_training_so_that_it_can_go_on(small_corpus, tmp_path):
     printed, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     stopped = re.search(
-        r"^Stopped at step (\d+); go on with --resume$", printed, re.MULTILINE
+        r"^Stopped at step (\d+); --resume continues$", printed, re.MULTILINE
     )
     step = int(stopped[1])
     assert (folder / "preset" / "config.json").is_file()

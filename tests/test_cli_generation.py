@@ -16,8 +16,8 @@ from command_line import fail
 from command_line import invoke
 from command_line import succeed
 
-from keras_pianogen.cli.app import DEFAULT_PRESET
-from keras_pianogen.cli.progress import generation_bar
+from keras_pianogen.cli.options import DEFAULT_PRESET
+from keras_pianogen.cli.progress import Speed
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.midi.writing import write_midi
@@ -288,10 +288,10 @@ def test_generate_refuses_a_folder_it_may_not_write_to(tmp_path):
 
 
 def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
-    def interrupt(self, events, seconds):
+    def interrupt(self, events):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(generation_bar, "_report", interrupt)
+    monkeypatch.setattr(Speed, "report", interrupt)
     out = tmp_path / "new" / "piece.mid"
     options = ["--preset", run / "preset", "--out", out, "--variations", "2"]
     result = invoke("generate", *options)

@@ -1,22 +1,52 @@
-"""Commands that judge pieces: compare, listen make, listen report."""
+"""Commands that compare and examine: compare, tell-apart, attention."""
 
 import functools
-import json
 import pathlib
 from typing import Annotated
 
 import typer
 
-from keras_pianogen.cli.app import DEFAULT_PRESET
-from keras_pianogen.cli.app import app
 from keras_pianogen.cli.app import command
-from keras_pianogen.cli.app import stderr
-from keras_pianogen.cli.app import stdout
 from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.options import DEFAULT_PRESET
+from keras_pianogen.cli.options import AsJson
+from keras_pianogen.cli.options import CorpusFolder
+from keras_pianogen.cli.options import Options
+from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.options import Seed
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import check_place
-from keras_pianogen.cli.progress import progress_bar
-from keras_pianogen.cli.progress import steps_bar
+from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.printing import say_json
+from keras_pianogen.cli.printing import say_table
+from keras_pianogen.cli.printing import stderr
+from keras_pianogen.cli.progress import stages_bar
+
+
+class Comparison(Options):
+    """How two sets are compared; arguments of `comparison.compare`."""
+
+    seconds: Annotated[
+        float,
+        typer.Option(
+            help="Length of the excerpt of each piece, in seconds. It begins "
+            "at a note that is drawn by the seed."
+        ),
+    ] = 30.0
+    splits: Annotated[
+        int,
+        typer.Option(
+            help="Number of random splits of REAL into two halves, for the "
+            "distance of real music from real music."
+        ),
+    ] = 10
+    permutations: Annotated[
+        int,
+        typer.Option(
+            help="Number of random relabellings for the permutation test."
+        ),
+    ] = 999
+    seed: Seed = 0
 
 
 @command("Nothing was compared.")
@@ -26,276 +56,264 @@ def compare(
     ],
     other: Annotated[
         pathlib.Path,
-        typer.Argument(help="Folder of music to hold against it, MIDI files."),
+        typer.Argument(help="Folder of the music to compare, MIDI files."),
     ],
+    comparison: Comparison,
     embeddings: Annotated[
         bool,
-        typer.Option(help="Compare what a preset's backbone hears, too."),
+        typer.Option(help="Compare embeddings by a preset's backbone, too."),
     ] = True,
-    preset: Annotated[
-        str, typer.Option(help="Whose embeddings: a name, or a folder.")
-    ] = DEFAULT_PRESET,
-    seconds: Annotated[
-        float, typer.Option(help="Of each piece, from a note drawn by seed.")
-    ] = 30.0,
-    splits: Annotated[
-        int, typer.Option(help="How often REAL is halved for the floor.")
-    ] = 10,
-    permutations: Annotated[
-        int, typer.Option(help="How often pieces change sets by lot.")
-    ] = 999,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    preset: Preset = DEFAULT_PRESET,
     picture: Annotated[
         pathlib.Path | None,
         typer.Option(help="Picture to draw: .png, .svg or .pdf."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON.")
-    ] = False,
+    as_json: AsJson = False,
 ):
-    """Hold a set of pieces against real ones, and real against real."""
+    """Measure how far a set of pieces is from real music."""
     if picture is not None:
         check_place("--picture", picture, PICTURES)
-    from keras_pianogen.judging import comparison
-
-    sets = [_read_folder(folder) for folder in (real, other)]
-    embed = None
-    if embeddings:
-        with loading():
-            from keras_pianogen.judging.embeddings import embed_pieces
-            from keras_pianogen.models import MusicTransformerCausalLM
-
-            model = MusicTransformerCausalLM.from_preset(preset)
-        embed = functools.partial(embed_pieces, model)
-    with steps_bar() as report:
-        found = comparison.compare(
-            *(pieces.notes for pieces in sets),
-            pedals=[pieces.pedals for pieces in sets],
-            embed=embed,
-            seconds=seconds,
-            splits=splits,
-            permutations=permutations,
-            seed=seed,
-            progress=report,
-        )
-    settings = {
+    folders = {"real": real, "other": other}
+    sets = {name: read_folder(folder) for name, folder in folders.items()}
+    embed = _load_embedding(preset) if embeddings else None
+    found = _compare(sets, embed, comparison)
+    values = {
         name: {
             "folder": str(folder),
             "pieces": found.pieces[name],
-            "skipped": pieces.skipped,
+            "skipped": sets[name].skipped,
         }
-        for name, folder, pieces in zip(
-            ("real", "other"), (real, other), sets, strict=True
-        )
-    } | {
-        "preset": preset if embeddings else None,
-        "seconds": seconds,
-        "splits": splits,
-        "permutations": permutations,
-        "seed": seed,
+        for name, folder in folders.items()
     }
-    values = settings | found.to_dict()
+    values |= {"preset": preset if embeddings else None, **vars(comparison)}
+    values |= found.to_dict()
     if picture is not None:
-        from keras_pianogen.judging.comparison_picture import plot_comparison
-
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        names = [folder.resolve().name for folder in (real, other)]
-        plot_comparison(values, picture, real=names[0], other=names[1])
+        _draw_comparison(values, picture, folders)
     if as_json:
-        typer.echo(json.dumps(values))
+        say_json(values)
         return
     _print_comparison(found)
     if picture is not None:
-        stdout.print(str(picture), markup=False)
+        say(picture)
 
 
-def _read_folder(folder):
-    """A folder's pieces; says on stderr which files were skipped."""
-    from keras_pianogen.judging.comparison import read_folder
+def read_folder(folder):
+    """A folder's pieces; prints on standard error which files it skipped."""
+    from keras_pianogen.judging import comparison
 
-    found = read_folder(folder)
+    found = comparison.read_folder(folder)
     if found.skipped:
         count = len(found.skipped)
-        stderr.print(
+        say(
             f"Skipped {count:,} of {len(found.notes) + count:,} files in "
             f"{folder}:",
-            markup=False,
+            to=stderr,
         )
         for name, reason in found.skipped.items():
-            stderr.print(f"  {name}: {reason}", markup=False)
+            say(f"  {name}: {reason}", to=stderr)
     return found
 
 
+def _load_embedding(preset):
+    """A function from pieces to embeddings, by a preset's backbone."""
+    with loading():
+        from keras_pianogen.judging.embeddings import embed_pieces
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        model = MusicTransformerCausalLM.from_preset(preset)
+    return functools.partial(embed_pieces, model)
+
+
+def _compare(sets, embed, settings):
+    from keras_pianogen.judging import comparison
+
+    with stages_bar() as report:
+        return comparison.compare(
+            *(pieces.notes for pieces in sets.values()),
+            pedals=[pieces.pedals for pieces in sets.values()],
+            embed=embed,
+            progress=report,
+            **vars(settings),
+        )
+
+
+def _draw_comparison(values, picture, folders):
+    from keras_pianogen.judging.comparison_picture import plot_comparison
+
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    names = {name: folder.resolve().name for name, folder in folders.items()}
+    plot_comparison(values, picture, **names)
+
+
 def _print_comparison(found):
-    """A table: each measure's floor, distance and anchor."""
-    from rich.table import Table
+    """Print each measure: of real halves, the other set and shuffled music."""
+    from keras_pianogen.judging import comparison
 
-    from keras_pianogen.judging.comparison import HEADER
-    from keras_pianogen.judging.comparison import LEGEND
-
-    table = Table(title=found.title())
-    table.add_column(HEADER[0], no_wrap=True)
-    for column in HEADER[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in found.rows():
-        table.add_row(*row)
-    stdout.print(table)
-    stdout.print(LEGEND)
-    stdout.print(found.note(), markup=False)
+    header = comparison.HEADER
+    say_table(header, found.rows(), title=found.title(), right=header[1:])
+    say(comparison.LEGEND)
+    say(found.note())
     for name, pieces in found.left_out.items():
         if pieces:
-            stdout.print(
-                f"Left out of {name}, for want of two notes in time: "
-                f"{', '.join(pieces)}",
-                markup=False,
+            say(
+                f"Left out of {name}, because the excerpt has fewer than two "
+                f"notes at different times: {', '.join(pieces)}"
             )
 
 
-listen = typer.Typer(
-    help="A blind listening test: make its page, report its ratings.",
-    no_args_is_help=True,
-)
+class Trial(Options):
+    """How a classifier is trained; arguments of `judge_continuations`."""
 
-
-app.add_typer(listen, name="listen")
-
-
-@command("Nothing was left.", within=listen)
-def make(
-    out: Annotated[
-        pathlib.Path, typer.Argument(help="New folder for the page.")
-    ],
-    condition: Annotated[
-        list[str],
+    train_windows: Annotated[
+        int, typer.Option(min=1, help="Real windows to train on.")
+    ] = 8192
+    test_windows: Annotated[
+        int, typer.Option(min=1, help="Real windows to test on.")
+    ] = 4096
+    sequence_length: Annotated[
+        int, typer.Option(min=2, help="Events in each window.")
+    ] = 128
+    context_length: Annotated[
+        int,
         typer.Option(
-            help="NAME=FOLDER of MIDI files, once for each; the first is the "
-            "real music."
+            min=1, help="Real events at the beginning of each window."
         ),
-    ],
-    key: Annotated[
-        pathlib.Path,
-        typer.Option(
-            help="File for the key, outside OUT: it tells which sound is which."
-        ),
-    ],
-    seconds: Annotated[
-        float, typer.Option(help="Length of each sound, 3 to 120.")
-    ] = 20.0,
-    pieces: Annotated[int, typer.Option(help="Sounds of each condition.")] = 5,
-    anchor: Annotated[
+    ] = 32
+    pretrained: Annotated[
         bool,
-        typer.Option(help="Add the first one with its pitches shuffled."),
-    ] = True,
-    seed: Annotated[
-        int | None,
+        typer.Option(help="Begin with the weights of the first preset."),
+    ] = True
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs of the classifier's training.")
+    ] = 1
+    seed: Seed = 0
+
+
+@command("Nothing was measured.")
+def tell_apart(
+    corpus: CorpusFolder,
+    trial: Trial,
+    preset: Annotated[
+        list[str] | None,
         typer.Option(
-            help="The same seed gives the same page.",
-            show_default="a secret one, kept in the key",
+            help="A bundled preset's name, or a preset's folder. May be "
+            "repeated.",
+            show_default=DEFAULT_PRESET,
         ),
     ] = None,
+    as_json: AsJson = False,
 ):
-    """Make a page on which listeners judge pieces without knowing whose."""
-    folders = dict(map(_named_folder, condition))
-    if len(folders) < len(condition):
-        raise ValueError(
-            "`--condition` must have a name of its own each time. Received: "
-            f"{', '.join(condition)}"
-        )
-    check_place("--key", key)
-    if not out.is_dir():
-        check_place("OUT", out)
-    from keras_pianogen.listening import make_page
-    from keras_pianogen.rendering.synthesis import render
-
-    conditions = {
-        name: _read_folder(folder).notes for name, folder in folders.items()
+    """Train a classifier to tell models' continuations from real music."""
+    presets = preset or [DEFAULT_PRESET]
+    results = _tell_apart(corpus, presets, trial)
+    first = results[presets[0]]
+    rows = {
+        name: {
+            "accuracy": result.accuracy,
+            "interval": result.interval(),
+            "difference": result.accuracy - first.accuracy,
+            "difference_interval": result.interval(first),
+            "windows": len(result.right),
+        }
+        for name, result in results.items()
     }
-    with progress_bar("Playing", unit="sounds") as bar:
-        made = make_page(
-            conditions,
-            out,
-            key,
-            render=render,
-            seconds=seconds,
-            pieces=pieces,
-            anchor=anchor,
-            seed=seed,
-            progress=bar,
-        )
-    stdout.print(
-        f"{len(made['items'])} sounds of {seconds:g} s: "
-        f"{', '.join(made['conditions'])}",
-        markup=False,
-    )
-    for name, reasons in made["left_out"].items():
-        if reasons:
-            count = f"{len(reasons):,} of {len(conditions[name]):,}"
-            stdout.print(f"Left out {count} in {name}:", markup=False)
-        for piece, reason in reasons.items():
-            stdout.print(f"  {piece} {reason}", markup=False)
-    stdout.print(f"For listeners: {out / 'index.html'}", markup=False)
-    stdout.print(f"Not for them:  {key}", markup=False)
-
-
-def _named_folder(text):
-    """A condition's name, and its folder."""
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise ValueError(
-            f"`--condition` must be NAME=FOLDER. Received: {text!r}"
-        )
-    return name, pathlib.Path(folder)
-
-
-@command("Nothing was reported.", within=listen)
-def report(
-    ratings: Annotated[
-        list[pathlib.Path],
-        typer.Argument(help="Listeners' files, or folders of them."),
-    ],
-    key: Annotated[
-        pathlib.Path, typer.Option(help="The key that `listen make` wrote.")
-    ],
-    picture: Annotated[
-        pathlib.Path | None,
-        typer.Option(help="Bars to draw: .png, .svg or .pdf."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON.")
-    ] = False,
-):
-    """Count what listeners said, with intervals and paired tests."""
-    if picture is not None:
-        check_place("--picture", picture, PICTURES)
-    from keras_pianogen import listening
-
-    found = listening.report(
-        listening.read_ratings(ratings, listening.Key.read(key))
-    )
-    if picture is not None:
-        from keras_pianogen.listening.picture import plot_report
-
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        plot_report(found, picture)
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
-        return
-    _print_report(found)
-    if picture is not None:
-        stdout.print(str(picture), markup=False)
+        say_json(rows)
+    else:
+        _print_told_apart(rows, presets[0])
 
 
-def _print_report(found):
-    from rich.table import Table
-    from rich.text import Text
+def _tell_apart(folder, presets, trial):
+    """The `TwoSample` of each preset, and of real music."""
+    from keras_pianogen.data.corpus import Corpus
 
-    titles = (found.panel, None)
-    for title, (head, *rows) in zip(titles, found.tables(), strict=True):
-        table = Table(*head, title=title)
-        for row in rows:
-            table.add_row(*map(Text, row))  # A name in brackets is no markup.
-        stdout.print(table)
-    stdout.print(
-        "Quality: good 1, average 0, bad -1. p: Wilcoxon's signed-rank test "
-        "over listeners, corrected after Holm; * below 0.05."
+    corpus = Corpus(folder)
+    with loading():
+        from keras_pianogen.judging.two_sample import judge_continuations
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        models = {
+            name: MusicTransformerCausalLM.from_preset(name) for name in presets
+        }
+    with stages_bar() as report:
+        return judge_continuations(
+            models, corpus, progress=report, **vars(trial)
+        )
+
+
+def _print_told_apart(rows, first):
+    cells = []
+    for name, row in rows.items():
+        low, high = row["interval"]
+        cells.append(
+            [name, f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
+        )
+        if name != first:
+            low, high = row["difference_interval"]
+            cells[-1].append(f"{row['difference']:+.1%}")
+            cells[-1].append(f"{low:+.1%} to {high:+.1%}")
+    names = "against real music"
+    say_table(
+        [names, "told rightly", "95 %", "less the first", "95 %"],
+        cells,
+        title=f"{rows[first]['windows']:,} windows of pieces not met",
+        names=names,
     )
+
+
+class Heads(Options):
+    """The heads that are drawn."""
+
+    head: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            help="Layer and head to draw, from 0.",
+            show_default="the one with most weight on earlier events",
+        ),
+    ] = None
+    all_heads: Annotated[
+        bool, typer.Option("--all-heads", help="Draw every head.")
+    ] = False
+
+    def check(self):
+        self.refuse_together("all_heads", "head")
+
+
+@command("Nothing was drawn.")
+def attention(
+    piece: Annotated[pathlib.Path, typer.Argument(help="A MIDI file.")],
+    out: Annotated[
+        pathlib.Path,
+        typer.Option(help="Picture to write: .png, .svg or .pdf."),
+    ],
+    heads: Heads,
+    preset: Preset = DEFAULT_PRESET,
+    max_events: Annotated[
+        int,
+        typer.Option(
+            min=2, max=2048, help="Number of events of the piece to read."
+        ),
+    ] = 512,
+):
+    """Draw where the heads of a model attend in a piece."""
+    from keras_pianogen.midi.reading import read_notes
+
+    check_place("--out", out, PICTURES)
+    notes = read_notes(piece)
+    with loading():
+        from keras_pianogen.judging import attention_maps
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        model = MusicTransformerCausalLM.from_preset(preset)
+        ids, weights = attention_maps.attention_weights(
+            model, notes, max_events
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if heads.all_heads:
+        attention_maps.plot_heads(weights, out)
+    else:
+        vocabulary = model.preprocessor.tokenizer.vocabulary
+        attention_maps.plot_attention(
+            ids, weights, vocabulary, out, head=heads.head
+        )
+    say(out)

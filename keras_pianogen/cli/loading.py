@@ -15,87 +15,115 @@ from rich.console import Console
 from keras_pianogen.cli.app import BACKENDS
 from keras_pianogen.cli.app import REPORTED
 
-# What TensorFlow logs as it loads, before it reads any setting.
+# Lines that TensorFlow logs while it loads, before it reads any setting.
 CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
+
+NOTHING = re.compile("(?!)")
 
 
 @contextlib.contextmanager
 def loading():
-    """A spinner while libraries and a model load, quietly.
+    """Shows a spinner while libraries and a model load, quietly.
 
-    TensorFlow logs to descriptor 2, past `sys.stderr`. That leads to a file
-    here, and all but the chatter is shown afterwards: all of it where loading
-    fails for reasons of its own, or with `TF_CPP_MIN_LOG_LEVEL=0`.
+    TensorFlow logs to file descriptor 2, not through `sys.stderr`. While this
+    context lasts, the descriptor leads to a file. Afterwards the lines of the
+    file are printed, except TensorFlow's chatter. The chatter is printed too
+    if loading fails because of a bug, or with `TF_CPP_MIN_LOG_LEVEL=0`.
     """
-    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if backend not in BACKENDS:
-        raise ValueError(
-            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
-            f"Received: {backend!r}"
-        )
-    hidden = CHATTER
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        hidden = re.compile("(?!)")  # Matches nothing.
+    _check_backend()
+    hidden = _hidden_lines()
     with (
         tempfile.TemporaryFile("w+", errors="backslashreplace") as log,
-        open(os.dup(2), "w") as terminal,
         heeded_interrupt() as interrupts,
+        _redirected(log.fileno()) as terminal,
+        _crashes_reported(terminal),
     ):
-        crashes = not faulthandler.is_enabled()
-        if crashes:  # They would leave no other trace.
-            faulthandler.enable(terminal)
-        os.dup2(log.fileno(), 2)
         try:
             with Console(file=terminal).status("Loading the model …"):
                 yield
         except REPORTED:
             raise
         except Exception:
-            hidden = re.compile("(?!)")
+            hidden = NOTHING
             raise
         finally:
             sys.stderr.flush()
-            os.dup2(terminal.fileno(), 2)
-            if crashes:
-                faulthandler.disable()
             log.seek(0)
             if not interrupts:
                 terminal.writelines(x for x in log if not hidden.match(x))
 
 
+def _check_backend():
+    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        error = ValueError(
+            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
+            f"Received: {backend!r}"
+        )
+        error.add_note("Without it, the backend is TensorFlow.")
+        raise error
+
+
+def _hidden_lines():
+    shown = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+    return NOTHING if shown else CHATTER
+
+
 @contextlib.contextmanager
-def without_chatter():
-    """Leaves what TensorFlow logs out of standard error, line by line."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+def _redirected(target):
+    """Leads descriptor 2 to another one; yields a file for what it was."""
+    with open(os.dup(2), "w", errors="backslashreplace") as terminal:
+        os.dup2(target, 2)
+        try:
+            yield terminal
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+
+
+@contextlib.contextmanager
+def _crashes_reported(terminal):
+    """Has Python report a crash on the terminal: there is no other trace."""
+    if faulthandler.is_enabled():
         yield
         return
-    reader, writer = os.pipe()
-    terminal = os.dup(2)
-
-    def pass_on():
-        with open(reader, errors="backslashreplace") as lines:
-            for line in lines:
-                if not CHATTER.match(line):
-                    os.write(terminal, line.encode(errors="replace"))
-
-    thread = threading.Thread(target=pass_on, daemon=True)
-    thread.start()
-    os.dup2(writer, 2)
-    os.close(writer)
+    faulthandler.enable(terminal)
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        thread.join(1)
+        faulthandler.disable()
+
+
+@contextlib.contextmanager
+def without_chatter():
+    """Passes standard error on, line by line, without TensorFlow's chatter."""
+    hidden = _hidden_lines()
+    reader, writer = os.pipe()
+
+    def pass_on(terminal):
+        with open(reader, errors="backslashreplace") as lines:
+            for line in lines:
+                if not hidden.match(line):
+                    terminal.write(line)
+                    terminal.flush()
+
+    with open(os.dup(2), "w", errors="backslashreplace") as terminal:
+        thread = threading.Thread(target=pass_on, args=(terminal,), daemon=True)
+        thread.start()
+        try:
+            with _redirected(writer):
+                os.close(writer)
+                yield
+        finally:
+            thread.join(1)
 
 
 @contextlib.contextmanager
 def heeded_interrupt():
-    """Ctrl-C ends what is inside, even if a library swallows it there.
+    """Ctrl-C ends the context, even if a library inside swallows it.
 
-    Some run Python code in callbacks where an exception is lost. Gives a
-    list, which fills as Ctrl-C comes.
+    Some libraries run Python code in callbacks where an exception is lost.
+    Yields a list, which has an item for each time that Ctrl-C was pressed.
     """
     interrupts = []
 
@@ -105,7 +133,7 @@ def heeded_interrupt():
 
     try:
         before = signal.signal(signal.SIGINT, interrupt)
-    except ValueError:  # Not in the main thread, which alone gets signals.
+    except ValueError:  # Only the main thread gets signals.
         yield interrupts
         return
     try:

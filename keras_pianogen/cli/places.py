@@ -1,7 +1,5 @@
 """Files that commands are asked to write, checked before any work."""
 
-import tempfile
-
 PICTURES = (".png", ".svg", ".pdf")
 
 SOUNDS = (".wav",)
@@ -19,6 +17,8 @@ def place(name, path, number, suffixes=None):
 
 def check_place(name, path, suffixes=None):
     """Refuse a path where no file can be written, and leave nothing there."""
+    import tempfile
+
     if path.is_dir():
         raise ValueError(f"`{name}` must be a file. Received a folder: {path}")
     if suffixes and path.suffix.lower() not in suffixes:

@@ -1,212 +1,170 @@
-"""Bars of what is being done; none where nobody watches a terminal."""
+"""Progress bars, which are drawn only where standard error is a terminal."""
 
+import contextlib
 import time
 
-from keras_pianogen.cli.app import stderr
+from keras_pianogen.cli.printing import stderr
+
+PERCENTAGE = "{task.percentage:>3.0f}%"
 
 
-class progress_bar:
-    """A bar of things done out of a total, with the time left."""
+@contextlib.contextmanager
+def _bar(label, *columns, stays=False, **fields):
+    """Rich's progress display with one bar.
 
-    def __init__(self, label, unit):
-        self.label, self.unit = label, unit
+    Args:
+        label: format of the column before the bar.
+        *columns: Rich's columns, or formats, between the bar and the time.
+        stays: whether the bar is left on the terminal in the end.
+        **fields: arguments of Rich's `add_task`, and what formats show.
 
-    def __enter__(self):
-        from rich import progress
-
-        columns = [
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-        ]
-        if self.unit == "bytes":
-            columns += [
-                progress.DownloadColumn(),
-                progress.TransferSpeedColumn(),
-            ]
-        else:
-            columns += [progress.MofNCompleteColumn()]
-        columns += [progress.TimeRemainingColumn()]
-        self.bar = _start_bar(*columns, transient=True)
-        self.task = self.bar.add_task(self.label, total=None)
-        return lambda done, total: self.bar.update(
-            self.task, completed=done, total=total
-        )
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-
-class steps_bar:
-    """A bar of one thing after another, by its name."""
-
-    def __enter__(self):
-        from rich import progress
-
-        self.bar = _start_bar(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
-            progress.TimeRemainingColumn(),
-            transient=True,
-        )
-        self.task, self.what = None, None
-        return self.report
-
-    def report(self, what, done):
-        if what != self.what:
-            if self.task is not None:
-                self.bar.remove_task(self.task)
-            self.task, self.what = self.bar.add_task(what, total=1.0), what
-        self.bar.update(self.task, completed=done)
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-
-class training_bar:
-    """The bar of a run: speed, losses, time left."""
-
-    done = None  # Share of the run, 0 to 1; none if it had ended before.
-
-    def __enter__(self):
-        from rich import progress
-
-        self.bar = _start_bar(
-            progress.TextColumn("step {task.fields[step]:,}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
-            progress.TextColumn(
-                "loss {task.fields[loss]:.3f}  validation "
-                "{task.fields[validation]}  {task.fields[speed]:,.0f} events/s"
-                "  {task.fields[memory]:.1f} GB"
-            ),
-            progress.TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        self.task = self.bar.add_task(
-            "",
-            total=1.0,
-            step=0,
-            loss=float("nan"),
-            validation="-",
-            speed=0.0,
-            memory=0.0,
-        )
-        return self
-
-    def report(self, row, done):
-        self.done = done
-        best = row["best_val_nats_per_event"]
-        self.bar.update(
-            self.task,
-            completed=done,
-            step=row["step"],
-            loss=row["loss"],
-            validation=f"{best:.3f}" if best < float("inf") else "-",
-            speed=row["events_per_second"],
-            memory=row["memory_bytes"] / 1e9,
-        )
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-
-class gan_bar:
-    """The bar of a GAN's run: the two figures that matter, and a sentence."""
-
-    done = None  # Share of the run, 0 to 1; none if it had ended before.
-    sentence = ""
-
-    def __enter__(self):
-        from rich import progress
-
-        self.bar = _start_bar(
-            progress.TextColumn("round {task.fields[step]:,}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
-            progress.TextColumn(
-                "gradient {task.fields[norm]:.2g}  distance "
-                "{task.fields[distance]:.3f}  {task.fields[sentence]}"
-            ),
-            progress.TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        self.task = self.bar.add_task(
-            "",
-            total=1.0,
-            step=0,
-            norm=float("nan"),
-            distance=float("nan"),
-            sentence="",
-        )
-        return self
-
-    def report(self, row, done, sentence):
-        self.done, self.sentence = done, sentence
-        self.bar.update(
-            self.task,
-            completed=done,
-            step=row["step"],
-            norm=row.get("generator_gradient_norm", 0.0),
-            distance=row["event_divergence"],
-            sentence=sentence,
-        )
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-
-class generation_bar:
-    """The bar of a piece that is written: seconds of music and speed."""
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-        self.first = self.last = None
-
-    def __enter__(self):
-        from rich import progress
-
-        self.bar = _start_bar(
-            progress.TextColumn("Writing"),
-            progress.BarColumn(),
-            progress.TextColumn(
-                "{task.completed:.0f} of {task.total:.0f} s of music"
-                "{task.fields[speed]}"
-            ),
-            progress.TimeRemainingColumn(),
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=self.seconds, speed="")
-        return self._report, self._speed
-
-    def _report(self, events, seconds):
-        self.last = (time.monotonic(), events)
-        self.first = self.first or self.last
-        rate = self._speed()
-        self.bar.update(
-            self.task,
-            completed=min(seconds, self.seconds),
-            speed=f", {rate:,.0f} events/s" if rate else "",
-        )
-
-    def _speed(self):
-        """Events a second, compilation left out; None after one report."""
-        if self.last is None or self.last[1] == self.first[1]:
-            return None
-        spent = self.last[0] - self.first[0]
-        return (self.last[1] - self.first[1]) / spent
-
-    def __exit__(self, *_):
-        self.bar.stop()
-
-
-def _start_bar(*columns, transient=False):
-    """A bar of these columns; none where nobody watches a terminal."""
+    Yields:
+        The display, and the number of its one task.
+    """
     from rich import progress
 
-    bar = progress.Progress(
+    with progress.Progress(
+        label,
+        progress.BarColumn(),
         *columns,
+        progress.TimeRemainingColumn(elapsed_when_finished=stays),
         console=stderr,
-        transient=transient,
+        transient=not stays,
         disable=not stderr.is_terminal,
+    ) as bar:
+        yield bar, bar.add_task("", **fields)
+
+
+@contextlib.contextmanager
+def counting_bar(label):
+    """Yields a function of how many things are done, and of how many."""
+    from rich import progress
+
+    with _bar(label, progress.MofNCompleteColumn(), total=None) as (bar, task):
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def download_bar():
+    """Yields a function of how many bytes have come, and of how many."""
+    from rich import progress
+
+    columns = progress.DownloadColumn(), progress.TransferSpeedColumn()
+    with _bar("Downloading", *columns, total=None) as (bar, task):
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def stages_bar():
+    """Yields a function of a stage's name, and the share of it that is done."""
+    with _bar("{task.description}", PERCENTAGE, total=1.0) as (bar, task):
+
+        def report(stage, done):
+            if stage != bar.tasks[0].description:
+                bar.reset(task, description=stage)
+            bar.update(task, completed=done)
+
+        yield report
+
+
+class LastReport:
+    """What a training run reported last.
+
+    `done` is the share of the run that is done, 0 to 1. It is `None` if the
+    run reported nothing, because it had reached its length before. `sentence`
+    says what a GAN's figures mean.
+    """
+
+    done = None
+    sentence = ""
+
+
+@contextlib.contextmanager
+def _run_bar(noun, describe):
+    """Yields a function that a training run calls, and its `LastReport`.
+
+    Args:
+        noun: what the run counts: "step" or "round".
+        describe: a function of a row of the run's history and of a sentence,
+            which returns what is shown of them.
+    """
+    last = LastReport()
+    columns = PERCENTAGE, "{task.fields[figures]}"
+    fields = {"stays": True, "total": 1.0, "figures": ""}
+    with _bar("{task.description}", *columns, **fields) as (bar, task):
+
+        def report(row, done, sentence=""):
+            last.done, last.sentence = done, sentence
+            bar.update(
+                task,
+                completed=done,
+                description=f"{noun} {row['step']:,}",
+                figures=describe(row, sentence),
+            )
+
+        yield report, last
+
+
+def training_bar():
+    """The bar of a language model's run: losses, speed, memory."""
+    return _run_bar("step", _describe_step)
+
+
+def _describe_step(row, _):
+    best = row["best_val_nats_per_event"]
+    validation = f"{best:.3f}" if best < float("inf") else "-"
+    return (
+        f"loss {row['loss']:.3f}  validation {validation}  "
+        f"{row['events_per_second']:,.0f} events/s  "
+        f"{row['memory_bytes'] / 1e9:.1f} GB"
     )
-    bar.start()
-    return bar
+
+
+def gan_bar():
+    """The bar of a GAN's run: the two figures that matter, and a sentence."""
+    return _run_bar("round", _describe_round)
+
+
+def _describe_round(row, sentence):
+    return (
+        f"gradient {row.get('generator_gradient_norm', 0.0):.2g}  "
+        f"distance {row['event_divergence']:.3f}  {sentence}"
+    )
+
+
+class Speed:
+    """Events per second from the first report on: it waits for compilation."""
+
+    def __init__(self):
+        self.first = self.last = None
+
+    def report(self, events):
+        self.last = (time.monotonic(), events)
+        self.first = self.first or self.last
+
+    def __call__(self):
+        """Events per second, or `None` after less than two reports."""
+        if self.last is None or self.last[1] == self.first[1]:
+            return None
+        seconds = self.last[0] - self.first[0]
+        return (self.last[1] - self.first[1]) / seconds
+
+
+@contextlib.contextmanager
+def generation_bar(seconds):
+    """Yields a function that `generate` calls, and the `Speed` it measures."""
+    speed = Speed()
+    text = "{task.completed:.0f} of {task.total:.0f} s of music"
+    columns = (text + "{task.fields[speed]}",)
+    with _bar("Writing", *columns, total=seconds, speed="") as (bar, task):
+
+        def report(events, done):
+            speed.report(events)
+            rate = speed()
+            bar.update(
+                task,
+                completed=min(done, seconds),
+                speed=f", {rate:,.0f} events/s" if rate else "",
+            )
+
+        yield report, speed

@@ -1,464 +1,346 @@
-"""Commands that train: train, train-gan, curves."""
+"""The commands that train models: train, train-gan."""
 
-import dataclasses
 import math
 import pathlib
 from typing import Annotated
 
 import typer
 
-from keras_pianogen.cli.app import LOGGERS
+from keras_pianogen import training
 from keras_pianogen.cli.app import command
-from keras_pianogen.cli.app import stdout
 from keras_pianogen.cli.loading import loading
-from keras_pianogen.cli.places import PICTURES
-from keras_pianogen.cli.places import check_place
+from keras_pianogen.cli.options import CorpusFolder
+from keras_pianogen.cli.options import Options
+from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import gan_bar
 from keras_pianogen.cli.progress import training_bar
+from keras_pianogen.cli.recipes import Field
+from keras_pianogen.cli.recipes import Source
+from keras_pianogen.cli.recipes import make_options
 
 DEFAULT_MINUTES = 30
 
-# A new model's would undo what a preset has learned.
+# The learning rate of a new model would undo what a preset has learned.
 FINE_TUNING_RATE = 3e-4
 
-BY_SIZE = typer.Option(show_default="by size")
-TENSORBOARD = typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
-WANDB = typer.Option("--wandb", help="Log to Weights & Biases.")
+RunFolder = Annotated[pathlib.Path, typer.Option(help="Folder for the run.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in the folder --out."),
+]
 
 
-@command("--resume goes on from the last checkpoint, if there is one.")
-def train(
-    corpus: Annotated[
-        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
-    ],
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for the run.")],
+class Length(Options):
+    """The length of a run; a run that is resumed has one already."""
+
     steps: Annotated[
-        int | None, typer.Option(help="Length of the run in steps.")
-    ] = None,
+        int | None, typer.Option(help="Length of the run in optimizer steps.")
+    ] = None
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Length of the run by the clock.",
+            help="Length of the run in minutes, instead of --steps.",
             show_default=str(DEFAULT_MINUTES),
         ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in OUT.")
-    ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Begin from a preset's weights, name or folder."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of everything.", show_default="0")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="tiny, small, base or large: shape, windows, batch and "
-            "learning rate follow, but for those that are given.",
-            show_default="small",
-        ),
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            help="music_transformer; or, to compare with, transformer "
-            "(without relative attention) or lstm.",
-            show_default="music_transformer",
-        ),
-    ] = None,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(help="magenta or pno-ai.", show_default="magenta"),
-    ] = None,
-    num_layers: Annotated[int | None, BY_SIZE] = None,
-    num_heads: Annotated[int | None, BY_SIZE] = None,
-    hidden_dim: Annotated[int | None, BY_SIZE] = None,
-    intermediate_dim: Annotated[
-        int | None, typer.Option(show_default="4 hidden_dim")
-    ] = None,
-    dropout: Annotated[float | None, BY_SIZE] = None,
-    share_heads: Annotated[
-        bool | None,
-        typer.Option(
-            "--share-heads", help="One set of relative embeddings for all."
-        ),
-    ] = None,
-    sequence_length: Annotated[
-        int | None,
-        typer.Option(help="Events of a window.", show_default="by size"),
-    ] = None,
-    local_block_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Attend within blocks of so many events.",
-            show_default="no blocks",
-        ),
-    ] = None,
-    attend_previous_block: Annotated[
-        bool | None,
-        typer.Option(
-            "--attend-previous-block", help="Attend to the block before too."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Windows of a step.", show_default="by size"),
-    ] = None,
-    gradient_accumulation_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps whose gradients are averaged before weights change.",
-            show_default="1",
-        ),
-    ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="muon or adamw.", show_default="muon")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Its peak.", show_default="by size; with --preset 0.0003"
-        ),
-    ] = None,
-    warmup: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the run in which it rises.", show_default="0.02"
-        ),
-    ] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(show_default="0.01")
-    ] = None,
-    global_clipnorm: Annotated[
-        float | None,
-        typer.Option(help="Longest gradient.", show_default="1.0"),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option(help="0 to 1.", show_default="0")
-    ] = None,
-    ema_momentum: Annotated[
-        float | None,
-        typer.Option(
-            help="Validate and save a moving average of the weights, such as "
-            "of 0.999.",
-            show_default="the weights themselves",
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32 or mixed_bfloat16.", show_default="by device"
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Threads that prepare batches.")
-    ] = 1,
+    ] = None
+
+
+class Looks(Options):
+    """How often a run is validated, and writes samples."""
+
     validation_events: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Validation events read each time.",
+            help="Number of validation events that each validation reads.",
             show_default="50000",
         ),
-    ] = None,
+    ] = None
     validations: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Times that validation is read.", show_default="20"
+            min=1,
+            help="Number of validations in the run.",
+            show_default="20",
         ),
-    ] = None,
+    ] = None
     samples: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Pieces written as training goes on.",
+            help="Number of pieces that are generated during the run.",
             show_default="4",
         ),
-    ] = None,
+    ] = None
+
+
+class Machine(Options):
+    """How a run uses the machine."""
+
+    workers: Annotated[
+        int, typer.Option(help="Number of threads that prepare batches.")
+    ] = 1
     data_parallel: Annotated[
         bool,
         typer.Option(
-            "--data-parallel", help="Spread batches over all devices (JAX)."
+            "--data-parallel",
+            help="Distribute each batch over all devices. JAX only.",
         ),
-    ] = False,
-    tensorboard: Annotated[bool, TENSORBOARD] = False,
-    wandb: Annotated[bool, WANDB] = False,
+    ] = False
+
+
+class Loggers(Options):
+    """Programs that plot training while it runs."""
+
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
+    ] = False
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Log to Weights & Biases.")
+    ] = False
+
+    def callbacks(self, out, has_one_learning_rate=True):
+        """The callbacks of Keras that log a run in the folder `out`."""
+        import keras
+
+        self._check_installed()
+        callbacks = []
+        if self.tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(out / "tensorboard"))
+        if self.wandb:
+            callbacks.append(_log_to_wandb(out, has_one_learning_rate))
+        return callbacks
+
+    def _check_installed(self):
+        import importlib.util
+
+        for name in self.given():
+            if getattr(self, name) and not importlib.util.find_spec(name):
+                raise ModuleNotFoundError(
+                    f"No module named {name!r}", name=name
+                )
+
+
+def _log_to_wandb(out, has_one_learning_rate):
+    import keras
+    import wandb
+    from wandb.integration.keras import WandbMetricsLogger
+
+    out.mkdir(parents=True, exist_ok=True)  # Or it logs elsewhere.
+    wandb.init(project="keras_pianogen", name=out.name, dir=out)
+    if has_one_learning_rate:
+        return WandbMetricsLogger()
+    # `WandbMetricsLogger` reads the one learning rate, and a GAN has two.
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: wandb.log(
+            {"epoch/epoch": epoch}
+            | {f"epoch/{name}": value for name, value in logs.items()}
+        )
+    )
+
+
+def _by(name, settings):
+    """Which defaults follow from a named choice, for `make_options`."""
+    return {key: f"by {name}" for chosen in settings.values() for key in chosen}
+
+
+RECIPE = Source("recipe")
+SIZES = RECIPE.constant("SIZES")
+SHAPE = RECIPE.constant("SHAPE")
+RecipeOptions = make_options(
+    [
+        Field(
+            name="size",
+            type=str,
+            default="small",
+            help=f"{', '.join(SIZES)}. The other options change single "
+            "settings of this size.",
+        ),
+        *RECIPE.fields("Recipe"),
+    ],
+    defaults=_by("size", SIZES)
+    | {
+        "intermediate_dim": "4 times --hidden-dim",
+        "learning_rate": f"by size; {FINE_TUNING_RATE} with --preset",
+        "dtype": "by device",
+    },
+    panel_of=lambda name: "Model" if name in ("size", *SHAPE) else "Training",
+)
+
+GAN_RECIPE = Source("gan")
+SETUPS = GAN_RECIPE.constant("SETUPS")
+GanRecipeOptions = make_options(
+    [
+        Field(
+            name="setup",
+            type=str,
+            default=None,
+            help=f"{', '.join(SETUPS)}. The other options change single "
+            "settings of this setup.",
+        ),
+        *GAN_RECIPE.fields("GanRecipe")[1:],
+    ],
+    defaults=_by("setup", SETUPS),
+)
+
+
+@command("--resume continues from the last checkpoint, if there is one.")
+def train(
+    corpus: CorpusFolder,
+    out: RunFolder,
+    length: Length,
+    recipe: RecipeOptions,
+    looks: Looks,
+    machine: Machine,
+    loggers: Loggers,
+    resume: Resume = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with the model of a preset: its name or its folder."
+        ),
+    ] = None,
 ):
-    """Train a Music Transformer; Ctrl-C stops it so that it can go on."""
-    given = dict(locals())
+    """Train a Music Transformer. Ctrl-C stops it, and --resume continues."""
+    settings = recipe.given()
+    _check_resumed(resume, settings, preset=preset)
+    _check_preset(preset, settings)
+    if preset is not None:
+        settings.setdefault("learning_rate", FINE_TUNING_RATE)
+    if not length.given() and not resume:
+        length.minutes = DEFAULT_MINUTES
+    train = _load("train", machine.data_parallel)
+    with training_bar() as (report, last):
+        row = train(
+            corpus,
+            out,
+            None if resume else training.Recipe.sized(**settings),
+            resume=resume,
+            preset=preset,
+            callbacks=loggers.callbacks(out),
+            progress=report,
+            **vars(length) | vars(looks) | vars(machine),
+        )
+    _print_run(row, last, out)
+
+
+def _check_preset(preset, settings):
+    shape = [name for name in ("size", *SHAPE) if name in settings]
+    if preset is not None and shape:
+        raise ValueError(
+            "`--preset` brings the shape of its model with it. Received also: "
+            f"{', '.join(shape)}"
+        )
+
+
+def _check_resumed(resume, settings, **others):
+    names = [*settings, *(name for name, value in others.items() if value)]
+    if resume and names:
+        raise ValueError(
+            "A run goes on with the settings it began with: --resume takes "
+            f"no others. Received: {', '.join(names)}"
+        )
+
+
+def _load(name, data_parallel=False):
+    """A function of `training`; all that it needs is loaded with it."""
     with loading():
         import keras
 
-        from keras_pianogen.training import language_model as training
         from keras_pianogen.training.data_parallel import join_processes
-        from keras_pianogen.training.recipe import SHAPE
-        from keras_pianogen.training.recipe import Recipe
 
         if data_parallel and keras.config.backend() == "jax":
             join_processes()
         # TensorFlow looks for devices, and logs it, at its first operation.
         keras.ops.zeros(())
+        return getattr(training, name)
 
-    names = ["size", *(field.name for field in dataclasses.fields(Recipe))]
-    chosen = {n: given[n] for n in names if given.get(n) is not None}
-    others = [*chosen, "preset"] if preset else list(chosen)
-    if resume and others:
-        raise ValueError(
-            "A run goes on with the settings it began with: --resume takes "
-            f"no others. Received: {', '.join(others)}"
-        )
-    shape = [name for name in ("size", *SHAPE) if name in chosen]
-    if preset and shape:
-        raise ValueError(
-            "--preset brings the model's shape with it. "
-            f"Received also: {', '.join(shape)}"
-        )
-    if preset:
-        chosen.setdefault("learning_rate", FINE_TUNING_RATE)
-    if steps is None and minutes is None and not resume:
-        minutes = DEFAULT_MINUTES
-    with training_bar() as bar:
-        row = training.train(
-            corpus,
-            out,
-            None if resume else Recipe.sized(**chosen),
-            steps=steps,
-            minutes=minutes,
-            resume=resume,
-            preset=preset,
-            validation_events=validation_events,
-            validations=validations,
-            samples=samples,
-            data_parallel=data_parallel,
-            callbacks=_loggers(out, tensorboard, wandb),
-            workers=workers,
-            progress=bar.report,
-        )
+
+def _print_run(row, last, out):
+    """Print the length of a run, its validation loss, and what it left."""
     best = row["best_val_nats_per_event"]
-    stdout.print(
+    validation = "not validated yet"
+    if math.isfinite(best):
+        validation = f"validation {best:.3f} nats per event"
+    say(
         f"{row['step']:,} steps, {row['events']:,} events in "
-        f"{row['seconds'] / 60:.1f} minutes; "
-        + (
-            f"validation {best:.3f} nats per event"
-            if math.isfinite(best)
-            else "not validated yet"
-        )
+        f"{row['seconds'] / 60:.1f} minutes; {validation}"
     )
-    if bar.done is None:
-        stdout.print("It is that long already; --steps or --minutes gives more")
-    elif bar.done < 1:
-        stdout.print(f"Stopped at step {row['step']:,}; go on with --resume")
-    for name in ("history.csv", "curves.png", "samples", "preset"):
+    if last.done is None:
+        say("The run has that length already; --steps or --minutes extends it")
+    _print_left(out, last, f"step {row['step']:,}")
+
+
+def _print_left(out, last, place):
+    """Print where a run was stopped, if it was, and the files that it left."""
+    if last.done is not None and last.done < 1:
+        say(f"Stopped at {place}; --resume continues")
+    for name in ("history.csv", "curves.png", "samples", "gan", "preset"):
         if (out / name).exists():
-            stdout.print(str(out / name), markup=False)
+            say(out / name)
 
 
-def _loggers(out, tensorboard, wandb, gan=False):
-    """Keras's callbacks of programs that plot training."""
-    import importlib.util
-
-    import keras
-
-    for name, chosen in zip(LOGGERS, (tensorboard, wandb), strict=True):
-        if chosen and importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    loggers = []
-    if tensorboard:
-        loggers.append(keras.callbacks.TensorBoard(out / "tensorboard"))
-    if wandb:
-        import wandb
-        from wandb.integration.keras import WandbMetricsLogger
-
-        out.mkdir(parents=True, exist_ok=True)  # Or it logs elsewhere.
-        wandb.init(project="keras_pianogen", name=out.name, dir=out)
-        if gan:  # Theirs asks for the one learning rate, and a GAN has two.
-            log = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: wandb.log(
-                    {"epoch/epoch": epoch}
-                    | {f"epoch/{name}": value for name, value in logs.items()}
-                )
-            )
-        else:
-            log = WandbMetricsLogger()
-        loggers.append(log)
-    return loggers
-
-
-@command("--resume goes on from the last checkpoint, if there is one.")
+@command("--resume continues from the last checkpoint, if there is one.")
 def train_gan(
-    corpus: Annotated[
-        pathlib.Path, typer.Argument(help="A corpus made by `prepare`.")
-    ],
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for the run.")],
-    setup: Annotated[
-        str | None,
-        typer.Option(help="paper, straight-through or fine-tune."),
-    ] = None,
+    corpus: CorpusFolder,
+    out: RunFolder,
+    recipe: GanRecipeOptions,
+    loggers: Loggers,
     steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Length of the run in rounds.",
-            show_default="ten passes over the corpus",
+            help="Length of the run in rounds: updates of both networks.",
+            show_default="ten epochs",
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in OUT.")
-    ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Language model to fine-tune, name or folder."),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Sequences of a step.")
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            help="non_saturating, hinge, wasserstein or relativistic."
-        ),
-    ] = None,
-    generator_learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's.")
-    ] = None,
-    discriminator_learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of everything.", show_default="0")
-    ] = None,
-    tensorboard: Annotated[bool, TENSORBOARD] = False,
-    wandb: Annotated[bool, WANDB] = False,
+    resume: Resume = False,
 ):
     """Train a Transformer-GAN, and see whether it learns or collapses."""
-    given = dict(locals())
-    names = (
-        "preset",
-        "batch_size",
-        "loss",
-        "generator_learning_rate",
-        "discriminator_learning_rate",
-        "seed",
-    )
-    chosen = {n: given[n] for n in names if given[n] is not None}
-    if resume and (setup or chosen):
-        others = [*(["setup"] if setup else []), *chosen]
-        raise ValueError(
-            "A run goes on with the settings it began with: --resume takes "
-            f"no others. Received: {', '.join(others)}"
-        )
-    if not resume and setup is None:
-        raise ValueError(
-            "`--setup` must be paper, straight-through or fine-tune. "
-            "Received: none"
-        )
-    if preset and setup != "fine-tune":
-        raise ValueError(
-            "`--preset` is for --setup fine-tune. "
-            f"Received: --setup {setup} and --preset {preset}"
-        )
-    with loading():
-        import keras
-
-        from keras_pianogen.training import gan as gan_training
-
-        keras.ops.zeros(())
-        recipe = None
-        if not resume:
-            recipe = gan_training.GanRecipe.named(setup, **chosen)
-    with gan_bar() as bar:
-        row = gan_training.train_gan(
+    settings = recipe.given()
+    _check_resumed(resume, settings)
+    _check_setup(resume, settings)
+    train = _load("train_gan")
+    with gan_bar() as (report, last):
+        row = train(
             corpus,
             out,
-            recipe,
+            None if resume else training.GanRecipe.named(**settings),
             steps=steps,
             resume=resume,
-            callbacks=_loggers(out, tensorboard, wandb, gan=True),
-            progress=bar.report,
+            callbacks=loggers.callbacks(out, has_one_learning_rate=False),
+            progress=report,
         )
+    _print_gan_run(row, last, out)
+
+
+def _check_setup(resume, settings):
+    setup = settings.get("setup")
+    if setup is None and not resume:
+        raise ValueError(
+            f"`--setup` must be one of {', '.join(SETUPS)}. Received: none"
+        )
+    if "preset" in settings and setup not in (None, "fine-tune"):
+        raise ValueError(
+            "`--preset` is for --setup fine-tune. Received: --setup "
+            f"{setup} and --preset {settings['preset']}"
+        )
+
+
+def _print_gan_run(row, last, out):
+    """Print the length of a run, its distance from real music, and files."""
     if not row["step"]:
-        stdout.print(bar.sentence, markup=False)
-        stdout.print("Stopped before the first round; go on with --resume")
+        say(last.sentence)
+        say("Stopped before the first round; --resume continues")
         return
-    stdout.print(
+    say(
         f"{row['step']:,} rounds in {row['seconds'] / 60:.1f} minutes; "
         f"gradient norm at the generator {row['generator_gradient_norm']:.3g}, "
         f"distance from real music {row['event_divergence']:.3f} (events) and "
         f"{row['pitch_divergence']:.3f} (pitches)"
     )
-    if bar.done is None:
-        stdout.print("It is that long already; --steps gives more")
+    if last.done is None:
+        say("The run has that length already; --steps extends it")
         return
-    stdout.print(bar.sentence, markup=False)
-    if bar.done < 1:
-        stdout.print(f"Stopped at round {row['step']:,}; go on with --resume")
-    for name in ("history.csv", "curves.png", "samples", "gan", "preset"):
-        if (out / name).exists():
-            stdout.print(str(out / name), markup=False)
-
-
-@command("Nothing was drawn.")
-def curves(
-    runs: Annotated[
-        list[pathlib.Path], typer.Argument(help="Folders of runs.")
-    ],
-    out: Annotated[
-        pathlib.Path, typer.Option(help="Picture: .png, .svg or .pdf.")
-    ],
-    line: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A loss without a run, such as 3-grams=3.65; may come again.",
-            metavar="NAME=LOSS",
-        ),
-    ] = None,
-):
-    """Draw the curves of runs in one picture: of language models, or GANs."""
-    from keras_pianogen.training.curves import plot_training_curves
-    from keras_pianogen.training.gan_curves import plot_gan_curves
-
-    check_place("--out", out, PICTURES)
-    for run in runs:
-        if not (run / "history.csv").is_file():
-            raise ValueError(
-                "A run is a folder with a history.csv, which `pianogen train` "
-                f"leaves. Received: {run}"
-            )
-    lines = {}
-    for text in line or ():
-        name, equals, loss = text.rpartition("=")
-        try:
-            lines[name] = float(loss)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(
-                f"`--line` must be NAME=LOSS. Received: --line {text}"
-            )
-    folders = _named(runs)
-    gans = [run for run in runs if (run / "real.json").is_file()]
-    if gans and (len(gans) < len(runs) or lines):
-        raise ValueError(
-            "Curves of GANs go into a picture of their own, without lines. "
-            f"Received: {', '.join(map(str, runs))}"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if gans:
-        plot_gan_curves(folders, out)
-    else:
-        plot_training_curves(folders, out, lines=lines)
-    stdout.print(str(out), markup=False)
-
-
-def _named(folders):
-    """Folders by their name, with as many parents as tell them apart."""
-    parts = {folder.absolute().parts: folder for folder in folders}
-    named = {}
-    for own, folder in parts.items():
-        count = 1
-        while sum(other[-count:] == own[-count:] for other in parts) > 1:
-            count += 1
-        named[str(pathlib.Path(*own[-count:]))] = folder
-    return named
+    say(last.sentence)
+    _print_left(out, last, f"round {row['step']:,}")

@@ -36,6 +36,10 @@ class MidiError(ValueError):
     The message names the file, what was expected and what was found.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.add_note("Open the file in a sequencer, and save it again.")
+
 
 def error(
     where: str, expected: str, found: object, place: int | None = None

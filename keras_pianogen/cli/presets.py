@@ -1,0 +1,49 @@
+"""The command `presets`: the presets that come with the package."""
+
+import pathlib
+
+from keras_pianogen.cli.app import command
+from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.options import AsJson
+from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.printing import say_json
+from keras_pianogen.cli.printing import stdout
+
+
+@command("Nothing was changed.")
+def presets(as_json: AsJson = False):
+    """List the bundled presets, and verify each file of theirs."""
+    with loading():
+        from keras_pianogen.models import presets as bundled
+
+    rows, damaged = {}, []
+    for name, entry in bundled.PRESETS.items():
+        try:
+            folder = pathlib.Path(bundled.locate(name))
+        except ValueError as error:
+            damaged.append(str(error))
+        else:
+            rows[name] = _describe(entry, folder)
+    if as_json:
+        say_json(rows)
+    else:
+        _print(rows)
+    if damaged:
+        raise ValueError(" ".join(damaged))
+
+
+def _describe(entry, folder):
+    size = sum((folder / file).stat().st_size for file in entry["sha256"])
+    return entry["metadata"] | {
+        "bytes": size,
+        "folder": str(folder),
+        "card": str(folder / "README.md"),
+    }
+
+
+def _print(rows):
+    for name, row in rows.items():
+        size = f"{row['bytes'] / 1e6:.1f} MB"
+        stdout.print(f"[bold]{name}[/]  {size}, verified")
+        say(row["description"])
+        say(f"Card: {row['card']}")

@@ -1,0 +1,76 @@
+"""The command `render`: a MIDI file played to a WAV file, and drawn."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from keras_pianogen.cli.app import command
+from keras_pianogen.cli.places import PICTURES
+from keras_pianogen.cli.places import SOUNDS
+from keras_pianogen.cli.places import check_place
+from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.printing import stderr
+
+SoundFont = Annotated[
+    str | None,
+    typer.Option(
+        help="SoundFont (.sf2, .sf3) for FluidSynth, or built-in for the "
+        "built-in piano.",
+        show_default="an installed SoundFont, or else the built-in piano",
+    ),
+]
+
+
+@command("No half file is left.")
+def render(
+    midi: Annotated[pathlib.Path, typer.Argument(help="MIDI file to play.")],
+    out: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="WAV file to write.", show_default="beside the MIDI file"
+        ),
+    ] = None,
+    picture: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Piano roll to draw as well: .png, .svg or .pdf."),
+    ] = None,
+    soundfont: SoundFont = None,
+):
+    """Play a MIDI file to a WAV file, and draw it."""
+    out = midi.with_suffix(".wav") if out is None else out
+    check_place("--out", out, SOUNDS)
+    if picture is not None:
+        check_place("--picture", picture, PICTURES)
+    from keras_pianogen.midi.reading import read_notes
+    from keras_pianogen.midi.reading import read_pedal
+
+    notes = read_notes(midi)
+    player = play(notes, out, soundfont)
+    say(f"{figures(notes)}, {player}")
+    say(out)
+    if picture is not None:
+        draw(notes, picture, pedal=read_pedal(midi))
+        say(picture)
+
+
+def figures(piece):
+    """The number of notes and the length of a piece, in words."""
+    return f"{len(piece)} notes, {piece['end'].max(initial=0):.1f} s"
+
+
+def draw(piece, picture, prompt_seconds=None, pedal=None):
+    """Draw a piano roll."""
+    from keras_pianogen.rendering.pianoroll import plot_piano_roll
+
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    plot_piano_roll(piece, picture, prompt_seconds=prompt_seconds, pedal=pedal)
+
+
+def play(piece, audio, soundfont):
+    """Write the sound of a piece; returns the name of the instrument."""
+    from keras_pianogen.rendering.synthesis import render
+
+    audio.parent.mkdir(parents=True, exist_ok=True)
+    with stderr.status("Playing …"):
+        return render(piece, audio, soundfont=soundfont)

@@ -1,0 +1,51 @@
+"""The command `serve`: the studio in a browser."""
+
+from typing import Annotated
+
+import typer
+
+from keras_pianogen.cli.app import command
+from keras_pianogen.cli.loading import without_chatter
+from keras_pianogen.cli.options import DEFAULT_PRESET
+from keras_pianogen.cli.printing import say
+
+
+@command("The page is closed.")
+def serve(
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port; 0 takes any free one."),
+    ] = 8765,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen at. Any but this machine's own needs "
+            "--token."
+        ),
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option(help="Secret that a browser must know to open the page."),
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A bundled preset's name, or a preset's folder. May be "
+            "repeated.",
+            show_default="all bundled presets",
+        ),
+    ] = None,
+):
+    """Open the studio: a page in the browser that writes and plays music."""
+    from keras_pianogen.studio import serving
+
+    presets = serving.find_presets(preset or [DEFAULT_PRESET, *serving.BUNDLED])
+    serving.check_address(host, token)
+    serving.check_sound()
+    serving.choose_backend()
+
+    def announce(place):
+        say(f"The studio is at {place}")
+
+    with without_chatter():  # The model loads while the page is there.
+        serving.serve(presets, host, port, token, announce)
