@@ -1,20 +1,21 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-"""Likelihoods of a corpus's split, each event read once.
+"""Likelihoods of a corpus's split, each event predicted once.
 
 Only nats per note and per second compare across vocabularies.
 """
 
 import dataclasses
+import functools
 import math
 
-import keras
 import numpy as np
 
-from keras_pianogen.data.cutting import HIGHEST_PITCH
-from keras_pianogen.data.cutting import LOWEST_PITCH
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.judging.ngram import NGram
+from keras_pianogen.judging.scoring import ModelScorer
+from keras_pianogen.judging.scoring import NGramScorer
+from keras_pianogen.judging.scoring import TransposingScorer
 from keras_pianogen.judging.statistics import resampled_interval
 
 
@@ -24,12 +25,13 @@ class PieceLikelihood:
 
     Args:
         path: the piece's MIDI file, relative to the source's folder.
-        composer: who wrote it, or `""`.
-        nats: Sum of -ln(probability) over events.
-        hits: Events that were the likeliest, or `None` if not looked for.
-        num_events: Events read, the end among them.
-        num_notes: Notes of the piece.
-        seconds: Its length.
+        composer: the composer's name, or `""`.
+        nats: sum of -ln(probability) over events.
+        hits: number of events that were the most likely one, or `None` if
+            they were not counted.
+        num_events: number of events, the end among them.
+        num_notes: number of notes of the piece.
+        seconds: length of the piece.
     """
 
     path: str
@@ -46,19 +48,20 @@ class Likelihood:
     """How well a model predicts a split.
 
     Args:
-        nats_per_event: Mean of -ln(probability) over events.
-        nats_per_note: Their sum over the number of notes.
-        nats_per_second: Their sum over the seconds of music.
-        accuracy: Share of events that were the likeliest, 0 to 1, or `None`
-            if not looked for.
-        num_events: Events read, the ends of pieces among them.
-        num_pieces: Pieces they came from.
-        context: Fewest events that each was predicted from, but for those
-            at the beginning of a piece.
-        full_coverage: Whether every event of the split was read.
-        num_parameters: The model's; of n-grams, counts that are kept.
-        pieces: a `PieceLikelihood` for each piece, where every event was
-            read; otherwise none.
+        nats_per_event: mean of -ln(probability) over events.
+        nats_per_note: sum of -ln(probability), over the number of notes.
+        nats_per_second: sum of -ln(probability), over the seconds of music.
+        accuracy: share of events that were the most likely one, 0 to 1, or
+            `None` if they were not counted.
+        num_events: number of events, the ends of pieces among them.
+        num_pieces: number of pieces.
+        context: the least number of events that an event was predicted from,
+            apart from events near the beginning of a piece.
+        full_coverage: whether every event of the split was predicted.
+        num_parameters: number of the model's parameters; of n-grams, the
+            number of counts that are kept.
+        pieces: a `PieceLikelihood` for each piece where every event was
+            predicted; otherwise none.
     """
 
     nats_per_event: float
@@ -78,11 +81,11 @@ class Likelihood:
 
     @property
     def intervals(self):
-        """95 % intervals over pieces, a dict of a likelihood to a pair.
+        """95 % intervals over pieces, a dict from a likelihood to a pair.
 
-        What `nats_per_event`, `nats_per_note` and `nats_per_second` would be
-        for other pieces of the same kind: the pieces are drawn anew 2,000
-        times. Empty where fewer than two were read one by one.
+        The range in which `nats_per_event`, `nats_per_note` and
+        `nats_per_second` would lie for other pieces of the same kind, by
+        resampling the pieces 2,000 times. Empty with fewer than two pieces.
         """
         if len(self.pieces) < 2:
             return {}
@@ -99,11 +102,11 @@ class Likelihood:
         }
 
     def by_composer(self):
-        """A dict of composer to `Likelihood`, the likeliest music first."""
+        """A dict from composer to `Likelihood`, the most likely first."""
         return self._by("composer")
 
     def by_piece(self):
-        """A dict of path to `Likelihood`, the likeliest piece first."""
+        """A dict from path to `Likelihood`, the most likely piece first."""
         return self._by("path")
 
     def _by(self, name):
@@ -115,22 +118,6 @@ class Likelihood:
             for part, pieces in groups.items()
         }
         return dict(sorted(found.items(), key=lambda x: x[1].nats_per_event))
-
-
-class _Evenly(Windows):
-    """Some of the batches of a data set, taken evenly from all of it."""
-
-    def __init__(self, windows, count):
-        super().__init__()
-        self.windows = windows
-        self.count = count
-        self.num_events = int(sum(self[i][2].sum() for i in range(count)))
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return self.windows[index * len(self.windows) // self.count]
 
 
 def evaluate(
@@ -154,16 +141,17 @@ def evaluate(
         model: a `MusicTransformerCausalLM` or a baseline.
         corpus: a `keras_pianogen.Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
-        batch_size: int. Windows read at once.
-        sequence_length: int. Events of a window. Defaults to the backbone's
-            `max_sequence_length`.
-        stride: int. New events of each window. Defaults to half of it.
-        max_events: int. Reads about that many events, taken evenly from the
-            split, instead of all.
-        transpositions: semitones. An event's probability is the mean of
-            those that it has in the piece transposed by each of them, but
-            for those that would leave the piano: augmentation at test time.
-        progress: a function called with (pieces read, pieces in all); with
+        batch_size: int. Number of windows in a batch.
+        sequence_length: int. Number of events in a window. Defaults to the
+            backbone's `max_sequence_length`.
+        stride: int. New events in each later window. Defaults to half of
+            `sequence_length`.
+        max_events: int. If given, about this many events, taken evenly from
+            the split, are predicted instead of all.
+        transpositions: semitones. An event's probability is the mean of its
+            probabilities in the piece transposed by each of them: augmentation
+            at test time. Those that would leave the piano are left out.
+        progress: a function called with (pieces done, pieces in all); with
             `max_events`, with batches.
 
     Returns:
@@ -177,38 +165,32 @@ def evaluate(
     if model.preprocessor is None:
         raise ValueError(
             "`model` must have a `preprocessor`, whose vocabulary the split "
-            "is read in. Received: preprocessor=None"
+            "is encoded in. Received: preprocessor=None"
         )
-    transposed = tuple(transpositions) != (0,)
-    if transposed and (max_events is not None or 0 not in transpositions):
-        raise ValueError(
-            "`transpositions` must hold 0, and goes without `max_events`. "
-            f"Received: transpositions={tuple(transpositions)}, "
-            f"max_events={max_events}"
-        )
-    sequence_length = sequence_length or model.backbone.max_sequence_length
-    stride = stride or max(1, sequence_length // 2)
-
-    def read(windows, index=None, progress=None):
-        if not transposed:
-            return _read(model, windows, progress)
-        notes = corpus.notes(index)
-        within = [t for t in transpositions if _is_on_piano(notes, t)]
-        return _read_transposed(model, windows, within), None
-
-    return _evaluate(
-        read,
+    check_split(corpus, split)
+    windows_of = functools.partial(
+        EvaluationWindows,
         corpus,
         split,
-        max_events=max_events,
-        progress=progress,
-        context=sequence_length - stride,
-        num_parameters=model.count_params(),
         vocabulary=model.preprocessor.tokenizer.vocabulary,
-        sequence_length=sequence_length,
+        sequence_length=sequence_length or model.backbone.max_sequence_length,
         stride=stride,
         batch_size=batch_size,
     )
+    scorer = _scorer(model, tuple(transpositions), max_events)
+    return _evaluate(scorer, windows_of, max_events, progress)
+
+
+def _scorer(model, transpositions, max_events):
+    if transpositions == (0,):
+        return ModelScorer(model)
+    if max_events is not None or 0 not in transpositions:
+        raise ValueError(
+            "`transpositions` must hold 0, and goes without `max_events`. "
+            f"Received: transpositions={transpositions}, "
+            f"max_events={max_events}"
+        )
+    return TransposingScorer(model, transpositions)
 
 
 def evaluate_ngram(
@@ -225,18 +207,18 @@ def evaluate_ngram(
 ):
     """The likelihood of a split under n-grams of the training split.
 
-    The same events are read as by `evaluate` with the same settings, ends of
-    pieces too.
+    The same events are predicted as by `evaluate` with the same settings,
+    the ends of pieces among them.
 
     Args:
         corpus: a `keras_pianogen.Corpus`.
         split: `"train"`, `"validation"` or `"test"`.
-        order: int, 1 to 6. Events of an n-gram.
+        order: int, 1 to 6. Number of events in an n-gram.
         vocabulary: an `EventVocabulary`.
-        batch_size: int. See `evaluate`, as of the next four.
-        sequence_length: int. Events of a window.
-        stride: int. New events of each window.
-        max_events: int. Reads about that many events instead of all.
+        batch_size: int. See `evaluate`, also for the next four.
+        sequence_length: int. Number of events in a window.
+        stride: int. New events in each later window.
+        max_events: int. If given, about this many events are predicted.
         progress: a function.
 
     Returns:
@@ -256,27 +238,20 @@ def evaluate_ngram(
         ]
         for index in corpus.split("train")
     )
-    stride = stride or max(1, sequence_length // 2)
-    return _evaluate(
-        lambda windows, index=None, progress=None: (
-            _read_counted(model, windows, progress),
-            None,
-        ),
+    windows_of = functools.partial(
+        EvaluationWindows,
         corpus,
         split,
-        max_events=max_events,
-        progress=progress,
-        context=min(order - 1, sequence_length - stride),
-        num_parameters=model.num_parameters,
         vocabulary=vocabulary,
         sequence_length=sequence_length,
         stride=stride,
         batch_size=batch_size,
     )
+    return _evaluate(NGramScorer(model), windows_of, max_events, progress)
 
 
 def check_split(corpus, split):
-    """Refuse a split without pieces, and say which have some.
+    """Raises an error if a split has no pieces, and names splits that have.
 
     Raises:
         ValueError: if there are none.
@@ -293,62 +268,80 @@ def check_split(corpus, split):
         )
 
 
-def _evaluate(
-    read,
-    corpus,
-    split,
-    *,
-    max_events,
-    progress,
-    context,
-    num_parameters,
-    **settings,
-):
-    """A split's likelihood, from nats and hits that `read` makes of windows."""
-    check_split(corpus, split)
-    windows = EvaluationWindows(corpus, split, **settings)
+def _evaluate(scorer, windows_of, max_events, progress):
+    """A split's likelihood, of all events or of about `max_events`.
+
+    Args:
+        scorer: see `scoring`.
+        windows_of: a function that returns the windows of the whole split,
+            and with `pieces`, an index, those of one piece. It decides on the
+            form of music.
+        max_events: int or `None`.
+        progress: a function or `None`.
+    """
+    windows = windows_of()
+    context = min(scorer.reach, windows.sequence_length - windows.stride)
     if max_events is not None and max_events < windows.num_events:
-        count = round(len(windows) * max_events / windows.num_events)
-        part = _Evenly(windows, max(1, count))
-        nats, hits = read(part, progress=progress)
-        mean = nats / part.num_events
-        return Likelihood(
-            nats_per_event=mean,
-            nats_per_note=mean * windows.num_events / windows.num_notes,
-            nats_per_second=mean * windows.num_events / windows.seconds,
-            accuracy=None if hits is None else hits / part.num_events,
-            num_events=part.num_events,
-            num_pieces=len(corpus.split(split)),
-            context=context,
-            full_coverage=False,
-            num_parameters=num_parameters,
-        )
-    pieces, indices = [], corpus.split(split)
+        return _of_part(scorer, windows, max_events, context, progress)
+    pieces, indices = [], windows.corpus.split(windows.split)
     for index in indices:
-        of_piece = EvaluationWindows(corpus, split, pieces=index, **settings)
-        nats, hits = read(of_piece, index)
-        pieces.append(
-            _of_piece(corpus.pieces[index], nats, hits, of_piece.num_events)
-        )
+        windows = windows_of(pieces=index)
+        pieces.append(_of_piece(scorer, windows, windows.corpus.pieces[index]))
         if progress is not None:
             progress(len(pieces), len(indices))
-    return _pool(pieces, context, num_parameters)
+    return _pool(pieces, context, scorer.num_parameters)
 
 
-def _of_piece(piece, nats, hits, num_events):
+class _Evenly(Windows):
+    """Some of the batches of windows, taken evenly from all of them."""
+
+    def __init__(self, windows, count):
+        super().__init__()
+        self.windows = windows
+        self.count = count
+        self.num_events = int(sum(self[i][2].sum() for i in range(count)))
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.windows[index * len(self.windows) // self.count]
+
+
+def _of_part(scorer, windows, max_events, context, progress):
+    """The likelihood of about `max_events` of the events in windows."""
+    count = round(len(windows) * max_events / windows.num_events)
+    part = _Evenly(windows, max(1, count))
+    score = scorer.score(part, progress)
+    mean = score.nats / part.num_events
+    return Likelihood(
+        nats_per_event=mean,
+        nats_per_note=mean * windows.num_events / windows.num_notes,
+        nats_per_second=mean * windows.num_events / windows.seconds,
+        accuracy=None if score.hits is None else score.hits / part.num_events,
+        num_events=part.num_events,
+        num_pieces=len(windows.corpus.split(windows.split)),
+        context=context,
+        full_coverage=False,
+        num_parameters=scorer.num_parameters,
+    )
+
+
+def _of_piece(scorer, windows, piece):
+    score = scorer.score(windows)
     return PieceLikelihood(
         path=piece.path,
         composer=piece.composer,
-        nats=float(nats),
-        hits=hits,
-        num_events=num_events,
+        nats=float(score.nats),
+        hits=score.hits,
+        num_events=windows.num_events,
         num_notes=piece.num_notes,
         seconds=piece.seconds,
     )
 
 
 def _pool(pieces, context, num_parameters):
-    """Pieces' likelihoods as one."""
+    """The likelihoods of several pieces as one."""
     nats, num_events, num_notes, seconds = (
         sum(getattr(piece, name) for piece in pieces)
         for name in ("nats", "num_events", "num_notes", "seconds")
@@ -366,62 +359,3 @@ def _pool(pieces, context, num_parameters):
         num_parameters=num_parameters,
         pieces=tuple(pieces),
     )
-
-
-def _read(model, windows, progress=None):
-    """Sum of nats, and number of likeliest events, over a data set."""
-    report = keras.callbacks.LambdaCallback()
-    if progress is not None:
-        report.on_test_batch_end = lambda batch, logs: progress(
-            batch + 1, len(windows)
-        )
-    logs = model.evaluate(
-        windows, return_dict=True, verbose=0, callbacks=[report]
-    )
-    if not {"nats_per_event", "accuracy"} <= set(logs):
-        raise ValueError(
-            "`model` must be compiled with `weighted_metrics='auto'`. "
-            f"Received a model with the metrics {sorted(logs)}"
-        )
-    count = windows.num_events
-    return logs["nats_per_event"] * count, logs["accuracy"] * count
-
-
-def _read_counted(model, windows, progress=None):
-    """Sum of nats of n-grams over a data set."""
-    nats = 0.0
-    for i in range(len(windows)):
-        x, y, weights = windows[i]
-        for ids, targets, weight in zip(x["token_ids"], y, weights):
-            nats += float(model.nats(np.append(ids[:1], targets)) @ weight)
-        if progress is not None:
-            progress(i + 1, len(windows))
-    return nats
-
-
-def _is_on_piano(notes, semitones):
-    pitches = notes["pitch"].astype(int) + semitones
-    return not semitones or (
-        pitches.min() >= LOWEST_PITCH and pitches.max() <= HIGHEST_PITCH
-    )
-
-
-def _read_transposed(model, windows, transpositions):
-    """Sum of nats of the mean of an event's probabilities, one for each key."""
-    vocabulary, nats = windows.vocabulary, 0.0
-    for i in range(len(windows)):
-        x, y, weights = windows[i]
-        logs = []
-        for semitones in transpositions:
-            ids = vocabulary.transpose(x["token_ids"], semitones)
-            targets = vocabulary.transpose(y, semitones)
-            logits = keras.ops.convert_to_numpy(
-                model.predict_on_batch(x | {"token_ids": ids})
-            )  # (batch, time, vocabulary_size)
-            chosen = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
-            most = logits.max(-1)
-            total = np.exp(logits - most[..., None]).sum(-1)
-            logs.append(chosen - most - np.log(total))
-        mean = np.logaddexp.reduce(logs) - np.log(len(logs))  # (batch, time)
-        nats -= float((mean * weights).sum(dtype="float64"))
-    return nats
