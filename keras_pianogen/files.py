@@ -15,18 +15,22 @@ if typing.TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Lets a file be written beside its place, and then puts it there.
+def whole(
+    path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None
+) -> Iterator[pathlib.Path]:
+    """Writes a file under another name first, and then puts it in its place.
 
-    Whoever looks at `path` sees the file that was there before or the new
-    one, whole and on disk, even where the machine stops in between. When the
-    block raises, what was written is removed.
+    Another process that opens `path` gets the old file or the whole new one,
+    even if the machine stops in between. If the block raises, what was written
+    is removed; after a `kill -9` it stays.
 
     Args:
         path: where the file is to be. Its folder must exist.
+        folder: where the file is written first. It must be on the same disk.
+            Defaults to the folder of `path`.
 
     Yields:
-        The path to write to, in the same folder and with the same suffix.
+        The path to write to, with the suffix of `path`.
 
     Examples:
         >>> with whole("figures.txt") as part:
@@ -36,7 +40,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     writer = f"{os.getpid()}-{threading.get_ident()}"
-    part = path.with_name(f".{writer}-{path.name}")
+    part = pathlib.Path(folder or path.parent, f".{writer}-{path.name}")
     try:
         yield part
         sync(part)

@@ -37,8 +37,8 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
-from keras_pianogen.data.maestro import COLUMNS
 from keras_pianogen.data.maestro import NAME
+from keras_pianogen.data.pieces import COLUMNS
 from keras_pianogen.listening.ratings import Key
 from keras_pianogen.listening.ratings import simulate_listeners
 from keras_pianogen.midi.reading import read_notes

@@ -110,7 +110,7 @@ def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
 
     out = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr("keras_pianogen.data.preparing.read_notes", interrupt)
+        patch.setattr("keras_pianogen.data.workers.read_notes", interrupt)
         result = invoke("prepare", midi_folder, "--out", out)
     assert result.exit_code == 130
     assert result.stderr == "Stopped. The same command goes on from there.\n"

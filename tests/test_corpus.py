@@ -1,84 +1,27 @@
-"""Corpora on disk: what is kept, what is skipped, what survives a kill."""
+"""A corpus on disk: its notes, its splits, and damage that is found."""
 
-import os
 import pathlib
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from keras_pianogen.data import preparing
-from keras_pianogen.data.corpus import SPLITS
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.corpus import Piece
-from keras_pianogen.data.corpus import pack
-from keras_pianogen.data.corpus import unpack
-from keras_pianogen.data.maestro import Maestro
-from keras_pianogen.data.preparing import prepare_corpus
-from keras_pianogen.midi.reading import read_notes
-from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.data.packing import pack
+from keras_pianogen.data.packing import unpack
+from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.notes import NOTE_DTYPE
 
 pytestmark = pytest.mark.one_backend
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def random_notes(seed, count=40):
-    rng = np.random.default_rng(seed)
-    notes = np.zeros(count, NOTE_DTYPE)
-    notes["start"] = np.sort(rng.uniform(0, count / 5, count))
-    notes["end"] = notes["start"] + rng.uniform(0.05, 1, count)
-    notes["pitch"] = rng.integers(21, 109, count)
-    notes["velocity"] = rng.integers(1, 128, count)
-    return notes
-
-
-def write_folder(folder, count=40):
-    """A folder of small MIDI files, some of them in a folder below."""
-    (folder / "below").mkdir(parents=True)
-    for i in range(count):
-        name = f"below/{i:02}.MIDI" if i % 3 == 0 else f"{i:02}.mid"
-        write_midi(random_notes(i), folder / name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("source") / "midi")
-
-
-@pytest.fixture(scope="module")
-def corpus(source, tmp_path_factory):
-    return prepare_corpus(source, tmp_path_factory.mktemp("corpus"))
-
-
-def files_of(folder):
-    """The bytes of a corpus's two files."""
-    return [
-        (folder / name).read_bytes() for name in ("corpus.json", "notes.npy")
-    ]
-
-
-def count_reads(monkeypatch):
-    """A list that grows by each path that is read."""
-    paths = []
-
-    def read(path, **options):
-        paths.append(path)
-        return read_notes(path, **options)
-
-    monkeypatch.setattr(preparing, "read_notes", read)
-    return paths
-
 
 def test_packing_keeps_notes_to_half_of_10_microseconds():
-    notes = random_notes(0, count=5000)
-    notes["start"] += 40_000
-    notes["end"] += 40_000
+    rng = np.random.default_rng(0)
+    notes = np.zeros(5000, NOTE_DTYPE)
+    notes["start"] = 40_000 + np.sort(rng.uniform(0, 1000, 5000))
+    notes["end"] = notes["start"] + rng.uniform(0.05, 1, 5000)
+    notes["pitch"] = rng.integers(21, 109, 5000)
+    notes["velocity"] = rng.integers(1, 128, 5000)
     again = unpack(pack(notes))
     assert pack(notes).itemsize == 10
     for field in ("start", "end"):
@@ -88,394 +31,31 @@ def test_packing_keeps_notes_to_half_of_10_microseconds():
     np.testing.assert_array_equal(pack(again), pack(notes))
 
 
-def test_a_corpus_holds_the_notes_of_each_file(source, corpus):
-    assert len(corpus) == len(corpus.pieces) == 40
-    assert corpus.skipped == []
-    assert [p.path for p in corpus.pieces] == sorted(
-        p.relative_to(source).as_posix() for p in source.rglob("*.[mM]*")
-    )
-    for i, piece in enumerate(corpus.pieces):
-        notes = read_notes(source / piece.path)
-        np.testing.assert_array_equal(corpus.packed_notes(i), pack(notes))
-        np.testing.assert_array_equal(corpus.notes(i), unpack(pack(notes)))
-        assert piece.seconds == pytest.approx(notes["end"].max(), abs=1e-5)
+def test_the_notes_are_memory_mapped(small_corpus):
+    assert isinstance(small_corpus.packed, np.memmap)
+    assert not small_corpus.packed.flags.writeable
 
 
-def test_the_notes_are_memory_mapped(corpus):
-    assert isinstance(corpus.packed, np.memmap)
-    assert not corpus.packed.flags.writeable
-
-
-def test_summary_counts_every_piece_and_note_once(corpus):
-    *rows, total = corpus.summary()
+def test_summary_counts_every_piece_and_note_once(small_corpus):
+    *rows, total = small_corpus.summary()
     assert [row["split"] for row in rows] == list(SPLITS)
-    assert sum(row["pieces"] for row in rows) == total["pieces"] == 40
+    assert sum(row["pieces"] for row in rows) == total["pieces"] == 12
     assert sum(row["notes"] for row in rows) == total["notes"]
-    assert total["notes"] == len(corpus.packed)
-    assert "1,600" in str(corpus).splitlines()[-1]
+    assert total["notes"] == len(small_corpus.packed)
+    assert "1,440" in str(small_corpus).splitlines()[-1]
 
 
-def test_preparing_twice_gives_identical_bytes(source, corpus, tmp_path):
-    again = prepare_corpus(source, tmp_path / "b", workers=1)
-    assert files_of(again.folder) == files_of(corpus.folder)
-    assert again.fingerprint == corpus.fingerprint
-
-
-def test_a_copy_of_the_source_gives_identical_bytes(source, corpus, tmp_path):
-    shutil.copytree(source, tmp_path / "copy", copy_function=shutil.copyfile)
-    again = prepare_corpus(tmp_path / "copy", tmp_path / "b")
-    assert files_of(again.folder) == files_of(corpus.folder)
-
-
-def test_many_processes_give_the_same_bytes_as_one(
-    source, corpus, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
-    paths = count_reads(monkeypatch)
-    again = prepare_corpus(source, tmp_path / "b", workers=2)
-    assert paths == []  # none was read in this process
-    assert files_of(again.folder) == files_of(corpus.folder)
-
-
-def test_only_the_corpus_is_left_in_its_folder(corpus):
-    names = {path.name for path in corpus.folder.iterdir()}
-    assert names == {"corpus.json", "notes.npy", ".source"}
-
-
-def test_progress_counts_up_to_all_files(source, tmp_path):
-    calls = []
-    prepare_corpus(source, tmp_path, progress=lambda *n: calls.append(n))
-    assert calls == [(16, 40), (32, 40), (40, 40)]
-
-
-# Files that cannot be read.
-
-
-def test_bad_files_are_skipped_and_named(source, tmp_path):
-    folder = shutil.copytree(source, tmp_path / "midi")
-    (folder / "empty.mid").write_bytes(b"")
-    (folder / "zz text.mid").write_text("not music")
-    (folder / "gone.mid").symlink_to(tmp_path / "nowhere")
-    (folder / "notes.txt").write_text("is not asked about")
-    mixed = prepare_corpus(folder, tmp_path / "corpus")
-    assert len(mixed) == 40
-    reasons = {file.path: file.reason for file in mixed.skipped}
-    assert list(reasons) == ["empty.mid", "gone.mid", "zz text.mid"]
-    assert all(reasons.values())
-    assert not any(str(tmp_path) in reason for reason in reasons.values())
-    assert reasons["gone.mid"] == "No such file or directory"
-
-
-def test_odd_files_are_read_or_skipped(shared, tmp_path):
-    odd = prepare_corpus(shared / "data" / "odd-midi", tmp_path / "odd")
-    assert len(odd) > 20
-    assert len(odd.skipped) > 20
-    assert all(file.reason for file in odd.skipped)
-    for i in range(len(odd)):
-        assert len(odd.notes(i)) == odd.pieces[i].num_notes > 0
-
-
-def test_a_file_that_kills_its_reader_is_skipped(
-    source, corpus, tmp_path, monkeypatch
-):
-    folder = shutil.copytree(source, tmp_path / "midi")
-    shutil.copy(folder / "01.mid", folder / "deadly.mid")
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
-    monkeypatch.setattr(
-        preparing,
-        "SERVE",
-        """
-import os
-from keras_pianogen.data import preparing
-read = preparing._read_file
-preparing._read_file = lambda p: os._exit(9) if "deadly" in str(p) else read(p)
-preparing._serve()
-""",
-    )
-    mixed = prepare_corpus(folder, tmp_path / "corpus", workers=2)
-    assert [file.path for file in mixed.skipped] == ["deadly.mid"]
-    assert "exit code 9" in mixed.skipped[0].reason
-    np.testing.assert_array_equal(mixed.packed, corpus.packed)
-
-
-def test_where_no_process_starts_files_are_read_all_the_same(
-    source, corpus, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
-    monkeypatch.setattr(preparing, "SERVE", "raise SystemExit(1)")
-    again = prepare_corpus(source, tmp_path / "b", workers=2)
-    assert files_of(again.folder) == files_of(corpus.folder)
-
-
-@pytest.mark.parametrize("name", ["one.mid", "one.txt"])
-def test_a_source_without_a_readable_file_is_refused(tmp_path, name):
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / name).write_text("not music")
-    with pytest.raises(ValueError, match="`source` must hold MIDI files"):
-        prepare_corpus(tmp_path / "source", tmp_path / "corpus")
-    with pytest.raises(ValueError, match="`folder` must be a corpus"):
-        Corpus(tmp_path / "corpus")
-
-
-def test_a_source_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="`source` must be a folder"):
-        prepare_corpus(tmp_path / "nowhere", tmp_path / "corpus")
-
-
-# Interruptions.
-
-KILLED = """
-import os, signal, sys
-from keras_pianogen.data.preparing import prepare_corpus
-
-def die(done, total):
-    if done >= 16:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-prepare_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=die)
-"""
-
-FEW_FILES_A_PROCESS = """
-from keras_pianogen.data import preparing
-preparing.FILES_A_PROCESS = 10
-
-"""
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_after_kill_9_only_what_was_left_is_read(
-    source, corpus, tmp_path, monkeypatch, workers
-):
-    folder = tmp_path / "corpus"
-    code = KILLED.replace("def die", FEW_FILES_A_PROCESS + "def die")
-    killed = subprocess.run(
-        [sys.executable, "-c", code, source, folder, str(workers)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(ValueError, match="`folder` must be a corpus"):
-        Corpus(folder)
-    paths = count_reads(monkeypatch)
-    prepare_corpus(source, folder, workers=1)
-    assert len(paths) <= 24
-    assert files_of(folder) == files_of(corpus.folder)
-
-
-def test_ctrl_c_is_passed_on_and_loses_nothing(
-    source, corpus, tmp_path, monkeypatch
-):
-    def interrupt(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare_corpus(source, tmp_path, workers=1, progress=interrupt)
-    paths = count_reads(monkeypatch)
-    prepare_corpus(source, tmp_path)
-    assert len(paths) <= 24
-    assert files_of(tmp_path) == files_of(corpus.folder)
-
-
-def test_ctrl_c_in_a_terminal_leaves_no_noise_of_processes(source, tmp_path):
-    # A terminal sends it to all processes of the group.
-    code = KILLED.replace(
-        "os.kill(os.getpid(), signal.SIGKILL)",
-        "os.killpg(0, signal.SIGINT)",
-    ).replace("def die", FEW_FILES_A_PROCESS + "def die")
-    stopped = subprocess.run(
-        [sys.executable, "-c", code, source, tmp_path, "2"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-    )
-    assert stopped.returncode == -signal.SIGINT
-    assert stopped.stderr.count("Traceback") == 1
-    assert stopped.stderr.endswith("KeyboardInterrupt\n")
-
-
-def test_a_file_that_changed_since_the_interruption_is_read_again(
-    source, tmp_path, monkeypatch
-):
-    folder = shutil.copytree(source, tmp_path / "midi")
-
-    def interrupt(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare_corpus(
-            folder, tmp_path / "corpus", workers=1, progress=interrupt
-        )
-    write_midi(random_notes(99, count=7), folder / "01.mid")
-    mixed = prepare_corpus(folder, tmp_path / "corpus")
-    counts = {piece.path: piece.num_notes for piece in mixed.pieces}
-    assert counts["01.mid"] == 7
-
-
-def test_a_damaged_part_is_read_again(source, corpus, tmp_path):
-    def interrupt(done, total):
-        for part in (tmp_path / ".parts").iterdir():
-            part.write_bytes(part.read_bytes()[:-30])
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare_corpus(source, tmp_path, progress=interrupt)
-    prepare_corpus(source, tmp_path)
-    assert files_of(tmp_path) == files_of(corpus.folder)
-
-
-# A folder that holds a corpus already.
-
-
-def test_preparing_an_unchanged_source_again_reads_nothing(
-    source, corpus, monkeypatch
-):
-    paths = count_reads(monkeypatch)
-    again = prepare_corpus(source, corpus.folder)
-    assert paths == []
-    assert again.fingerprint == corpus.fingerprint
-
-
-def test_another_corpus_is_replaced_only_when_told_to(source, tmp_path):
-    first = prepare_corpus(source, tmp_path)
-    with pytest.raises(ValueError, match="`folder` must not hold another"):
-        prepare_corpus(source / "below", tmp_path)
-    assert Corpus(tmp_path).fingerprint == first.fingerprint
-    second = prepare_corpus(source / "below", tmp_path, overwrite=True)
-    assert len(second) == 14
-
-
-# Splits.
-
-
-def split_sizes(corpus):
-    return [len(corpus.split(name)) for name in SPLITS]
-
-
-def test_every_piece_has_one_split(corpus):
-    indices = np.concatenate([corpus.split(name) for name in SPLITS])
-    assert sorted(indices) == list(range(40))
-
-
-def test_splits_follow_the_names_and_the_seed(source, corpus, tmp_path):
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for path in source.rglob("*.[mM]*"):
-        shutil.copy(path, flat)
-    moved = prepare_corpus(flat, tmp_path / "a")
-    other = prepare_corpus(flat, tmp_path / "b", seed=1)
-
-    def splits(corpus):
-        return {pathlib.Path(p.path).name: p.split for p in corpus.pieces}
-
-    assert splits(moved) == splits(corpus) != splits(other)
-
-
-@pytest.mark.parametrize(
-    ("count", "sizes"), [(1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1])]
-)
-def test_three_files_are_enough_for_three_splits(tmp_path, count, sizes):
-    write_folder(tmp_path / "midi", count)
-    small = prepare_corpus(tmp_path / "midi", tmp_path / "corpus")
-    assert split_sizes(small) == sizes
-
-
-def test_fractions_are_kept_in_the_long_run():
-    pieces = [Piece(f"{i}.mid") for i in range(20_000)]
-    pieces = preparing._draw_splits(pieces, 0.1, 0.2, seed=3)
-    names = [piece.split for piece in pieces]
-    shares = [names.count(name) / len(names) for name in SPLITS]
-    assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.01)
-
-
-def test_fractions_of_nothing_leave_all_to_train_on(source, tmp_path):
-    whole = prepare_corpus(
-        source, tmp_path, validation_fraction=0, test_fraction=0
-    )
-    assert split_sizes(whole) == [40, 0, 0]
-
-
-@pytest.mark.parametrize("fractions", [(-0.1, 0), (0.5, 0.5), (0, 1.5)])
-def test_fractions_that_leave_nothing_are_refused(source, tmp_path, fractions):
-    with pytest.raises(ValueError, match="`validation_fraction` and `test"):
-        prepare_corpus(
-            source,
-            tmp_path,
-            validation_fraction=fractions[0],
-            test_fraction=fractions[1],
-        )
-
-
-def test_an_unknown_split_is_refused(corpus):
+def test_an_unknown_split_is_refused(small_corpus):
     with pytest.raises(ValueError, match="`name` must be one of.*'dev'"):
-        corpus.split("dev")
-
-
-# MAESTRO.
-
-
-def test_maestros_own_table_gives_splits_and_titles(maestro_folder, tmp_path):
-    table = (maestro_folder / "maestro-v3.0.0.csv").read_text().splitlines()
-    rows = [table[0], table[1], table[3], table[9]]
-    (tmp_path / "maestro").mkdir()
-    (tmp_path / "maestro" / "maestro-v3.0.0.csv").write_text("\n".join(rows))
-    for year in maestro_folder.glob("20*"):
-        (tmp_path / "maestro" / year.name).symlink_to(year)
-    small = prepare_corpus(tmp_path / "maestro", tmp_path / "corpus")
-    berg = [p for p in small.pieces if p.year == 2018][0]
-    assert berg.composer == "Alban Berg"
-    assert berg.title == "Sonata Op. 1"
-    assert berg.split == "train"
-    assert len(small) == 3
-
-
-def test_a_source_may_be_given_by_a_relative_path(
-    maestro_folder, source, corpus, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(source.parent)
-    again = prepare_corpus(source.name, tmp_path / "a")
-    assert files_of(again.folder) == files_of(corpus.folder)
-    monkeypatch.chdir(maestro_folder.parent)
-    maestro = Maestro(maestro_folder.name)
-    few = Maestro(maestro_folder.name, pieces=maestro.pieces[:3])
-    paths = [piece.path for piece in prepare_corpus(few, tmp_path / "b").pieces]
-    assert all((maestro_folder / path).is_file() for path in paths)
-    assert not any(path.startswith(maestro_folder.name) for path in paths)
-
-
-def test_a_maestro_object_gives_its_pieces(maestro_folder, tmp_path):
-    maestro = Maestro(maestro_folder).paper_subset()
-    hundred = prepare_corpus(maestro, tmp_path, workers=1)
-    assert split_sizes(hundred) == [70, 15, 15]
-    durations = {p.path: p.duration for p in maestro.pieces}
-    for piece in hundred.pieces:
-        length = durations[maestro_folder / piece.path]
-        assert piece.seconds == pytest.approx(length, abs=10)
-        assert piece.composer and piece.title and piece.year > 2003
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("midi_filename,split\na.mid,train\n", "lacks the column"),
-        (
-            "midi_filename,split,canonical_composer,canonical_title,year\n"
-            "a.mid,dev,B,S,2004\n",
-            "`split` of a piece must be one of",
-        ),
-    ],
-)
-def test_a_broken_table_is_named(tmp_path, table, message):
-    (tmp_path / "maestro-v3.0.0.csv").write_text(table)
-    with pytest.raises(ValueError, match=message):
-        prepare_corpus(tmp_path, tmp_path / "corpus")
+        small_corpus.split("dev")
 
 
 # Damage.
 
 
 @pytest.fixture
-def copy(corpus, tmp_path):
-    return pathlib.Path(shutil.copytree(corpus.folder, tmp_path / "copy"))
+def copy(small_corpus, tmp_path):
+    return pathlib.Path(shutil.copytree(small_corpus.folder, tmp_path / "copy"))
 
 
 def test_a_folder_without_a_corpus_is_refused(tmp_path):
@@ -508,7 +88,7 @@ def test_notes_cut_short_are_refused(copy, size):
 
 def test_notes_of_another_corpus_are_refused(copy):
     np.save(copy / "notes.npy", np.zeros(3))
-    with pytest.raises(ValueError, match="must hold 1600 notes"):
+    with pytest.raises(ValueError, match="must hold 1440 notes"):
         Corpus(copy)
 
 

@@ -136,8 +136,8 @@ def evaluate(
 
 
 def _open(folder, split):
-    from keras_pianogen.data.corpus import SPLITS
     from keras_pianogen.data.corpus import Corpus
+    from keras_pianogen.data.pieces import SPLITS
 
     if split not in SPLITS:
         raise ValueError(

@@ -1,16 +1,15 @@
-"""Many MIDI files as one corpus on disk, memory-mapped.
+"""The notes of many MIDI files as one corpus on disk, memory-mapped.
 
 A corpus is a folder of two files:
 
 - `notes.npy`: the notes of all pieces, one after the other, 10 bytes each
-  (`PACKED_DTYPE`): start and duration in units of 10 microseconds, pitch and
-  velocity as in MIDI. Memory-mapped, so that opening it costs nothing.
+  (`packing.PACKED_DTYPE`). Memory-mapped, so that opening it costs nothing.
 - `corpus.json`: a table of the pieces (path, split, composer, title, year,
   first note, number of notes, seconds), and of the files that were skipped,
   each with the reason.
 
-The same source gives the same bytes: pieces are sorted by path and nothing
-bears a date. A corpus knows nothing of events: it serves any vocabulary.
+The same pieces give the same bytes: nothing bears a date. A corpus knows
+nothing of events: it serves any vocabulary.
 """
 
 import dataclasses
@@ -18,50 +17,24 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.packing import PACKED_DTYPE
+from keras_pianogen.data.packing import unpack
+from keras_pianogen.data.pieces import SPLITS
+from keras_pianogen.data.pieces import Piece
+from keras_pianogen.data.pieces import check_split
 from keras_pianogen.files import sha256
-from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.files import whole
 
-SPLITS = ("train", "validation", "test")
 FORMAT = "keras_pianogen corpus"
 FORMAT_VERSION = 1
-UNITS = 100_000  # units of packed times in a second: 10 microseconds each
-PACKED_DTYPE = np.dtype(
-    [("start", "<u4"), ("duration", "<u4"), ("pitch", "u1"), ("velocity", "u1")]
-)
-
 TABLE = "corpus.json"
 NOTES = "notes.npy"
-STAMP = ".source"
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """One piece of a corpus.
-
-    Args:
-        path: the MIDI file, relative to the source's folder.
-        split: `"train"`, `"validation"` or `"test"`.
-        composer: who wrote it, or `""`.
-        title: what it is called, or `""`.
-        year: year of the performance, or 0.
-        first_note: index of its first note in the corpus.
-        num_notes: number of its notes.
-        seconds: time at which its last note ends.
-    """
-
-    path: str
-    split: str = ""
-    composer: str = ""
-    title: str = ""
-    year: int = 0
-    first_note: int = 0
-    num_notes: int = 0
-    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +72,7 @@ class Corpus:
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = pathlib.Path(folder)
         text, table = _read_table(self.folder / TABLE)
-        self.pieces = [Piece(**row) for row in table["pieces"]]
+        self.pieces = [Piece[str](**row) for row in table["pieces"]]
         self.skipped = [SkippedFile(**row) for row in table["skipped"]]
         self.packed = _map_notes(self.folder / NOTES, table["num_notes"])
         self.fingerprint = hashlib.sha256(text).hexdigest()
@@ -117,10 +90,7 @@ class Corpus:
         Raises:
             ValueError: for any other name.
         """
-        if name not in SPLITS:
-            raise ValueError(
-                f"`name` must be one of {SPLITS}. Received: name={name!r}"
-            )
+        check_split(name, "name")
         return np.flatnonzero([piece.split == name for piece in self.pieces])
 
     def notes(self, index: int) -> NDArray[np.void]:
@@ -166,52 +136,45 @@ class Corpus:
             )
 
 
-def pack(notes: NDArray[np.void]) -> NDArray[np.void]:
-    """Notes in seconds to `PACKED_DTYPE`, to the nearest 10 microseconds.
+def write_corpus(
+    folder: pathlib.Path,
+    pieces: list[Piece[str]],
+    skipped: list[SkippedFile],
+    notes: Iterable[NDArray[np.void]],
+    parts: pathlib.Path,
+) -> None:
+    """Writes the files of a corpus.
+
+    The table comes last: a folder without one holds no corpus.
 
     Args:
-        notes: array of `NOTE_DTYPE`, times up to 42,949 seconds.
+        folder: an existing folder.
+        pieces: the pieces, with their first notes and numbers of notes.
+        skipped: the files that could not be read.
+        notes: notes of all pieces, arrays of `PACKED_DTYPE`, in their order.
+        parts: a folder on the same disk for files that are not yet whole.
     """
-    start = np.rint(notes["start"] * UNITS)
-    packed = np.empty(len(notes), PACKED_DTYPE)
-    packed["start"] = start
-    packed["duration"] = np.rint(notes["end"] * UNITS) - start
-    packed["pitch"] = notes["pitch"]
-    packed["velocity"] = notes["velocity"]
-    return packed
-
-
-def unpack(packed: NDArray[np.void]) -> NDArray[np.void]:
-    """The reverse of `pack`: array of `NOTE_DTYPE`, times in seconds."""
-    notes = np.empty(len(packed), NOTE_DTYPE)
-    notes["start"] = packed["start"] / UNITS
-    notes["end"] = packed_ends(packed) / UNITS
-    notes["pitch"] = packed["pitch"]
-    notes["velocity"] = packed["velocity"]
-    return notes
-
-
-def packed_ends(packed: NDArray[np.void]) -> NDArray[np.int64]:
-    """When packed notes end, in units of 10 microseconds."""
-    return packed["start"].astype(np.int64) + packed["duration"]
-
-
-# The source: which files, in which splits.
-
-
-def _check_split(split: str, where: pathlib.Path) -> str:
-    if split not in SPLITS:
-        raise ValueError(
-            f"`split` of a piece must be one of {SPLITS}. "
-            f"Received: split={split!r} in {where}"
-        )
-    return split
-
-
-# Reading, in parts that survive an interruption.
-
-
-# The files on disk.
+    (folder / TABLE).unlink(missing_ok=True)
+    num_notes = sum(piece.num_notes for piece in pieces)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(PACKED_DTYPE),
+        "fortran_order": False,
+        "shape": (num_notes,),
+    }
+    with whole(folder / NOTES, parts) as part, part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for some in notes:
+            file.write(some.tobytes())
+    table = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "num_notes": num_notes,
+        "notes_sha256": sha256(folder / NOTES),
+        "pieces": [dataclasses.asdict(piece) for piece in pieces],
+        "skipped": [dataclasses.asdict(file) for file in skipped],
+    }
+    with whole(folder / TABLE, parts) as part:
+        part.write_bytes(json.dumps(table, indent=0).encode() + b"\n")
 
 
 def _read_table(path: pathlib.Path) -> tuple[bytes, dict[str, Any]]:

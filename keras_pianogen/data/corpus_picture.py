@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.corpus import Piece
+from keras_pianogen.data.pieces import Piece
 
 COLOUR = "#1d4ed8"
 MEDIAN = "#c2410c"
@@ -62,7 +62,7 @@ def _compose(corpus: Corpus, left_out: Container[str]) -> Figure:
     return figure
 
 
-def _without_data(pieces: list[Piece]) -> dict[str, str]:
+def _without_data(pieces: list[Piece[str]]) -> dict[str, str]:
     """Why there is no panel of years, or of composers."""
     reasons = {}
     if not any(piece.year for piece in pieces):

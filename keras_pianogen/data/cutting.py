@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.data.corpus import PACKED_DTYPE
-from keras_pianogen.data.corpus import UNITS
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.corpus import packed_ends
+from keras_pianogen.data.packing import PACKED_DTYPE
+from keras_pianogen.data.packing import UNITS
+from keras_pianogen.data.packing import packed_ends
 from keras_pianogen.data.windows import pieces_of
 from keras_pianogen.events import MAX_VELOCITY
 from keras_pianogen.events import EncodedRuns

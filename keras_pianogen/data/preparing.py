@@ -1,52 +1,47 @@
-"""Many MIDI files into one corpus on disk."""
+"""Many MIDI files read once, into a corpus on disk.
 
-import contextlib
-import csv
+Files are read in parts of a few files each. The notes of a part are written at
+once, so that a run that was stopped, even by `kill -9`, goes on with the parts
+that are left. The same source gives the same corpus, byte for byte: pieces are
+sorted by path.
+"""
+
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Callable
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.data.corpus import FORMAT
 from keras_pianogen.data.corpus import FORMAT_VERSION
-from keras_pianogen.data.corpus import NOTES
-from keras_pianogen.data.corpus import PACKED_DTYPE
-from keras_pianogen.data.corpus import STAMP
 from keras_pianogen.data.corpus import TABLE
-from keras_pianogen.data.corpus import UNITS
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.corpus import Piece
 from keras_pianogen.data.corpus import SkippedFile
-from keras_pianogen.data.corpus import _check_split
-from keras_pianogen.data.corpus import pack
-from keras_pianogen.data.corpus import packed_ends
-from keras_pianogen.files import sha256
-from keras_pianogen.midi.movements import MidiError
-from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.data.corpus import write_corpus
+from keras_pianogen.data.packing import UNITS
+from keras_pianogen.data.packing import packed_ends
+from keras_pianogen.data.pieces import Piece
+from keras_pianogen.data.pieces import check_split
+from keras_pianogen.data.pieces import list_pieces
+from keras_pianogen.data.workers import Found
+from keras_pianogen.data.workers import Workers
+from keras_pianogen.data.workers import read_file
+from keras_pianogen.files import whole
 
-# Hidden files: what was read so far, and what the whole was made from.
+# Hidden in the corpus's folder: a folder of the parts that are read, and a
+# file with a digest of the source, by which it is known again.
 PARTS = ".parts"
-
-
+STAMP = ".source"
 FILES_A_PART = 16
-# Fewer files than this are read sooner than a process has started.
+# Starting a process takes as long as reading this many files.
 FILES_A_PROCESS = 128
-SERVE = "from keras_pianogen.data.preparing import _serve; _serve()"
-
 
 Progress = Callable[[int, int], object]
 
@@ -64,24 +59,26 @@ def prepare_corpus(
 ) -> Corpus:
     """Reads many MIDI files once, into a corpus on disk.
 
-    A file that cannot be read is skipped and named in `Corpus.skipped`.
-    Stopped half-way, even by `kill -9`, the next run goes on with the files
-    that were left. Where `folder` already holds the corpus of this source,
-    unchanged since, it is opened and nothing is read.
+    A file that cannot be read is skipped and named in `Corpus.skipped`. After
+    an interruption, even by `kill -9`, the next call goes on with the files
+    that are left. If `folder` already holds the corpus of this source, and the
+    source has not changed since, the corpus is opened and nothing is read.
 
     Args:
         source: a `Maestro`, a folder with MAESTRO's CSV table in it, or any
-            folder of `.mid` and `.midi` files, searched to its depths. Any
-            object will do that has a `folder` and `pieces`, each with `path`,
+            folder of `.mid` and `.midi` files, at any depth. It can also be
+            any object that has a `folder` and `pieces`, each with `path`,
             `split`, `composer`, `title` and `year`.
         folder: where the corpus is written; made if absent.
-        validation_fraction: share of the files for validation, 0 to 1, where
-            the source has no splits of its own.
+        validation_fraction: share of the files for validation, 0 to 1, if the
+            source has no splits of its own.
         test_fraction: share of the files for the test, 0 to 1.
         seed: draws these splits, from the files' names alone. A file keeps
-            its split when others come and go; but where a split would be
-            empty and there are three files or more, one is moved there.
-        workers: processes that read; the machine's cores if None.
+            its split when others come and go, with one exception: if a split
+            would be empty and there are three files or more, one is moved
+            there.
+        workers: number of processes that read. Defaults to the machine's
+            cores.
         progress: called with (files done, files in all) as work goes on.
         overwrite: whether the corpus of another source in `folder` may be
             replaced.
@@ -118,7 +115,10 @@ def prepare_corpus(
     pieces, skipped = _tables(parts)
     if pieces:
         pieces = _draw_splits(pieces, validation_fraction, test_fraction, seed)
-        _write(folder, stamp, parts, pieces, skipped)
+        (folder / TABLE).unlink(missing_ok=True)  # The stamp is not its own.
+        (folder / STAMP).write_text(stamp)
+        notes = (part.load()["notes"] for part in parts)
+        write_corpus(folder, pieces, skipped, notes, folder / PARTS)
     shutil.rmtree(folder / PARTS)
     if not pieces:
         raise ValueError(
@@ -129,53 +129,34 @@ def prepare_corpus(
     return Corpus(folder)
 
 
-def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece]]:
+# The source: which files, in which splits.
+
+
+def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece[str]]]:
     """The source's folder and its pieces, sorted by path."""
     if hasattr(source, "pieces") and hasattr(source, "folder"):
-        root = pathlib.Path(source.folder)
-        pieces = [_piece(root, row) for row in source.pieces]
+        root, pieces = pathlib.Path(source.folder), source.pieces
+        for piece in pieces:
+            check_split(piece.split)
     else:
         root = pathlib.Path(source)
         if not root.is_dir():
             raise ValueError(
                 f"`source` must be a folder of MIDI files. Received: {root}"
             )
-        tables = sorted(root.glob("maestro-v*.csv"))
-        pieces = list(_maestro(tables[-1]) if tables else _walk(root))
-    return root, sorted(pieces, key=lambda piece: piece.path)
+        pieces = list_pieces(root)
+    relative = [_relative(root, piece) for piece in pieces]
+    return root, sorted(relative, key=lambda piece: piece.path)
 
 
-def _piece(root: pathlib.Path, row: Any) -> Piece:
-    path = pathlib.Path(row.path)
+def _relative(root: pathlib.Path, piece: Any) -> Piece[str]:
+    """A piece of a source as a corpus lists it, before it is read."""
+    path = pathlib.Path(piece.path)
     for folder in (root, root.resolve()):
         if path.is_relative_to(folder):
             path = path.relative_to(folder)
-    split = _check_split(row.split, path)
-    return Piece(path.as_posix(), split, row.composer, row.title, row.year)
-
-
-def _maestro(table: pathlib.Path) -> Iterator[Piece]:
-    """The pieces in MAESTRO's own table, with its published splits."""
-    with open(table, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                yield Piece(
-                    path=row["midi_filename"],
-                    split=_check_split(row["split"], table),
-                    composer=row["canonical_composer"],
-                    title=row["canonical_title"],
-                    year=int(row["year"]),
-                )
-            except KeyError as error:
-                raise ValueError(f"{table} lacks the column {error}") from error
-
-
-def _walk(root: pathlib.Path) -> Iterator[Piece]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.lower().endswith((".mid", ".midi")):
-                path = pathlib.Path(folder, name).relative_to(root)
-                yield Piece(path.as_posix())
+    fields = piece.split, piece.composer, piece.title, piece.year
+    return Piece(path.as_posix(), *fields)
 
 
 def _check_fractions(validation: float, test: float) -> None:
@@ -188,12 +169,12 @@ def _check_fractions(validation: float, test: float) -> None:
 
 
 def _draw_splits(
-    pieces: list[Piece], validation: float, test: float, seed: int
-) -> list[Piece]:
+    pieces: list[Piece[str]], validation: float, test: float, seed: int
+) -> list[Piece[str]]:
     """Gives a split to the pieces that have none.
 
-    A file's name and the seed make a number from 0 to 1: the lowest are for
-    validation, the next for the test.
+    A file's name and the seed make a number from 0 to 1. The files with the
+    lowest numbers are for validation, the next for the test.
     """
     drawn = {
         i: _uniform(f"{seed}:{pathlib.PurePosixPath(piece.path).name}")
@@ -202,7 +183,7 @@ def _draw_splits(
     }
     order = sorted(drawn, key=lambda i: (drawn[i], pieces[i].path))
     num_validation = num_test = 0
-    room = max(len(order) - 1, 0)  # one is always left to train on
+    room = max(len(order) - 1, 0)  # One file is always left to train on.
     if validation:
         num_validation = sum(u < validation for u in drawn.values())
         most = room - 1 if test and room > 1 else room
@@ -226,26 +207,29 @@ def _uniform(text: str) -> float:
     return int.from_bytes(hashlib.sha256(data).digest()[:6], "big") / 2**48
 
 
+# Reading, in parts that survive an interruption.
+
+
 @dataclasses.dataclass(frozen=True)
 class _Part:
     """Some files of the source, and their notes on disk once they are read.
 
-    The part is named by its files' paths, sizes and dates: what lies there
-    under its name is theirs.
+    The part's name is a digest of its files' paths, sizes and dates. So a file
+    on disk of that name holds the notes of these files.
     """
 
     root: pathlib.Path
-    listed: list[Piece]
+    listed: list[Piece[str]]
     path: pathlib.Path
 
-    def read(self, read: "_Read") -> None:
-        """Reads the files with `read`, unless their notes are there."""
+    def read(self, read: Callable[[pathlib.Path], Found]) -> None:
+        """Reads the files with `read`, unless their notes are on disk."""
         if self._load() is not None:
             return
         found = [read(self.root / piece.path) for piece in self.listed]
-        with _new(self.path, self.path.parent) as file:
+        with whole(self.path) as part:
             np.savez(
-                file,
+                part,
                 notes=np.concatenate([notes for notes, _ in found]),
                 counts=np.array([len(notes) for notes, _ in found]),
                 reasons=np.array([reason for _, reason in found]),
@@ -266,32 +250,13 @@ class _Part:
             return None
 
 
-# Packed notes of a file, and why there are none.
-_Found = tuple[NDArray[np.void], str]
-_Read = Callable[[pathlib.Path], _Found]
-
-
-def _read_file(path: pathlib.Path) -> _Found:
-    nothing = np.empty(0, PACKED_DTYPE)
-    try:
-        notes, _ = read_notes(path, return_report=True)
-    except MidiError as error:
-        return nothing, str(error).removeprefix(str(path)).lstrip(": ")
-    except OSError as error:
-        return nothing, error.strerror or str(error)
-    if not len(notes):
-        return nothing, "holds no notes"
-    if notes["end"].max() * UNITS >= 2**32:
-        return nothing, f"lasts {notes['end'].max() / 3600:.0f} hours"
-    return pack(notes), ""
-
-
 def _read(parts: list[_Part], workers: int, progress: Progress | None) -> None:
     """Reads all parts, in as many processes as are worth starting."""
     total = sum(len(part.listed) for part in parts)
-    workers = min(workers, -(-total // FILES_A_PROCESS))
+    workers = max(1, min(workers, -(-total // FILES_A_PROCESS)))
     done = 0
-    with _Readers(workers) as read, ThreadPoolExecutor(workers or 1) as pool:
+    with Workers() as processes, ThreadPoolExecutor(workers) as pool:
+        read = processes.read if workers > 1 else read_file
         try:
             jobs = pool.map(lambda part: part.read(read), parts)
             for part, _ in zip(parts, jobs, strict=True):
@@ -302,74 +267,11 @@ def _read(parts: list[_Part], workers: int, progress: Progress | None) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-class _Readers:
-    """Processes that read files, one for each thread that asks.
-
-    They are plain children that take paths on a pipe, not `multiprocessing`:
-    that runs the user's script again, or forks a process in which a backend
-    may have threads. A file that kills its reader is skipped like any other.
-    """
-
-    def __init__(self, workers: int):
-        self.workers = workers
-        self.own = threading.local()
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> _Read:
-        return self.read if self.workers > 1 else _read_file
-
-    def __exit__(self, *error: object) -> None:
-        for process in self.processes:
-            process.communicate()
-
-    def read(self, path: pathlib.Path) -> _Found:
-        process = getattr(self.own, "process", None) or self._start()
-        questions, answers = process.stdin, process.stdout
-        if process.poll() is not None or not (questions and answers):
-            return _read_file(path)  # no process can be had here
-        try:
-            questions.write(json.dumps(os.fspath(path)).encode() + b"\n")
-            questions.flush()
-            count, reason = json.loads(answers.readline())
-            data = answers.read(count * PACKED_DTYPE.itemsize)
-            return np.frombuffer(data, PACKED_DTYPE), reason
-        except (OSError, ValueError):
-            self.own.process = None
-            code = process.wait()
-            reason = f"ended the process that read it (exit code {code})"
-            return np.empty(0, PACKED_DTYPE), reason
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join(filter(None, sys.path))
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is the parent's to handle
-        )
-        self.own.process = process
-        self.processes.append(process)
-        if process.stdout is None or not process.stdout.readline():
-            process.wait()
-        return process
-
-
-def _serve() -> None:
-    """Answers each path on standard input with the file's packed notes."""
-    answers = sys.stdout.buffer
-    answers.write(b"ready\n")
-    answers.flush()
-    for line in sys.stdin.buffer:
-        notes, reason = _read_file(pathlib.Path(json.loads(line)))
-        answers.write(json.dumps([len(notes), reason]).encode() + b"\n")
-        answers.write(notes.tobytes())
-        answers.flush()
-
-
-def _tables(parts: list[_Part]) -> tuple[list[Piece], list[SkippedFile]]:
+def _tables(
+    parts: list[_Part],
+) -> tuple[list[Piece[str]], list[SkippedFile]]:
     """The pieces, and the files that gave none."""
-    pieces: list[Piece] = []
+    pieces: list[Piece[str]] = []
     skipped = []
     first = 0
     for part in parts:
@@ -386,49 +288,6 @@ def _tables(parts: list[_Part]) -> tuple[list[Piece], list[SkippedFile]]:
             pieces.append(dataclasses.replace(listed, **facts))
             first += count
     return pieces, skipped
-
-
-def _write(
-    folder: pathlib.Path,
-    stamp: str,
-    parts: list[_Part],
-    pieces: list[Piece],
-    skipped: list[SkippedFile],
-) -> None:
-    """Writes the notes, then the table: there is no corpus without one."""
-    (folder / TABLE).unlink(missing_ok=True)
-    num_notes = sum(piece.num_notes for piece in pieces)
-    header = {
-        "descr": np.lib.format.dtype_to_descr(PACKED_DTYPE),
-        "fortran_order": False,
-        "shape": (num_notes,),
-    }
-    with _new(folder / NOTES, folder / PARTS) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            file.write(part.load()["notes"].tobytes())
-    (folder / STAMP).write_text(stamp)
-    table = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "num_notes": num_notes,
-        "notes_sha256": sha256(folder / NOTES),
-        "pieces": [dataclasses.asdict(piece) for piece in pieces],
-        "skipped": [dataclasses.asdict(file) for file in skipped],
-    }
-    with _new(folder / TABLE, folder / PARTS) as file:
-        file.write(json.dumps(table, indent=0).encode() + b"\n")
-
-
-@contextlib.contextmanager
-def _new(path: pathlib.Path, parts: pathlib.Path) -> Iterator[IO[bytes]]:
-    """A file that takes its place at `path` once it is whole and on disk."""
-    temporary = parts / f"{os.getpid()}-{path.name}"
-    with open(temporary, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:
@@ -449,7 +308,7 @@ def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:
 
 
 def _stamp(root: pathlib.Path, path: str) -> list[Any]:
-    """What tells one version of a file from another without reading it."""
+    """Path, size and date of a file. They differ when the file has changed."""
     try:
         status = os.stat(root / path)
     except OSError:

@@ -11,9 +11,9 @@ shows an example.
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.data.corpus import UNITS
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.corpus import packed_ends
+from keras_pianogen.data.packing import UNITS
+from keras_pianogen.data.packing import packed_ends
 from keras_pianogen.data.windows import pieces_of
 from keras_pianogen.events import EventVocabulary
 

@@ -1,0 +1,186 @@
+"""An archive from a server: downloaded, checked by its SHA-256, unpacked.
+
+A download that was cut goes on where it stopped. Nothing is unpacked before
+the hash is right and every member of the archive is safe.
+
+`pooch` and `keras.utils.get_file` check a hash and unpack as well, but each
+begins a cut download anew, and neither refuses an unsafe member. With them,
+both would still have to be written here.
+"""
+
+import http.client
+import pathlib
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+
+from keras_pianogen import files
+
+# The most that an archive may hold. MAESTRO's has 1,280 files, 81 MB in all.
+MAX_BYTES = 1_000_000_000
+MAX_MEMBERS = 20_000
+MAX_RATIO = 100  # bytes unpacked for each byte packed
+TIMEOUT = 60.0  # seconds without an answer
+
+Progress = Callable[[int, int | None], object]
+
+
+def download(
+    url: str, part: pathlib.Path, sha256: str, progress: Progress | None = None
+) -> None:
+    """Downloads a file, or what is still missing of it.
+
+    Args:
+        url: the file's address.
+        part: where the file is written. What is there already is kept, and
+            the download goes on behind it. A whole file is not asked for.
+        sha256: the file's SHA-256, 64 hexadecimal digits.
+        progress: called with the bytes that are here and the bytes in all
+            (`None` if the server does not say).
+
+    Raises:
+        OSError: the download failed; `part` keeps what has come.
+        ValueError: the file has another hash; `part` is removed.
+    """
+    if part.exists():
+        if files.sha256(part) == sha256.lower():
+            return
+        _receive(url, part, progress)
+        if files.sha256(part) == sha256.lower():
+            return
+        # What was there belongs to another version of the file.
+        part.unlink()
+    _receive(url, part, progress)
+    try:
+        check_sha256(part, sha256)
+    except ValueError:
+        part.unlink()
+        raise
+
+
+def check_sha256(path: pathlib.Path, expected: str) -> None:
+    """Checks the SHA-256 of a file.
+
+    Raises:
+        ValueError: the file has another hash.
+    """
+    found = files.sha256(path)
+    if found != expected.lower():
+        raise ValueError(
+            f"{path} is damaged, or is not the file that was published. "
+            f"Nothing of it is used. If it is still there, remove it, and "
+            f"download it again. Expected SHA-256: {expected}. Received: "
+            f"{found}."
+        )
+
+
+def unpack(archive: pathlib.Path, folder: str) -> None:
+    """Unpacks a zip, once all of its members are known to be safe.
+
+    Args:
+        archive: the zip.
+        folder: where to unpack it.
+
+    Raises:
+        ValueError: the zip is damaged, or not safe. In the second case
+            nothing was unpacked.
+    """
+    try:
+        with zipfile.ZipFile(archive) as members:
+            _check_members(members)
+            members.extractall(folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{archive} is not a sound zip: {error}") from error
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative path may leave its folder on any operating system."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or not parts[0] or ":" in name or "\0" in name
+
+
+def _receive(
+    url: str, part: pathlib.Path, progress: Progress | None = None
+) -> None:
+    """Appends the rest of a file to `part`, or writes all of it."""
+    error: Exception | None = None
+    with _request(url, part) as response:
+        done = part.stat().st_size if response.status == 206 else 0
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
+        progress = progress or (lambda done, total: None)
+        progress(done, total)
+        with part.open("ab" if done else "wb") as file:
+            try:
+                while done <= MAX_BYTES and (block := response.read(1 << 16)):
+                    file.write(block)
+                    done += len(block)
+                    progress(done, total)
+            except (OSError, http.client.HTTPException) as stopped:
+                error = stopped
+    if done > MAX_BYTES:
+        part.unlink()
+        raise ValueError(f"{url} sends more than {MAX_BYTES:,} bytes.")
+    if error or (total is not None and done < total):
+        of_all = "" if total is None else f" of {total:,}"
+        raise ConnectionError(
+            f"The download stopped at {done:,}{of_all} bytes "
+            f"({error or 'the connection was closed'}). They are kept in "
+            f"{part}: run it again and it goes on from there."
+        ) from error
+
+
+def _request(url: str, part: pathlib.Path) -> http.client.HTTPResponse:
+    """Asks for what `part` lacks, status 206, or for all of it, 200."""
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+            if start and error.code == 416:  # `part` is longer than the file
+                part.unlink()
+                return _request(url, part)
+        raise OSError(
+            f"{url} cannot be downloaded: {error}. Check the address and the "
+            f"connection; or fetch the file yourself, put it at "
+            f"{part.with_suffix('')} and run this again."
+        ) from error
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
+    size = sum(member.file_size for member in members)
+    if size > MAX_BYTES or len(members) > MAX_MEMBERS:
+        raise ValueError(
+            f"{archive.filename} is refused: it must unpack to at most "
+            f"{MAX_BYTES:,} bytes in {MAX_MEMBERS:,} files. Received: "
+            f"{size:,} bytes in {len(members):,} files."
+        )
+    for member in members:
+        if danger := _danger(member):
+            raise ValueError(
+                f"{archive.filename} is refused, and nothing of it was "
+                f"unpacked: its member {member.orig_filename!r} {danger}."
+            )
+
+
+def _danger(member: zipfile.ZipInfo) -> str:
+    """Why a member must not be unpacked, or an empty string."""
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if leads_out(member.orig_filename):
+        return "leads out of the folder"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, not a file"
+    if member.file_size > MAX_RATIO * max(member.compress_size, 1):
+        return f"grows more than {MAX_RATIO} times when unpacked"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is neither stored nor deflated"
+    return ""
