@@ -1,4 +1,4 @@
-"""Draws two sets of 20 MAESTRO pieces, and shuffles one: see judging.md.
+"""Chooses two sets of 20 MAESTRO pieces and shuffles one, see judging.md.
 
 python docs/records/draw_sets.py ../shared/data/maestro-v3.0.0 sets
 """
@@ -16,17 +16,17 @@ from keras_pianogen.judging.features import shuffle_pitches
 source, out = sys.argv[1], pathlib.Path(sys.argv[2])
 pieces = list(Maestro(source).split("validation"))
 random.Random(0).shuffle(pieces)
-# Each composition once, so that no music is in both sets.
-alone = {}
+# Keep each composition once, so that no music is in both sets.
+unique = {}
 for piece in pieces:
-    alone.setdefault((piece.composer, piece.title), piece)
+    unique.setdefault((piece.composer, piece.title), piece)
 for name in ("real_a", "real_b", "shuffled_b"):
     (out / name).mkdir(parents=True)
-for place, piece in enumerate(list(alone.values())[:40]):
+for index, piece in enumerate(list(unique.values())[:40]):
     path = piece.path
-    if place < 20:
+    if index < 20:
         shutil.copy(path, out / "real_a")
         continue
     shutil.copy(path, out / "real_b")
-    notes = shuffle_pitches(read_notes(path), place)
+    notes = shuffle_pitches(read_notes(path), index)
     write_midi(notes, out / "shuffled_b" / f"{path.stem}.mid")

@@ -1,13 +1,14 @@
-"""Fine-tunes on eighteen pieces by Rachmaninoff: see docs/guides.
+"""Fine-tunes the bundled preset on pieces by Rachmaninoff, see docs/guides.
 
 KERAS_BACKEND=torch python docs/records/fine_tune.py \
     ../shared/data/maestro-v3.0.0 docs/records/fine_tune.csv full-22
 
-The pieces are of MAESTRO's validation split, which the bundled preset was not
-trained on: 4 to train on, 22 minutes; 3 to choose by; 3 to judge by, other
-works all of them. A row of the record is a look at 5,000 events of the
-first three; a run's last row, whose step is `best`, has what all events of the
-others say of the weights before it began and of its best ones.
+The pieces are from MAESTRO's validation split, which the bundled preset was
+not trained on. It trains on 4 pieces (22 minutes), selects the weights on 3
+others and tests them on 3 others, all of other works. A row of the record is a
+validation on 5,000 events of the selection pieces. The last row of a run, with
+the step `best`, has the loss on all test pieces before the run and with the
+selected weights.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from keras_pianogen import write_midi
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
 
-# Learning rate of AdamW, and what is different. Names have minutes of music.
+# The learning rate of AdamW and other settings. Names contain the minutes.
 RUNS = {
     "full-22": {"rate": 2e-4},
     "lora-22": {"rate": 2e-3, "rank": 8},
@@ -57,9 +58,9 @@ EVERYWHERE = (
 HELD_OUT = {
     "validation": ("Polka",),
     "test": ("Lilac", "Humoresque", "No. 2 in C-sharp"),
-    "": ("sharp Minor, Op. 3",),  # a work of the test once more
+    "": ("sharp Minor, Op. 3",),  # another performance of a test piece
 }
-STEPS, STEPS_A_LOOK, EVENTS_A_STEP = 40, 20, 2048
+STEPS, VALIDATION_STEPS, STEP_EVENTS = 40, 20, 2048
 COLUMNS = ("run", "step", "events", "seconds", "trained", "loss", "before",
            "nats_per_event")  # fmt: skip
 
@@ -79,7 +80,7 @@ def main(maestro, record, name):
 
 
 def prepare(maestro, folder, works=WORKS, mechanical=False, **_):
-    """A corpus of the works to train on; what it is judged by stays."""
+    """Prepares a corpus with some works to train on and all held-out pieces."""
     source = folder / "midi"
     source.mkdir()
     pieces = []
@@ -117,7 +118,7 @@ def split_of(title):
 
 
 def even(notes):
-    """As a notation program would play: a grid of 125 ms, one velocity."""
+    """Plays notes like a notation program: a grid of 125 ms, one velocity."""
     notes = notes.copy()
     length = (notes["end"] - notes["start"]) / 0.125
     notes["start"] = (notes["start"] / 0.125).round() * 0.125
@@ -140,27 +141,27 @@ def train(corpus, name, rate, rank=None, everywhere=False, **_):
         corpus,
         vocabulary=model.preprocessor.tokenizer.vocabulary,
         sequence_length=length,
-        batch_size=EVENTS_A_STEP // length,
-        steps=STEPS_A_LOOK,
+        batch_size=STEP_EVENTS // length,
+        steps=VALIDATION_STEPS,
     )
     rows, seconds, losses = [], 0.0, [""]
     before = judge(model, corpus, "test")
-    look = judge(model, corpus, "validation")
-    best, weights = look, model.get_weights()
+    loss = judge(model, corpus, "validation")
+    best, weights = loss, model.get_weights()
     trained = sum(w.size for w in map(keras.ops.convert_to_numpy,
                                       model.trainable_weights))  # fmt: skip
-    for step in range(0, STEPS + 1, STEPS_A_LOOK):
+    for step in range(0, STEPS + 1, VALIDATION_STEPS):
         if step:
             began = time.monotonic()
             losses = model.fit(windows, verbose=0).history["loss"]
             seconds += time.monotonic() - began
-            look = judge(model, corpus, "validation")
-        if look < best:
-            best, weights = look, model.get_weights()
+            loss = judge(model, corpus, "validation")
+        if loss < best:
+            best, weights = loss, model.get_weights()
         rows.append(
-            {"run": name, "step": step, "events": step * EVENTS_A_STEP,
+            {"run": name, "step": step, "events": step * STEP_EVENTS,
              "seconds": round(seconds), "trained": trained, "loss": losses[-1],
-             "nats_per_event": look}
+             "nats_per_event": loss}
         )  # fmt: skip
     model.set_weights(weights)
     last = {"step": "best", "before": before,

@@ -1,10 +1,11 @@
-"""Draws the pictures of docs/concepts from the code that they explain.
+"""Draws the pictures of docs/concepts with the code that they explain.
 
 KERAS_BACKEND=torch python docs/records/plot_concepts.py \
     tests/data/bach_bwv_885.midi docs/images
 
-What an event can see is found by changing each event and looking whose output
-changes; what is in a ring, by filling one whose keys are the events' numbers.
+To find the events that a query attends to, it changes each event and compares
+the outputs. To find the content of a ring, it fills one whose keys are the
+numbers of the events.
 """
 
 import pathlib
@@ -30,7 +31,7 @@ KINDS = {
     "shift": "#c8d6ef",
 }
 INK, QUIET = "#333333", "#999999"
-# The same picture of the same numbers, its text as text.
+# The same data gives the same file, with text stored as text.
 matplotlib.rcParams |= {
     "font.size": 9,
     "svg.fonttype": "none",
@@ -54,7 +55,7 @@ def main(midi, folder):
 
 
 def draw_events(midi, count=4):
-    """The first notes of a piece, and their events."""
+    """Draws the first notes of a piece and their events."""
     notes, keys = read_notes(midi)[:count], read_notes(midi, sustain=False)
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     roll, strip = figure.subplots(2, 1, height_ratios=(1.25, 1))
@@ -104,7 +105,7 @@ def draw_skewing(time=5):
     folded = padded.reshape(time + 1, time)
     folded_names = padded_names.reshape(time + 1, time)
     textbook = folded[1:], folded_names[1:]
-    # Here: a column more, of distance -1, and no copy.
+    # This package adds a column for the distance -1 and copies nothing.
     wide = np.pad(products, ((0, 0), (0, 1)))
     wide_names = np.pad(names, ((0, 0), (0, 1)), constant_values="−1")
     line = slice(time - 1, time - 1 + time * time)
@@ -119,15 +120,17 @@ def draw_skewing(time=5):
         (axes[0, 0], "query × embeddings, masked", masked, names),
         (axes[0, 1], "a column is padded", padded, padded_names),
         (axes[0, 2], "reshaped", folded, folded_names),
-        (axes[0, 3], "the first row sliced off", *textbook),
+        (axes[0, 3], "the first row removed", *textbook),
         (axes[1, 0], "query × embeddings", products, names),
-        (axes[1, 1], "… and a column for −1", wide, wide_names),
+        (axes[1, 1], "one more column, for −1", wide, wide_names),
         (axes[1, 2], f"from element {time - 1} on, reshaped", ours, our_names),
-        (axes[1, 3], "keys ahead hidden", np.where(seen, ours, np.nan),
+        (axes[1, 3], "later keys masked", np.where(seen, ours, np.nan),
          np.where(seen, our_names, "")),
     ):  # fmt: skip
         draw_cells(axis, title, values, labels, np.abs(products).max())
-    for axis, text in zip(axes[:, 0], ("textbook", "here"), strict=True):
+    for axis, text in zip(
+        axes[:, 0], ("textbook", "this package"), strict=True
+    ):
         axis.text(-0.9, (time - 1) / 2, text, rotation=90, va="center",
                   ha="center", color=QUIET)  # fmt: skip
     return figure
@@ -139,7 +142,7 @@ def random_head(time, key_dim=4):
 
 
 def check_skewed(query, relative, skewed):
-    """What was skewed gives the outputs that the package's layer gives."""
+    """Checks that skewed logits give the outputs of the package's attention."""
     time, key_dim = query.shape
     key, value = random_head(time)[::-1]
     tensors = [ops.convert_to_tensor(x[None, None])
@@ -166,7 +169,7 @@ def draw_cells(axis, title, values, names, most):
 
 
 def draw_masks(time=16, size=4):
-    """Who attends to whom: a row for each event that looks."""
+    """Draws masks of attention, with a row for each query."""
     kinds = {
         "global": RelativeGlobalAttention(1, 4, max_distance=time),
         f"global, max_distance={2 * size}": RelativeGlobalAttention(
@@ -181,21 +184,21 @@ def draw_masks(time=16, size=4):
     }
     figure = Figure(figsize=(10.5, 3))
     for axis, (title, layer) in zip(figure.subplots(1, 4), kinds.items()):
-        axis.imshow(who_sees_whom(layer, time), cmap="Blues", vmin=0, vmax=2)
+        axis.imshow(attended(layer, time), cmap="Blues", vmin=0, vmax=2)
         axis.set_title(title, fontsize=9)
         axis.set_xticks(np.arange(time + 1) - 0.5, [""] * (time + 1))
         axis.set_yticks(np.arange(time + 1) - 0.5, [""] * (time + 1))
         axis.tick_params(length=0)
         axis.grid(color="white", lw=0.6)
-        axis.set_xlabel("event that is looked at")
+        axis.set_xlabel("event as a key")
         if layer is kinds["global"]:
-            axis.set_ylabel("event that looks")
+            axis.set_ylabel("event as a query")
             draw_blocks(axis, time, size)
     return figure
 
 
 def draw_blocks(axis, time, size):
-    """The rectangles of logits that are made, of so many queries each."""
+    """Draws the rectangles of logits that blocks of queries compute."""
     shape = blocks._Shape((1, 1, time, 4), time, 0, size)
     for start, count, rows, first, stop in shape.stairs():
         for block in range(count):
@@ -206,7 +209,7 @@ def draw_blocks(axis, time, size):
             )  # fmt: skip
 
 
-def who_sees_whom(layer, time):
+def attended(layer, time):
     keras.utils.set_random_seed(0)
     inputs = np.random.default_rng(0).normal(size=(1, time, 4))
     # One sequence for each event that is changed.
@@ -219,7 +222,7 @@ def who_sees_whom(layer, time):
 
 
 def draw_ring(capacity=8, events=13):
-    """Which event lies in which place of a ring, as events come."""
+    """Draws the event in each slot of a ring while events arrive."""
     layer = RelativeGlobalAttention(1, 1, max_distance=capacity, use_bias=False)
     layer.build((1, None, 1))
     layer.key.set_weights([np.ones((1, 1), "float32")])
@@ -230,12 +233,12 @@ def draw_ring(capacity=8, events=13):
         one = np.full((1, 1, 1), event, "float32")
         _, cache = layer(one, cache=cache, cache_update_index=event)
         kept = ops.convert_to_numpy(cache[0])[0, 0, :, 0].round().astype(int)
-        for place, number in enumerate(kept):
-            if place > event:
+        for slot, number in enumerate(kept):
+            if slot > event:
                 continue
             colour = KINDS["note on"] if number == event else KINDS["shift"]
-            axis.add_patch(Rectangle((place, event), 0.94, 0.9, color=colour))
-            axis.text(place + 0.47, event + 0.5, str(number), ha="center",
+            axis.add_patch(Rectangle((slot, event), 0.94, 0.9, color=colour))
+            axis.text(slot + 0.47, event + 0.5, str(number), ha="center",
                       va="center", fontsize=8, color=INK)  # fmt: skip
     axis.set(
         xlim=(0, capacity),
@@ -244,7 +247,7 @@ def draw_ring(capacity=8, events=13):
         xticklabels=range(capacity),
         yticks=np.arange(events) + 0.5,
         yticklabels=range(events),
-        xlabel="place in the ring",
+        xlabel="slot of the ring",
         ylabel="after event",
     )
     axis.tick_params(length=0)

@@ -1,9 +1,9 @@
-"""Draws the runs of the Transformer-GAN, as docs/gan.md shows.
+"""Draws the curves and samples of the Transformer-GAN in docs/gan.md.
 
 python docs/records/plot_gan.py docs/records/gan docs/images
 
-Each run's folder has what `pianogen train-gan` left in it: `history.csv`,
-`real.json`, and `sample.mid`, the first of its last samples.
+The folder of each run has two files written by `pianogen train-gan`,
+`history.csv` and `real.json`, and `sample.mid`, the first of its last samples.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ def main(records, images):
     plot_gan_curves(runs, images / "gan_curves.png")
     for name, folder in runs.items():
         notes = read_notes(folder / "sample.mid")
-        # Notes of no length, which a generator from noise writes, are shown.
+        # A generator from noise writes notes of no length; make them visible.
         notes["end"] = np.maximum(notes["end"], notes["start"] + 0.02)
         plot_piano_roll(
             notes,

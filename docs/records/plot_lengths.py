@@ -1,8 +1,8 @@
-"""Draws time and memory of a training step, as docs/performance.md shows.
+"""Draws time and memory of a training step for docs/performance.md.
 
 python docs/records/plot_lengths.py docs/records/lengths.csv docs/images
 
-The records are printed by tests/bench_lengths.py.
+tests/bench_lengths.py prints the records.
 """
 
 import csv
@@ -25,23 +25,23 @@ STYLES = {
     },
 }
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
-# The same picture of the same numbers, its text as text.
+# The same data gives the same file, with text stored as text.
 matplotlib.rcParams |= {"svg.hashsalt": "lengths", "svg.fonttype": "none"}
 
 
 def main(source, folder):
     with open(source, newline="") as file:
         rows = list(csv.DictReader(file))
-    for column, what in (
-        ("best_seconds", "seconds a step"),
-        ("peak_mib", "MiB of a step at its peak"),
+    for column, label in (
+        ("best_seconds", "seconds per step"),
+        ("peak_mib", "peak MiB of a step"),
     ):
         picture = pathlib.Path(folder) / f"lengths_{column.split('_')[1]}.svg"
-        draw(rows, column, what).savefig(picture, metadata={"Date": None})
+        draw(rows, column, label).savefig(picture, metadata={"Date": None})
 
 
-def draw(rows, column, what):
-    """A panel for each backend, both axes logarithmic."""
+def draw(rows, column, label):
+    """Draws a panel for each backend, with two logarithmic axes."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, len(BACKENDS), sharey=True)
     first = [int(row["events"]) for row in rows if row[column]]
@@ -64,7 +64,7 @@ def draw(rows, column, what):
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("events")
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel(what)
+    panels[0].set_ylabel(label)
     panels[0].legend(frameon=False, loc="lower right", fontsize=9)
     return figure
 
