@@ -193,14 +193,10 @@ def classifier_accuracy(
 def _fit(pieces: Sequence[tuple[Array, int]]) -> Callable[[Array], Array]:
     """Fits a logistic regression to pieces, each with its label, 0 or 1.
 
-    Both labels weigh the same, and so do all pieces of one label. Returns a
-    function of new rows, which is above 0 where the label is more likely 1.
+    Returns a function of new rows: above 0 where 1 is the likelier label.
     """
     rows = np.concatenate([rows for rows, _ in pieces])
-    sign = np.concatenate([np.full(len(r), 2 * y - 1.0) for r, y in pieces])
-    weight = np.concatenate([np.full(len(r), 1 / len(r)) for r, _ in pieces])
-    for side in (-1, 1):
-        weight[sign == side] /= 2 * weight[sign == side].sum()
+    sign, weight = _signs_and_weights(pieces)
     middle = weight @ rows
     spread = weight @ (rows - middle) ** 2
     # Rows get a length of about 1. Columns that hardly vary stay small.
@@ -233,3 +229,17 @@ def _fit(pieces: Sequence[tuple[Array, int]]) -> Callable[[Array], Array]:
         method="Newton-CG",
     ).x
     return lambda new: (new - middle) / scale @ found[:-1] + found[-1]
+
+
+def _signs_and_weights(
+    pieces: Sequence[tuple[Array, int]],
+) -> tuple[Array, Array]:
+    """Each row's label as -1 or 1, and its weight.
+
+    Both labels weigh the same, and so do all pieces of one label.
+    """
+    sign = np.concatenate([np.full(len(r), 2 * y - 1.0) for r, y in pieces])
+    weight = np.concatenate([np.full(len(r), 1 / len(r)) for r, _ in pieces])
+    for side in (-1, 1):
+        weight[sign == side] /= 2 * weight[sign == side].sum()
+    return sign, weight

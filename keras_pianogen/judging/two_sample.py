@@ -1,14 +1,16 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
 """A classifier two-sample test: can a model's music be told from real music?
 
-Real windows of some pieces are continued by a model from their first events.
-A classifier that the model never met learns to tell the two apart, and is
-then asked about pieces that it never met either (Lopez-Paz & Oquab, 2017).
-Being right half of the time, it can't tell. The same test of real music
-against other real music is the floor.
+A model continues real windows from their first events. A classifier that the
+model was not trained against learns to tell the continuations from real
+windows, and is then tested on pieces that it was not trained on (Lopez-Paz &
+Oquab, 2017). An accuracy of one half means that it can't tell them apart. The
+same test with real music in place of the continuations is the floor.
 """
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -20,20 +22,18 @@ from keras_pianogen.gan.continuation import continue_events
 from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.models import MusicTransformerDiscriminator
 
-# The row of real music against real music.
-REAL = "real music"
-# Windows continued at once, and windows of a step of the classifier.
-CONTINUED = 64
-BATCH = 32
+REAL = "real music"  # the name of the floor among the results
+CONTINUED = 64  # windows in a batch that a model continues
+BATCH = 32  # windows in a step of the classifier
 
 
 @dataclasses.dataclass(frozen=True)
 class TwoSample:
-    """How often a classifier was right about pieces it had not met.
+    """A classifier's answers on pieces that it was not trained on.
 
     Args:
-        right: bool array (windows,), whether it was.
-        pieces: int array (windows,), the piece of each window.
+        right: bool array (windows,), whether each answer was right.
+        pieces: int array (windows,), the index of each window's piece.
     """
 
     right: np.ndarray
@@ -41,15 +41,15 @@ class TwoSample:
 
     @property
     def accuracy(self):
-        """Share of windows that were named rightly, 0 to 1."""
+        """Share of right answers, 0 to 1."""
         return float(self.right.mean())
 
     def interval(self, other=None):
-        """95 % interval of the accuracy, a pair; resampled over pieces.
+        """95 % interval of the accuracy, a pair, by resampling pieces.
 
         Args:
-            other: a `TwoSample` of the same windows, of whose accuracy ours
-                is then the difference.
+            other: a `TwoSample` of the same windows. With it, the interval is
+                that of the difference, this accuracy less the other's.
         """
         values = self.right.astype(float)
         if other is not None:
@@ -74,36 +74,40 @@ def judge_continuations(
     seed=0,
     progress=None,
 ):
-    """How well the continuations of models are told from real music.
+    """Tests how well a classifier tells models' continuations from real music.
 
-    Each model continues the same windows with the same random numbers, at a
-    temperature of 1 and without the grammar that `generate` holds to: it is
-    the model itself that is judged. The classifier learns on pieces of the
-    training split and is asked about those of the validation split.
+    All models continue the same windows with the same random numbers, at a
+    temperature of 1 and without the grammar that `generate` follows, because
+    the test is of the model itself. The classifier is trained on pieces of the
+    training split and tested on pieces of the validation split.
 
     Args:
-        models: dict of name to `MusicTransformerCausalLM`, all of one
+        models: dict from name to `MusicTransformerCausalLM`, all with one
             vocabulary.
         corpus: a `keras_pianogen.Corpus` with both splits.
-        train_windows: int. Real windows that the classifier learns from; it
-            sees as many that were generated.
-        test_windows: int. Real windows that it is asked about, and as many
-            others.
-        sequence_length: int. Events of a window.
-        context_length: int. Events of it that a model continues.
-        pretrained: bool. Whether each classifier begins with the weights of
-            the first model. It is then better at it, with fewer windows.
-        epochs: int. Passes over the windows that the classifier learns from.
-        learning_rate: float. Adam's highest; it follows a cosine.
-        seed: int. Of the classifier, of its order, and of the continuations.
-        progress: a function called with (what is done, share of it, 0 to 1).
+        train_windows: int. Number of real windows that the classifier is
+            trained on, with as many continuations.
+        test_windows: int. Number of real windows that it is tested on, with
+            as many continuations.
+        sequence_length: int. Number of events in a window.
+        context_length: int. Number of events in a window before the
+            continuation begins.
+        pretrained: bool. Whether each classifier starts from the weights of
+            the first model. It is then more accurate with fewer windows.
+        epochs: int. Number of passes over the classifier's training windows.
+        learning_rate: float. Adam's highest learning rate, which falls along
+            a cosine.
+        seed: int. Seed of the classifier, of the order of its windows, and of
+            the continuations.
+        progress: a function called with the name of a stage, and the share of
+            it that is done, 0 to 1.
 
     Returns:
-        A dict of name to `TwoSample`, that of real music against real music
-        first, as `"real music"`.
+        A dict from name to `TwoSample`. The first is `"real music"`, real
+        music against other real music.
 
     Raises:
-        ValueError: if vocabularies differ, or a split has no window.
+        ValueError: if vocabularies differ, or a split has too few windows.
     """
     if not 0 < context_length < sequence_length:
         raise ValueError(
@@ -112,67 +116,79 @@ def judge_continuations(
             f"sequence_length={sequence_length}"
         )
     vocabulary = _one_vocabulary(models)
-    tell = progress or (lambda what, done: None)
-    sides = {
-        split: _sides(corpus, split, count, vocabulary, sequence_length)
-        for split, count in (
-            ("train", train_windows),
-            ("validation", test_windows),
-        )
+    first = next(iter(models.values()))
+    tell = progress or (lambda stage, done: None)
+    counts = {"train": train_windows, "validation": test_windows}
+    real = {
+        split: _real_windows(corpus, split, count, vocabulary, sequence_length)
+        for split, count in counts.items()
     }
     results = {}
     for name, model in {REAL: None, **models}.items():
-        pairs = {
-            split: (
-                real,
-                others
-                if model is None
-                else continue_windows(
-                    model,
-                    real,
-                    context_length,
-                    seed=seed,
-                    progress=lambda done, total, split=split, name=name: tell(
-                        f"{name} continues {split} windows", done / total
-                    ),
-                ),
-            )
-            for split, (real, others, _) in sides.items()
-        }
+        if model is None:
+            others = {split: windows.others for split, windows in real.items()}
+        else:
+            others = _continue(name, model, real, context_length, seed, tell)
         keras.utils.set_random_seed(seed)
-        classifier = _classifier(
-            next(iter(models.values())), sequence_length, pretrained
-        )
+        classifier = _classifier(first, sequence_length, pretrained)
         _train(
             classifier,
-            *pairs["train"],
+            real["train"].rows,
+            others["train"],
             epochs=epochs,
             learning_rate=learning_rate,
             seed=seed,
-            tell=lambda done, name=name: tell(
-                f"a classifier learns {name}", done
+            tell=functools.partial(tell, f"a classifier learns {name}"),
+        )
+        test = real["validation"]
+        right = _right(classifier, test.rows, others["validation"])
+        results[name] = TwoSample(right, np.tile(test.pieces, 2))
+    return results
+
+
+class _RealWindows(NamedTuple):
+    """Windows of a split.
+
+    Attributes:
+        rows: ids, (windows, time).
+        others: ids of as many other windows of the same pieces.
+        pieces: the index of each row's piece, (windows,).
+    """
+
+    rows: np.ndarray
+    others: np.ndarray
+    pieces: np.ndarray
+
+
+def _continue(name, model, real, context_length, seed, tell):
+    """A model's continuations of the windows of each split."""
+    return {
+        split: continue_windows(
+            model,
+            windows.rows,
+            context_length,
+            seed=seed,
+            progress=lambda done, total, split=split: tell(
+                f"{name} continues {split} windows", done / total
             ),
         )
-        results[name] = TwoSample(
-            _right(classifier, *pairs["validation"]),
-            np.tile(sides["validation"][2], 2),
-        )
-    return results
+        for split, windows in real.items()
+    }
 
 
 def continue_windows(
     model, windows, context_length, *, seed=0, batch_size=CONTINUED,
     progress=None,
 ):  # fmt: skip
-    """What a model writes after the first events of windows.
+    """Windows whose first events are kept and continued by a model.
 
     Args:
         model: a `MusicTransformerCausalLM` with a preprocessor.
         windows: int array (windows, time).
-        context_length: int. Events that are kept.
-        seed: int. The same seed and windows give the same random numbers to
-            any model of this vocabulary.
-        batch_size: int. Windows continued at once.
+        context_length: int. Number of events that are kept.
+        seed: int. With the same seed and windows, every model of this
+            vocabulary gets the same random numbers.
+        batch_size: int. Number of windows continued at a time.
         progress: a function called with (windows done, windows in all).
 
     Returns:
@@ -220,8 +236,7 @@ def _one_vocabulary(models):
     return first
 
 
-def _sides(corpus, split, count, vocabulary, length):
-    """Real windows, other real windows of the same pieces, their pieces."""
+def _real_windows(corpus, split, count, vocabulary, length):
     rows, pieces = whole_windows(
         corpus,
         split,
@@ -235,7 +250,7 @@ def _sides(corpus, split, count, vocabulary, length):
             f"{split!r}. Received: {corpus.folder}, with {len(rows)}"
         )
     half = len(rows) // 2 * 2
-    return rows[:half:2], rows[1:half:2], pieces[:half:2]
+    return _RealWindows(rows[:half:2], rows[1:half:2], pieces[:half:2])
 
 
 def _classifier(model, length, pretrained):
@@ -256,7 +271,7 @@ def _classifier(model, length, pretrained):
 
 
 def _train(classifier, real, others, *, epochs, learning_rate, seed, tell):
-    """Learn from both sides, mixed."""
+    """Trains a classifier on real and other windows, in random order."""
     ids = np.concatenate([real, others])
     labels = np.repeat([1.0, 0.0], len(real))[:, None]
     rng = np.random.default_rng(seed)
@@ -286,6 +301,7 @@ def _train(classifier, real, others, *, epochs, learning_rate, seed, tell):
 
 
 def _right(classifier, real, others):
+    """Whether each answer is right, of all real windows, then all others."""
     ids = np.concatenate([real, others])
     logits = classifier.predict(ids, batch_size=BATCH, verbose=0)[:, 0]
     return (logits > 0) == (np.arange(len(ids)) < len(real))
