@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_pianogen.attention import blocks
 from keras_pianogen.attention import dispatch
+from keras_pianogen.attention import whole
 
 BACKEND = keras.config.backend()
 NAMES = ("outputs", "query", "key", "value", "relative")
@@ -213,7 +214,7 @@ def test_blocks_equal_their_twin(
 
 @pytest.mark.parametrize("rows, max_distance", [(None, 50), (1, 256)])
 def test_loops_over_many_blocks_equal_the_twin(rows, max_distance):
-    shape = blocks._Shape((1, 2, 203, 4), max_distance, 0, 8)
+    shape = blocks.Staircase((1, 2, 203, 4), max_distance, 0, 8)
     counts = [count for _, count, *_ in shape.stairs()]
     assert max(counts) > 1 and len(counts) > 2  # Loops are what it is about.
     arrays = random_arrays(203, max_distance, batch=1)
@@ -224,12 +225,12 @@ def test_loops_over_many_blocks_equal_the_twin(rows, max_distance):
 def test_the_whole_matrix_equals_the_twin():
     arrays = random_arrays(13, 6, offset=4, share_heads=True)
     settings = {"offset": 4, "padding_mask": random_mask(2, 17)}
-    found = run(blocks.attend_whole, arrays, **settings)
+    found = run(whole.attend, arrays, **settings)
     assert_near(found, twin(*arrays, **settings))
 
 
 @pytest.mark.parametrize(
-    "attend", [dispatch.attend, blocks.attend, blocks.attend_whole]
+    "attend", [dispatch.attend, blocks.attend, whole.attend]
 )
 def test_a_query_that_sees_no_key_gets_zeros_and_gives_none(attend):
     arrays = random_arrays(12, 4)
@@ -333,7 +334,7 @@ def test_a_penalty_s_gradients_are_those_of_the_whole_matrix(
         of_a_penalty(functools.partial(attend, **settings), *arrays)
         for attend in (
             functools.partial(dispatch.attend, block_size=4),
-            blocks.attend_whole,
+            whole.attend,
         )
     )
     for found, wanted in zip(ours, expected, strict=True):
@@ -366,7 +367,7 @@ def test_second_derivatives_are_those_of_the_whole_matrix(frozen, padded):
 
     ours = second_derivatives(functools.partial(dispatch.attend, block_size=4))
     for found, expected in zip(
-        ours, second_derivatives(blocks.attend_whole), strict=True
+        ours, second_derivatives(whole.attend), strict=True
     ):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -388,7 +389,7 @@ def test_derivatives_of_one_tensor_in_all_places_count_each_place_once():
 
     for found, expected in zip(
         both_derivatives(functools.partial(dispatch.attend, block_size=4)),
-        both_derivatives(blocks.attend_whole),
+        both_derivatives(whole.attend),
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -449,4 +450,4 @@ def test_a_gradient_s_memory_grows_linearly_with_time():
 
     short, long = (temporary_bytes(dispatch.attend, t) for t in (1024, 2048))
     assert long < 2.6 * short
-    assert long < temporary_bytes(blocks.attend_whole, 2048) / 5
+    assert long < temporary_bytes(whole.attend, 2048) / 5

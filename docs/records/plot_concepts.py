@@ -199,7 +199,7 @@ def draw_masks(time=16, size=4):
 
 def draw_blocks(axis, time, size):
     """Draws the rectangles of logits that blocks of queries compute."""
-    shape = blocks._Shape((1, 1, time, 4), time, 0, size)
+    shape = blocks.Staircase((1, 1, time, 4), time, 0, size)
     for start, count, rows, first, stop in shape.stairs():
         for block in range(count):
             corner = first - 0.5, start + block * rows - 0.5

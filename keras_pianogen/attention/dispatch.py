@@ -1,26 +1,25 @@
 """Relative attention on each backend, behind one function.
 
-The one place beside `gradients` and `feeding` where a backend is imported.
-`blocks` is the path of JAX and TensorFlow, `torch_blocks` that of PyTorch. On
-a GPU, `KERAS_PIANOGEN_FUSED=1` in the environment chooses the fused kernels,
-`pallas_attention` and `triton_attention`: they have been checked in their
-languages' interpreters and compiled for GPUs, but not timed on one, so they
-are not the default.
+`blocks` serves JAX and TensorFlow, `torch_blocks` serves PyTorch, and `whole`
+serves lengths that are only known when a graph runs. Backends are imported in
+this room, in `gradients`, `devices` and `data.feeding`, and nowhere else.
 """
 
 import functools
-import os
 
 import keras
 
 from keras_pianogen.attention import blocks
+from keras_pianogen.attention import whole
 
-# Queries that XLA handles at once where `block_size` is left open. Measured on
-# 2 cores at 1,024 events, as are the next two; see docs/performance.md.
+# Queries that XLA handles at once if `block_size` is None. These values, and
+# the next two, were measured on 2 cores at 1,024 events; see
+# docs/performance.md.
 BLOCK_SIZE = {"jax": 256, "tensorflow": 128}
-# Logits that XLA handles at once on a CPU: all that there are, if they are
-# few, or as many heads as have about so many. A GPU wants much work at once:
-# there, all heads of all sequences.
+# Logits that XLA handles at once on a CPU. If a block has no more logits than
+# FEW_LOGITS, all heads run at once; otherwise as many heads as have about
+# LOGITS of them. On a GPU all heads of all sequences run at once, because a
+# GPU needs much work at a time.
 FEW_LOGITS = {"jax": 2**22, "tensorflow": 2**20}
 LOGITS = {"jax": 2**19, "tensorflow": 2**18}
 
@@ -37,18 +36,14 @@ def attend(
     """Causal attention with relative positions.
 
     Args:
-        query: tensor of shape (batch, heads, time, key_dim).
-        key: tensor of shape (batch, heads, offset + time, key_dim). Query i
-            stands at key `offset + i`.
-        value: tensor of the shape of `key`.
-        relative: tensor of shape (max_distance, heads or 1, key_dim), the
-            last row for distance 0. A query sees `max_distance` keys, its
-            own included.
-        padding_mask: optional bool tensor of shape (batch, offset + time),
-            `False` where a key is hidden.
-        offset: int. Keys before the first query's own.
-        block_size: int. Queries handled at once. Defaults to what was
-            measured to be fastest.
+        query: see `whole.attend`.
+        key: see `whole.attend`.
+        value: see `whole.attend`.
+        relative: see `whole.attend`.
+        padding_mask: see `blocks.attend`.
+        offset: see `whole.attend`.
+        block_size: int. Number of queries handled at once. Defaults to the
+            fastest that was measured.
 
     Returns:
         A tensor of the shape of `query`. A query that sees no key gets zeros.
@@ -57,34 +52,26 @@ def attend(
     if query.shape[2] == 0:
         return query
     if query.shape[2] is None:  # A length only known when a graph runs.
-        return blocks.attend_whole(
-            query, key, value, relative, padding_mask, offset
-        )
-    on_gpu = _on_gpu(backend, query)
-    if on_gpu and offset == 0 and os.environ.get("KERAS_PIANOGEN_FUSED") == "1":
-        fused = _fused(backend)
-        if fused is not None:
-            return fused(query, key, value, relative, padding_mask)
+        return whole.attend(query, key, value, relative, padding_mask, offset)
     if backend == "torch":
         from keras_pianogen.attention import torch_blocks
 
         return torch_blocks.attend(
             query, key, value, relative, padding_mask, offset, block_size
         )
-    shape, keys = tuple(query.shape), key.shape[2]
     block_size = block_size or BLOCK_SIZE[backend]
-    rows = None if on_gpu else _rows(backend, shape, keys, block_size)
-    return _compiled(shape, offset, block_size, rows)(
+    rows = _rows(backend, query.shape, key.shape[2], block_size)
+    return _compiled(tuple(query.shape), offset, block_size, rows)(
         query, key, value, relative, padding_mask
     )
 
 
 @functools.lru_cache
 def _compiled(shape, offset, block_size, rows):
-    """`blocks.attend` compiled by XLA, whatever compiles the call around it.
+    """`blocks.attend` compiled by XLA, whether or not the caller is compiled.
 
-    Keras has XLA compile a TensorFlow model on GPUs only, and JAX's calls
-    outside of `jit` not at all.
+    Keras lets XLA compile a TensorFlow model on GPUs only, and JAX compiles
+    nothing outside of `jit`.
     """
     settings = {"offset": offset, "block_size": block_size, "rows": rows}
     attend = functools.partial(blocks.attend, **settings)
@@ -95,15 +82,16 @@ def _compiled(shape, offset, block_size, rows):
     import tensorflow as tf
 
     attend = functools.partial(attend, differentiable=_differentiable)
-    # One function for each shape: TensorFlow warns of one that has many.
+    # One function for each shape, because TensorFlow warns about a function
+    # that is traced for many shapes.
     return tf.function(attend, jit_compile=True)
 
 
 def _differentiable(gradients, plain):
-    """Gradients whose derivatives go through the plain path.
+    """Gradients whose own derivatives are taken through `plain`.
 
-    TensorFlow cannot differentiate XLA's own operations. As on PyTorch, the
-    (time, time) logits are built then.
+    TensorFlow cannot differentiate XLA's own operations. The second derivative
+    builds the (time, time) logits, as it does on PyTorch.
     """
     import tensorflow as tf
 
@@ -111,7 +99,8 @@ def _differentiable(gradients, plain):
 
     @tf.custom_gradient
     def first(*arguments):
-        # The graph's own: they may come from that of the way forward.
+        # Copy into this graph, because the arguments may belong to the forward
+        # graph.
         upstream, outputs, sums, *inputs = map(tf.identity, arguments)
         places = [upstream, *inputs]
 
@@ -131,10 +120,11 @@ def _differentiable(gradients, plain):
 
 
 def _rows(backend, query_shape, keys, block_size):
-    """How many heads are handled at once; `None` for all of all sequences."""
+    """How many heads run at once; `None` for all heads of all sequences."""
     batch, heads, time, _ = query_shape
     logits = min(time, block_size) * keys
-    if batch is not None and batch * heads * logits <= FEW_LOGITS[backend]:
+    few = batch is not None and batch * heads * logits <= FEW_LOGITS[backend]
+    if few or _has_gpu(backend):
         return None
     return next(
         rows
@@ -144,9 +134,7 @@ def _rows(backend, query_shape, keys, block_size):
     )
 
 
-def _on_gpu(backend, tensor):
-    if backend == "torch":
-        return tensor.device.type != "cpu"
+def _has_gpu(backend):
     if backend == "jax":
         import jax
 
@@ -156,34 +144,16 @@ def _on_gpu(backend, tensor):
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def _fused(backend):
-    """The backend's fused kernel, if it has one and can be imported."""
-    try:
-        if backend == "jax":
-            from keras_pianogen.attention.dispatch import pallas_attention
-
-            return pallas_attention.relative_attention
-        if backend == "torch":
-            from keras_pianogen.attention.dispatch import triton_attention
-
-            return triton_attention.relative_attention
-    except ImportError:
-        pass
-    return None
-
-
 def cached_step(backbone):
-    """One event at a time without layer calls, where these cost the most.
+    """A function that computes one event's logits without layer calls.
 
     Args:
         backbone: a `MusicTransformerBackbone`.
 
     Returns:
-        On PyTorch a function of the last events (batch, 1), the cache and the
-        position, which returns logits (batch, vocabulary_size) and the
-        updated cache; it writes to the cache in place. `None` on the other
-        backends, where the loop is compiled, and for models that are
-        quantized or of low precision.
+        On PyTorch, where layer calls cost the most, the function that
+        `torch_step.build` makes, or `None` if it makes none for this
+        backbone. On the other backends, whose loops are compiled, `None`.
     """
     if keras.config.backend() != "torch":
         return None

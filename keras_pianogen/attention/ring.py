@@ -28,8 +28,8 @@ import numbers
 
 from keras import ops
 
-from keras_pianogen.attention import blocks
-from keras_pianogen.attention.blocks import HIDDEN
+from keras_pianogen.attention import whole
+from keras_pianogen.attention.whole import HIDDEN
 
 
 class KeyValueCache:
@@ -161,7 +161,7 @@ class KeyValueCache:
         later = ops.arange(time, dtype="int32")[:, None]
         distance = later + capacity - ops.arange(capacity + time, dtype="int32")
         visible = distance <= reach(self.seen + later)
-        return blocks.attend_whole(
+        return whole.attend(
             query, keys, values, relative, visible[None], offset=capacity
         )
 

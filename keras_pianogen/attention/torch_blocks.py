@@ -11,9 +11,9 @@ Shapes are (batch, heads, time, key_dim); a "row" is one head of one sequence.
 
 import torch
 
-from keras_pianogen.attention.blocks import HIDDEN
-from keras_pianogen.attention.blocks import LEAST
-from keras_pianogen.attention.blocks import attend_whole
+from keras_pianogen.attention import whole
+from keras_pianogen.attention.whole import HIDDEN
+from keras_pianogen.attention.whole import LEAST
 
 # Logits of one block: of 4 MiB on a CPU, where they stay in its cache; and of
 # 256 MiB on a GPU, which wants much work at once.
@@ -64,7 +64,7 @@ class _Attention(torch.autograd.Function):
             # Each place's own share, were one tensor in two places.
             inputs = [x.view_as(x) for x in inputs]
             asked = [x for x in inputs if x.requires_grad]
-            again = attend_whole(*inputs, mask, ctx.offset)
+            again = whole.attend(*inputs, mask, ctx.offset)
             again = iter(
                 torch.autograd.grad(again, asked, upstream, create_graph=True)
             )

@@ -8,8 +8,8 @@ vocabularies; how the sums are done on each backend is in `kernels`.
 import keras
 from keras import ops
 
-from keras_pianogen.attention import both_ways
 from keras_pianogen.attention import dispatch
+from keras_pianogen.attention import whole
 from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.building import check_sizes
@@ -296,7 +296,9 @@ class RelativeGlobalAttention(_RelativeAttention):
 
     def _attend(self, query, key, value, relative, padding_mask):
         if not self.causal:
-            return both_ways.attend(query, key, value, relative, padding_mask)
+            return whole.attend_both_ways(
+                query, key, value, relative, padding_mask
+            )
         return dispatch.attend(
             query,
             key,
