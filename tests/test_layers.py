@@ -386,6 +386,27 @@ def test_dropout_acts_in_training_only():
     assert np.abs(still - to_numpy(block(x, training=True))).max() > 0.1
 
 
+def test_a_block_computes_the_same_with_the_attention_that_it_is_given():
+    settings = {"intermediate_dim": 24, "dropout": 0.0}
+    made = DecoderBlock(num_heads=4, local_block_size=5, **settings)
+    given = DecoderBlock(
+        attention=RelativeLocalAttention(4, key_dim=4, local_block_size=5),
+        **settings,
+    )
+    x = random_inputs(7, 2, 12, 16)
+    for block in (made, given):
+        block.build(x.shape)
+    given.set_weights(made.get_weights())
+    np.testing.assert_array_equal(to_numpy(given(x)), to_numpy(made(x)))
+
+
+@pytest.mark.parametrize("attention", [None, RelativeGlobalAttention(2, 8)])
+def test_a_block_needs_heads_or_an_attention(attention):
+    num_heads = None if attention is None else 2
+    with pytest.raises(ValueError, match=f"num_heads={num_heads}"):
+        DecoderBlock(8, num_heads, attention=attention)
+
+
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="num_heads=3"):
         DecoderBlock(intermediate_dim=8, num_heads=3)(
@@ -417,6 +438,7 @@ def test_bfloat16_is_near_float32(dtype):
         RelativeLocalAttention(2, 8, 9, attend_previous_block=True),
         DecoderBlock(32, 2, local_block_size=9, attend_previous_block=True),
         DecoderBlock(32, 2, max_distance=9, activation="gelu", dropout=0.2),
+        DecoderBlock(32, attention=RelativeGlobalAttention(2, 8)),
     ],
 )
 def test_a_layer_comes_back_from_its_config(layer):

@@ -1,8 +1,10 @@
 """One event of the Music Transformer at a time, in PyTorch's own operations.
 
-Keras's layer calls cost more than the arithmetic of one event. This is the
-same computation, on the same weights, in about 16 operations a block. It is
+Keras's layer calls cost more than the arithmetic of one event. This file does
+the same computation on the same weights in about 16 operations a block. It is
 given the backbone's layers and knows nothing of notes.
+
+Measured gain: 122 to 470 events a second (docs/performance.md).
 """
 
 import keras
@@ -17,9 +19,16 @@ def build(backbone):
         backbone: a `MusicTransformerBackbone`.
 
     Returns:
-        See `keras_pianogen.attention.dispatch.cached_step`.
+        A function of the last events (batch, 1), the cache and the number of
+        events that the cache has seen. It returns logits of shape (batch,
+        vocabulary_size) and the cache, a tuple of each block's ring (see
+        `ring`), to which it writes in place. `None` if a layer is quantized
+        or does not compute in float32, or if the attention is not relative.
     """
-    if any(
+    if not all(
+        hasattr(layer.self_attention, "relative_embeddings")
+        for layer in backbone.transformer_layers
+    ) or any(
         layer.quantization_mode is not None or layer.compute_dtype != "float32"
         for layer in _layers(backbone)
     ):
@@ -49,7 +58,7 @@ def _layers(backbone):
 
 
 class _Block:
-    """A `DecoderBlock`, its projections of query, key and value in one."""
+    """A `DecoderBlock` with one projection for query, key and value."""
 
     def __init__(self, layer):
         attention = layer.self_attention
@@ -80,7 +89,7 @@ class _Block:
         return self.feedforward_norm(x + self.feed_forward(x))
 
     def turned(self, capacity):
-        """Relative embeddings twice in a row, to be read from any distance."""
+        """Relative embeddings twice in a row, so that any start is a slice."""
         if capacity == self.relative.shape[1]:
             return self.twice
         nearest = self.relative[:, -capacity:]
@@ -90,7 +99,7 @@ class _Block:
         return self.last(self.activation(self.middle(x)))
 
     def attend(self, x, key, value, position):
-        """Writes to the ring, then attends to what it holds."""
+        """Write the event to the ring, and attend to the events in it."""
         batch, capacity = x.shape[0], key.shape[2]
         slot = position % capacity
         new = x @ self.kernel if self.bias is None else torch.addmm(

@@ -3,9 +3,9 @@
 from keras_pianogen.layers.decoder_block import DecoderBlock
 from keras_pianogen.layers.event_embedding import EventEmbedding
 from keras_pianogen.layers.gumbel_softmax import GumbelSoftmax
+from keras_pianogen.layers.local_attention import RelativeLocalAttention
 from keras_pianogen.layers.noise_projection import NoiseProjectionEmbedding
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
-from keras_pianogen.layers.relative_attention import RelativeLocalAttention
 
 __all__ = [
     "DecoderBlock",

@@ -1,4 +1,4 @@
-"""One block of the Music Transformer: attention, then a feed-forward pair."""
+"""One block of the Music Transformer: attention and a feed-forward network."""
 
 import keras
 
@@ -6,29 +6,34 @@ from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.building import clone
 from keras_pianogen.layers.building import output_spec
 from keras_pianogen.layers.layer_normalization import LayerNormalization
+from keras_pianogen.layers.local_attention import RelativeLocalAttention
 from keras_pianogen.layers.relative_attention import RelativeGlobalAttention
-from keras_pianogen.layers.relative_attention import RelativeLocalAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class DecoderBlock(keras.layers.Layer):
     """Relative self-attention and a position-wise feed-forward network.
 
-    Each part is a residual branch with dropout at its end. With
+    Each part is a residual branch that ends with dropout. With
     `normalize_first=True` a branch begins with layer normalization, which
-    trains without trouble at any depth; `False` is the paper's own order,
-    normalization after the sum.
+    trains well at any depth. With `False`, the paper's own order, the sum is
+    normalized.
+
+    The block either makes its relative attention from `num_heads`,
+    `max_distance`, `share_heads`, `local_block_size`, `attend_previous_block`
+    and `causal`; or is given another layer as its `attention`, and uses none
+    of these six.
 
     Args:
         intermediate_dim: int. Width of the feed-forward network's middle.
         num_heads: int. Number of attention heads; must divide the inputs'
             last dimension.
-        max_distance: int. How many events back an event can attend to.
-            Defaults to `1024`.
+        max_distance: int. Number of events that an event can attend to,
+            itself included. Defaults to `1024`.
         share_heads: bool. Whether heads share their relative embeddings.
             Defaults to `False`.
-        dropout: float, 0 to 1. Share of each branch's output dropped while
-            training. Defaults to `0.1`, the paper's best.
+        dropout: float, 0 to 1. Share of each branch's output that is dropped
+            while training. Defaults to `0.1`, the paper's best.
         activation: activation between the two linear layers. Defaults to
             `"relu"`, the paper's.
         normalize_first: bool. Pre-norm (`True`) or the paper's post-norm
@@ -36,13 +41,15 @@ class DecoderBlock(keras.layers.Layer):
         layer_norm_epsilon: float. Defaults to `1e-5`.
         kernel_initializer: initializer of all kernels. Defaults to
             `"glorot_uniform"`.
-        local_block_size: int. Makes attention local: to blocks of so many
-            events, see `RelativeLocalAttention`; `max_distance` is not used
-            then. Defaults to `None`, global attention.
-        attend_previous_block: bool. Whether local attention sees the block
-            before as well. Needs `local_block_size`. Defaults to `False`.
+        local_block_size: int. Number of events in a block of local attention,
+            see `RelativeLocalAttention`; `max_distance` is not used then.
+            Defaults to `None`, global attention.
+        attend_previous_block: bool. Whether local attention also sees the
+            block before. Needs `local_block_size`. Defaults to `False`.
         causal: bool. Whether events see only those before them. `False` is
-            for global attention. Defaults to `True`.
+            for global attention only. Defaults to `True`.
+        attention: a self-attention layer with the call arguments of
+            `RelativeGlobalAttention`. Defaults to `None`, relative attention.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -51,12 +58,14 @@ class DecoderBlock(keras.layers.Layer):
         cache, cache_update_index: see `RelativeGlobalAttention`.
 
     Returns:
-        A tensor of the shape of `inputs`; with a cache, a pair of it and the
-        updated cache.
+        A tensor of the shape of `inputs`; with a cache, a pair of this tensor
+        and the updated cache.
 
     Raises:
         ValueError: if `num_heads` does not divide the inputs' last dimension;
-            if `attend_previous_block` comes without `local_block_size`.
+            if both `num_heads` and `attention` are given, or neither; if
+            `attend_previous_block` comes without `local_block_size`, or
+            `local_block_size` with `causal=False`.
 
     Examples:
         >>> import numpy as np
@@ -68,7 +77,7 @@ class DecoderBlock(keras.layers.Layer):
     def __init__(
         self,
         intermediate_dim,
-        num_heads,
+        num_heads=None,
         max_distance=1024,
         share_heads=False,
         dropout=0.1,
@@ -79,9 +88,15 @@ class DecoderBlock(keras.layers.Layer):
         local_block_size=None,
         attend_previous_block=False,
         causal=True,
+        attention=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if (num_heads is None) == (attention is None):
+            raise ValueError(
+                "A block needs either `num_heads` or `attention`. Received: "
+                f"num_heads={num_heads}, attention={attention}"
+            )
         if not causal and local_block_size is not None:
             raise ValueError(
                 "Local attention is causal. Received: causal=False, "
@@ -104,17 +119,15 @@ class DecoderBlock(keras.layers.Layer):
         self.normalize_first = normalize_first
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        if isinstance(attention, dict):
+            attention = keras.saving.deserialize_keras_object(attention)
+        self.self_attention = attention
         self.supports_masking = True
 
     def build(self, input_shape):
         hidden_dim = input_shape[-1]
-        if self.num_heads < 1 or hidden_dim % self.num_heads:
-            raise ValueError(
-                "`num_heads` must divide the inputs' last dimension. "
-                f"Received: num_heads={self.num_heads}, "
-                f"inputs.shape={tuple(input_shape)}"
-            )
-        self.self_attention = self._attention(hidden_dim // self.num_heads)
+        if self.num_heads is not None:
+            self.self_attention = self._relative_attention(input_shape)
         self.self_attention_layer_norm = self._layer_norm(
             "self_attention_layer_norm"
         )
@@ -141,14 +154,21 @@ class DecoderBlock(keras.layers.Layer):
             self.feedforward_intermediate_dense,
             self.feedforward_layer_norm,
         ):
-            layer.build(shape)
+            if not layer.built:
+                layer.build(shape)
         self.feedforward_output_dense.build((None, None, self.intermediate_dim))
         self.built = True
 
-    def _attention(self, key_dim):
+    def _relative_attention(self, input_shape):
+        if self.num_heads < 1 or input_shape[-1] % self.num_heads:
+            raise ValueError(
+                "`num_heads` must divide the inputs' last dimension. "
+                f"Received: num_heads={self.num_heads}, "
+                f"inputs.shape={tuple(input_shape)}"
+            )
         settings = {
             "num_heads": self.num_heads,
-            "key_dim": key_dim,
+            "key_dim": input_shape[-1] // self.num_heads,
             "share_heads": self.share_heads,
             "kernel_initializer": clone(self.kernel_initializer),
             "dtype": self.dtype_policy,
@@ -224,6 +244,9 @@ class DecoderBlock(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        attention = None
+        if self.num_heads is None:
+            attention = keras.saving.serialize_keras_object(self.self_attention)
         config.update(
             {
                 "intermediate_dim": self.intermediate_dim,
@@ -237,6 +260,7 @@ class DecoderBlock(keras.layers.Layer):
                 "local_block_size": self.local_block_size,
                 "attend_previous_block": self.attend_previous_block,
                 "causal": self.causal,
+                "attention": attention,
                 "kernel_initializer": keras.initializers.serialize(
                     self.kernel_initializer
                 ),

@@ -1,8 +1,8 @@
-"""Relative self-attention, global and local, with its cache.
+"""Relative self-attention with a key-value cache, after Huang et al. (2018).
 
-After Huang et al. (2018). Shapes are named (batch, time, num_heads, key_dim);
-one "event" is one step in time. Layers here know nothing of notes or of
-vocabularies; how the sums are done on each backend is in `kernels`.
+Shapes are named (batch, time, heads, key_dim), and an "event" is one step in
+time. This file knows nothing of notes or of vocabularies; the sums are in
+`keras_pianogen.attention`.
 """
 
 import keras
@@ -17,12 +17,11 @@ from keras_pianogen.layers.building import clone
 from keras_pianogen.layers.building import output_spec
 
 
-class _RelativeAttention(keras.layers.Layer):
-    """What global and local attention share: projections and the cache.
+class RelativeAttention(keras.layers.Layer):
+    """The projections and the cache that global and local attention share.
 
-    A subclass gives `max_distance`, the number of relative embeddings;
-    `_attend`, attention over whole sequences; and `reach`, how many events
-    back the event of an index may look.
+    A subclass defines `_attend`, attention over whole sequences, and `reach`,
+    the number of events back that the event of an index can look.
     """
 
     causal = True
@@ -89,21 +88,25 @@ class _RelativeAttention(keras.layers.Layer):
         )
 
     def build_cache(self, batch_size, capacity=None):
-        """An empty cache for `batch_size` sequences.
+        """An empty key-value cache for `batch_size` sequences.
 
         Args:
             batch_size: int. Number of sequences.
-            capacity: int. Number of events kept. Defaults to `max_distance`,
-                with which the cache is exact for sequences of any length; a
-                smaller one is exact up to `capacity` events.
+            capacity: int. Number of events that the cache keeps. Defaults to
+                `max_distance`, which makes the cache exact for sequences of
+                any length. A smaller cache is exact up to `capacity` events.
 
         Returns:
             A pair of zeros of shape (batch, num_heads, capacity, key_dim).
+
+        Raises:
+            ValueError: if the layer is not causal.
         """
         if not self.causal:
             raise ValueError(
-                "Attention that looks both ways has no cache: what an event "
-                "sees changes with each one after it. Received: causal=False"
+                "Attention in both directions has no cache, because each new "
+                "event changes the outputs of those before it. "
+                "Received: causal=False"
             )
         capacity = min(capacity or self.max_distance, self.max_distance)
         shape = (batch_size, self.num_heads, capacity, self.key_dim)
@@ -131,7 +134,7 @@ class _RelativeAttention(keras.layers.Layer):
             kept = _key_value_cache(cache, cache_update_index)
             is_prefill = kept.is_empty and query.shape[2] > 1
             kept = kept.write(key, value)
-            if is_prefill:  # The new events have only each other.
+            if is_prefill:  # The new events see only each other.
                 x = self._attend(query, key, value, relative, padding_mask)
             else:
                 x = kept.attend(query, relative, self.reach)
@@ -182,7 +185,7 @@ class _RelativeAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class RelativeGlobalAttention(_RelativeAttention):
+class RelativeGlobalAttention(RelativeAttention):
     r"""Multi-head self-attention with learned relative positions.
 
     Each head computes equation 3 of Huang et al. (2018),
@@ -199,61 +202,64 @@ class RelativeGlobalAttention(_RelativeAttention):
     The last row of $E^r$ is distance 0, the first one `max_distance - 1`.
 
     An event attends to itself and to the `max_distance - 1` events before it.
-    Up to `max_distance` events this is the paper's layer exactly; a longer
-    sequence is seen through a window that moves along, and the cache, a ring
-    of `max_distance` places, gives the same result at a constant cost per
-    event.
+    Up to `max_distance` events this is exactly the paper's layer. A longer
+    sequence is seen through a window that moves along. The key-value cache is
+    a ring of `max_distance` places and gives the same result, at a constant
+    cost per event.
 
     Queries are handled in blocks whose keys end where the block ends, and the
-    gradient computes each block's logits anew: memory grows linearly with
-    time, and keys in the future of a block cost nothing. (Lengths that are
-    only known when a TensorFlow graph runs, and second derivatives on
-    PyTorch and TensorFlow, are done with the whole (time, time) matrix.)
+    gradient computes each block's logits again. So memory grows linearly with
+    time, and keys after a block cost nothing. The whole (time, time) matrix is
+    built in two cases only: for lengths that are only known when a TensorFlow
+    graph runs, and for second derivatives on PyTorch and TensorFlow.
 
-    Departures from the paper: the window above; `share_heads=True` keeps one
-    row per distance for all heads, as Shaw et al. (2018) do.
+    The layer departs from the paper in two ways. It has the window above, and
+    `share_heads=True` keeps one row per distance for all heads, as Shaw et al.
+    (2018) do.
 
     Args:
         num_heads: int. Number of attention heads.
         key_dim: int. Size of each head.
-        max_distance: int. How many events back, its own place included, an
-            event can attend to. Defaults to `1024`.
+        max_distance: int. Number of events that an event can attend to,
+            itself included. Defaults to `1024`.
         share_heads: bool. Whether all heads use the same relative
             embeddings. Defaults to `False`.
-        block_size: int. Number of queries handled at once. Changes speed and
-            memory, never the result. Defaults to `None`, what was measured
-            to be fastest.
+        block_size: int. Number of queries handled at once. It changes speed
+            and memory, never the result. Defaults to `None`, the fastest that
+            was measured.
         use_bias: bool. Whether the projections have biases. Defaults to
             `True`.
         kernel_initializer: initializer of the projections. Defaults to
             `"glorot_uniform"`.
         relative_initializer: initializer of the relative embeddings. Defaults
             to a normal distribution of standard deviation 0.02.
-        causal: bool. With `False` an event also attends to those after it,
-            over relative embeddings of shape (2 * max_distance - 1, heads or
-            1, key_dim), whose first `max_distance` rows are those of `True`;
-            there is no cache then, and memory grows with time squared.
-            Defaults to `True`.
+        causal: bool. With `False` an event also attends to those after it.
+            The relative embeddings then have the shape (2 * max_distance - 1,
+            heads or 1, key_dim), and their first `max_distance` rows are those
+            of `True`; there is no cache, and memory grows with the square of
+            time. Defaults to `True`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: float tensor of shape (batch, time, features).
         padding_mask: optional bool tensor of shape (batch, time), `False`
-            where a key must not be attended to. Not used for a single event
-            with a cache. An event that sees no key at all attends to nothing.
+            where a key must not be attended to. It is used without a cache,
+            and for several events that fill an empty cache. An event that
+            sees no key at all attends to nothing.
         cache: optional pair of tensors of shape (batch, num_heads, capacity,
             key_dim), keys and values of the last `capacity` events, as made
-            by `build_cache`. `capacity` is at most `max_distance`.
-        cache_update_index: int, or scalar int tensor: how many events the
-            cache has seen. With several events at once it must be `0`.
+            by `build_cache`. `capacity` is at most `max_distance`. Or a
+            `keras_pianogen.attention.ring.KeyValueCache`.
+        cache_update_index: int, or scalar int tensor: number of events that
+            the cache has seen. Not used with a `KeyValueCache`.
 
     Returns:
-        A tensor of the shape of `inputs`; with a cache, a pair of it and the
-        updated cache.
+        A tensor of the shape of `inputs`; with a cache, a pair of this tensor
+        and the updated cache.
 
     Raises:
-        ValueError: if `inputs` is not of rank 3, or several events meet a
-            cache that has already been written to.
+        ValueError: if `inputs` is not of rank 3, or a pair of tensors is given
+            as the `cache` without a `cache_update_index`.
 
     Examples:
         >>> import numpy as np
@@ -323,152 +329,13 @@ class RelativeGlobalAttention(_RelativeAttention):
         return config
 
 
-@keras.saving.register_keras_serializable(package="keras_pianogen")
-class RelativeLocalAttention(_RelativeAttention):
-    """Relative attention within blocks of a sequence.
-
-    The sequence is cut into blocks of `local_block_size` events, the last one
-    shorter. An event attends to its own block up to itself, as in figures 2
-    and 3 of the paper this package implements ("they only attend
-    themselves"); with `attend_previous_block=True` to all of the block before
-    as well, as in section 3.4.1 of Huang et al. (2018). Equation 3 is that of
-    `RelativeGlobalAttention`. Time and memory grow linearly with the length.
-
-    Args:
-        num_heads: int. Number of attention heads.
-        key_dim: int. Size of each head.
-        local_block_size: int. Events of a block. Defaults to `128`.
-        attend_previous_block: bool. Whether an event sees the block before
-            its own. Defaults to `False`.
-        share_heads: see `RelativeGlobalAttention`.
-        use_bias: see `RelativeGlobalAttention`.
-        kernel_initializer: see `RelativeGlobalAttention`.
-        relative_initializer: see `RelativeGlobalAttention`.
-        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        inputs: float tensor of shape (batch, time, features).
-        padding_mask: see `RelativeGlobalAttention`.
-        cache: see `RelativeGlobalAttention`. Its capacity is one block, or
-            two.
-        cache_update_index: see `RelativeGlobalAttention`.
-
-    Returns:
-        A tensor of the shape of `inputs`; with a cache, a pair of it and the
-        updated cache.
-
-    Raises:
-        ValueError: see `RelativeGlobalAttention`.
-
-    Examples:
-        >>> import numpy as np
-        >>> layer = RelativeLocalAttention(2, key_dim=8, local_block_size=4)
-        >>> tuple(layer(np.zeros((1, 10, 16), "float32")).shape)
-        (1, 10, 16)
-
-    Reference:
-        - [Huang et al., Music Transformer, 2018](https://arxiv.org/abs/1809.04281)
-    """
-
-    def __init__(
-        self,
-        num_heads,
-        key_dim,
-        local_block_size=128,
-        attend_previous_block=False,
-        share_heads=False,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        relative_initializer=None,
-        **kwargs,
-    ):
-        check_sizes(local_block_size=local_block_size)
-        super().__init__(
-            num_heads,
-            key_dim,
-            local_block_size * (2 if attend_previous_block else 1),
-            share_heads,
-            use_bias,
-            kernel_initializer,
-            relative_initializer,
-            **kwargs,
-        )
-        self.local_block_size = local_block_size
-        self.attend_previous_block = attend_previous_block
-
-    def _attend(self, query, key, value, relative, padding_mask):
-        """Blocks of the sequence as sequences of their own."""
-        size, time = self.local_block_size, ops.shape(query)[2]
-        if isinstance(time, int) and time <= size:
-            return dispatch.attend(query, key, value, relative, padding_mask)
-        behind = size if self.attend_previous_block else 0
-        outputs = dispatch.attend(
-            _blocks(query, size, 0),
-            _blocks(key, size, behind),
-            _blocks(value, size, behind),
-            relative,
-            self._visible(padding_mask, query, behind),
-            offset=behind,
-        )  # (batch * blocks, heads, size, key_dim)
-        batch = ops.shape(query)[0]
-        outputs = ops.reshape(
-            outputs, (batch, -1, self.num_heads, size, self.key_dim)
-        )
-        outputs = ops.transpose(outputs, (0, 2, 1, 3, 4))
-        outputs = ops.reshape(
-            outputs, (batch, self.num_heads, -1, self.key_dim)
-        )
-        return outputs[:, :, :time]
-
-    def _visible(self, padding_mask, query, behind):
-        """The mask of each block's keys; the first has no block before it."""
-        if padding_mask is None and not behind:
-            return None
-        if padding_mask is None:
-            padding_mask = ops.ones_like(query[:, 0, :, 0], dtype="bool")
-        mask = ops.cast(padding_mask, "int32")[:, None, :, None]
-        mask = _blocks(mask, self.local_block_size, behind)
-        return ops.cast(mask[:, 0, :, 0], "bool")
-
-    def reach(self, index):
-        behind = self.max_distance - self.local_block_size
-        within = ops.mod(index, self.local_block_size)
-        return ops.minimum(index, within + behind)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "local_block_size": self.local_block_size,
-                "attend_previous_block": self.attend_previous_block,
-            }
-        )
-        return config
-
-
 def _key_value_cache(cache, cache_update_index):
+    """The cache as an object, however it was given to the layer."""
     if isinstance(cache, KeyValueCache):
         return cache
     if cache_update_index is None:
         raise ValueError(
-            "A `cache` needs a `cache_update_index`, the number of events it "
-            "has seen. Received: cache_update_index=None"
+            "A `cache` needs a `cache_update_index`, the number of events that "
+            "it has seen. Received: cache_update_index=None"
         )
     return KeyValueCache(cache, cache_update_index)
-
-
-def _blocks(x, size, behind):
-    """(batch, heads, time, dim) to (batch * blocks, heads, behind + size, dim).
-
-    `behind` is 0, or `size` to begin each block with the one before it.
-    """
-    batch, heads, time, dim = ops.shape(x)
-    count = -(-time // size)
-    x = ops.pad(x, ((0, 0), (0, 0), (behind, count * size - time), (0, 0)))
-    own = ops.reshape(x[:, :, behind:], (batch, heads, count, size, dim))
-    if behind:
-        before = x[:, :, : count * size]
-        before = ops.reshape(before, (batch, heads, count, size, dim))
-        own = ops.concatenate([before, own], axis=3)
-    own = ops.transpose(own, (0, 2, 1, 3, 4))
-    return ops.reshape(own, (batch * count, heads, behind + size, dim))
