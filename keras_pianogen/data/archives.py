@@ -8,6 +8,7 @@ begins a cut download anew, and neither refuses an unsafe member. With them,
 both would still have to be written here.
 """
 
+import contextlib
 import http.client
 import pathlib
 import stat
@@ -16,6 +17,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
+from collections.abc import Iterator
 
 from keras_pianogen import files
 
@@ -26,6 +28,40 @@ MAX_RATIO = 100  # bytes unpacked for each byte packed
 TIMEOUT = 60.0  # seconds without an answer
 
 Progress = Callable[[int, int | None], object]
+
+
+@contextlib.contextmanager
+def fetched(
+    url: str, path: pathlib.Path, sha256: str, progress: Progress | None = None
+) -> Iterator[pathlib.Path]:
+    """Finds an archive or downloads it; removes it again if it downloaded it.
+
+    Args:
+        url: the archive's address.
+        path: where an archive that was fetched by hand is.
+        sha256: the archive's SHA-256, 64 hexadecimal digits.
+        progress: see `download`.
+
+    Yields:
+        The path of the archive. If the block raises a `ValueError`, it is
+        removed as well.
+
+    Raises:
+        OSError: the download failed.
+        ValueError: the archive has another hash.
+    """
+    if path.exists():
+        check_sha256(path, sha256)
+        yield path
+        return
+    part = path.with_name(f"{path.name}.part")
+    download(url, part, sha256, progress)
+    try:
+        yield part
+    except ValueError:
+        part.unlink()
+        raise
+    part.unlink()
 
 
 def download(

@@ -207,18 +207,8 @@ class Maestro:
                 ) from error
         folder.mkdir(parents=True, exist_ok=True)
         archive = folder / f"{NAME}-midi.zip"
-        if archive.exists():
-            archives.check_sha256(archive, sha256)
-            _unpack(archive, folder)
-        else:
-            part = archive.with_name(f"{archive.name}.part")
-            archives.download(url, part, sha256, progress)
-            try:
-                _unpack(part, folder)
-            except ValueError:
-                part.unlink()
-                raise
-            part.unlink()
+        with archives.fetched(url, archive, sha256, progress) as found:
+            _unpack(found, folder)
         return cls(folder)
 
 

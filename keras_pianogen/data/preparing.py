@@ -100,32 +100,18 @@ def prepare_corpus(
     root, listed = _list_source(source)
     folder = pathlib.Path(folder)
     stamps = [_stamp(root, piece.path) for piece in listed]
-    settings = [validation_fraction, test_fraction, seed]
+    settings = validation_fraction, test_fraction, seed
     listing = [dataclasses.astuple(piece) for piece in listed]
     stamp = _digest([settings, listing, stamps])
-    if _is_finished(folder, stamp, overwrite):
-        return Corpus(folder)
-    (folder / PARTS).mkdir(parents=True, exist_ok=True)
-    parts = []
-    for i in range(0, len(listed), FILES_A_PART):
-        some = slice(i, i + FILES_A_PART)
-        name = _digest([str(root.resolve()), stamps[some]])
-        parts.append(_Part(root, listed[some], folder / PARTS / f"{name}.npz"))
-    _read(parts, workers or _num_cores(), progress)
-    pieces, skipped = _tables(parts)
-    if pieces:
-        pieces = _draw_splits(pieces, validation_fraction, test_fraction, seed)
-        (folder / TABLE).unlink(missing_ok=True)  # The stamp is not its own.
-        (folder / STAMP).write_text(stamp)
-        notes = (part.load()["notes"] for part in parts)
-        write_corpus(folder, pieces, skipped, notes, folder / PARTS)
-    shutil.rmtree(folder / PARTS)
-    if not pieces:
-        raise ValueError(
-            "`source` must hold MIDI files that can be read. Received: "
-            f"{root}, with {len(skipped)} files"
-            + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
-        )
+    if not _is_finished(folder, stamp, overwrite):
+        parts = _parts(root, listed, stamps, folder / PARTS)
+        _read(parts, workers or _num_cores(), progress)
+        pieces, skipped = _tables(parts)
+        if pieces:
+            pieces = _draw_splits(pieces, *settings)
+            _write(folder, stamp, pieces, skipped, parts)
+        shutil.rmtree(folder / PARTS)
+        _check_any(pieces, skipped, root)
     return Corpus(folder)
 
 
@@ -165,6 +151,17 @@ def _check_fractions(validation: float, test: float) -> None:
             "`validation_fraction` and `test_fraction` must be 0 or more and "
             "together below 1. Received: "
             f"validation_fraction={validation}, test_fraction={test}"
+        )
+
+
+def _check_any(
+    pieces: list[Piece[str]], skipped: list[SkippedFile], root: pathlib.Path
+) -> None:
+    if not pieces:
+        raise ValueError(
+            "`source` must hold MIDI files that can be read. Received: "
+            f"{root}, with {len(skipped)} files"
+            + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
         )
 
 
@@ -250,6 +247,22 @@ class _Part:
             return None
 
 
+def _parts(
+    root: pathlib.Path,
+    listed: list[Piece[str]],
+    stamps: list[Any],
+    folder: pathlib.Path,
+) -> list[_Part]:
+    """The parts of a source. `folder` is made for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for i in range(0, len(listed), FILES_A_PART):
+        some = slice(i, i + FILES_A_PART)
+        name = _digest([str(root.resolve()), stamps[some]])
+        parts.append(_Part(root, listed[some], folder / f"{name}.npz"))
+    return parts
+
+
 def _read(parts: list[_Part], workers: int, progress: Progress | None) -> None:
     """Reads all parts, in as many processes as are worth starting."""
     total = sum(len(part.listed) for part in parts)
@@ -288,6 +301,21 @@ def _tables(
             pieces.append(dataclasses.replace(listed, **facts))
             first += count
     return pieces, skipped
+
+
+def _write(
+    folder: pathlib.Path,
+    stamp: str,
+    pieces: list[Piece[str]],
+    skipped: list[SkippedFile],
+    parts: list[_Part],
+) -> None:
+    """Writes the corpus and its stamp."""
+    # The stamp must not stand beside the table of another corpus.
+    (folder / TABLE).unlink(missing_ok=True)
+    (folder / STAMP).write_text(stamp)
+    notes = (part.load()["notes"] for part in parts)
+    write_corpus(folder, pieces, skipped, notes, folder / PARTS)
 
 
 def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:

@@ -39,6 +39,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.augmentation import NO_AUGMENTATION
+from keras_pianogen.data.augmentation import Augmentation
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.cutting import Cutter
 from keras_pianogen.data.cutting import Draw
@@ -147,37 +149,28 @@ class EventWindows(Windows):
         super().__init__()
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         check_least(0, seed=seed, first_step=first_step, workers=workers)
-        check_least(0, transpose=transpose, velocity=velocity)
-        if not 0 <= stretch <= 0.5:
-            raise ValueError(
-                f"`stretch` must be 0 to 0.5. Received: stretch={stretch}"
-            )
+        augmentation = Augmentation(transpose, stretch, velocity)
         self.corpus = corpus
         self.split = split
         self.vocabulary = vocabulary
         self.sequence_length = sequence_length
         self.batch_size = batch_size
-        self.part = part
         self.seed = seed
         self.first_step = first_step
-        self.augment = augment
-        self.transpose = transpose
-        self.stretch = stretch
-        self.velocity = velocity
         self.whole = whole
         if steps is not None:
             check_least(1, steps=steps)
             self.steps = steps
+        self._augmentation = augmentation if augment else NO_AUGMENTATION
         self._rows = _rows_of_part(part, batch_size)
         self._cutter = Cutter(corpus, split, vocabulary, sequence_length)
         self._layout: Anywhere | Passes = (
             Anywhere(corpus, split, batch_size) if whole else self._passes
         )
-        # Keras's own queue would give batches twice after an epoch that was
-        # interrupted.
+        # Keras's own queue would give batches twice after an interrupted epoch.
         self._ahead = ReadAhead(self.batch, workers, max_queue_size)
-        self._in_epoch = False
-        self._given = 0
+        # Batches given in this epoch, or None between epochs.
+        self._given: int | None = None
 
     @cached_property
     def steps(self) -> int:
@@ -208,23 +201,22 @@ class EventWindows(Windows):
 
     def __getitem__(self, index: int) -> Batch:
         check_index(index, self.steps)
-        if self._in_epoch:
+        if self._given is not None:
             # Keras may have shuffled the epoch, but steps go in order.
             index = self._given
             self._given += 1
         return self._ahead.get(self.first_step + index)
 
     def on_epoch_begin(self) -> None:
-        self._in_epoch = True
         self._given = 0
 
     def on_epoch_end(self) -> None:
         # Keras also begins an epoch to build a model from a few batches, which
         # must be given again, and ends epochs that it did not begin.
-        trained = self._given >= min(self.steps, MOST_TO_BUILD + 1)
-        if self._in_epoch and trained:
-            self.first_step += self._given
-        self._in_epoch = False
+        given = self._given or 0
+        if given >= min(self.steps, MOST_TO_BUILD + 1):
+            self.first_step += given
+        self._given = None
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0 at training's start."""
@@ -265,23 +257,9 @@ class EventWindows(Windows):
         rng = np.random.default_rng(entropy)
         size = self.batch_size
         pieces, notes, first, until = self._layout.rows(step, rng).T
-        draw = Draw(
-            pieces=pieces,
-            notes=notes,
-            first=first,
-            until=until,
-            fractions=rng.random(size),
-            semitones=np.zeros(size, np.int64),
-            stretches=np.ones(size),
-            velocities=np.zeros(size, np.int64),
-        )
-        if self.augment:
-            semitones, velocity = self.transpose, self.velocity
-            draw = draw._replace(
-                semitones=rng.integers(-semitones, semitones + 1, size),
-                stretches=1 + self.stretch * rng.uniform(-1, 1, size),
-                velocities=rng.integers(-velocity, velocity + 1, size),
-            )
+        fractions = rng.random(size)
+        changes = self._augmentation.draw(rng, size)
+        draw = Draw(pieces, notes, first, until, fractions, *changes)
         return draw.rows(self._rows)
 
 

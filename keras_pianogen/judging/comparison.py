@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.pieces import midi_files
 from keras_pianogen.judging.excerpts import Embed
 from keras_pianogen.judging.excerpts import Excerpt
 from keras_pianogen.judging.excerpts import describe_pedal
@@ -237,13 +238,8 @@ def read_folder(folder: str | os.PathLike[str]) -> Folder:
             read.
     """
     folder = pathlib.Path(folder)
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in (".mid", ".midi") and path.is_file()
-    )
     found = Folder({}, {}, {})
-    for path in paths:
+    for path in sorted(midi_files(folder)):
         name = path.relative_to(folder).as_posix()
         try:
             notes, pedal = read_notes(path), read_pedal(path)
