@@ -103,12 +103,13 @@ class Question(Options):
 @command("Nothing was measured.")
 def evaluate(
     corpus: CorpusFolder,
-    windows: Windows,
-    question: Question,
+    *,
     preset: Preset = DEFAULT_PRESET,
     split: Annotated[
         str, typer.Option(help="train, validation or test.")
     ] = "validation",
+    windows: Windows,
+    question: Question,
     as_json: AsJson = False,
 ):
     """Measure how well a model predicts a split. Each event counts once."""

@@ -94,6 +94,8 @@ class Music(Options):
 class Sampling(Options):
     """How each event is drawn. Its fields are those of `build_sampler`."""
 
+    panel = "Choice of each event"
+
     temperature: Annotated[
         float,
         typer.Option(
@@ -122,6 +124,8 @@ class Sampling(Options):
 
 class Beside(Options):
     """What is made of a piece beside its MIDI file."""
+
+    panel = "Picture and sound"
 
     picture: Annotated[
         pathlib.Path | None,
@@ -154,14 +158,15 @@ class Files(NamedTuple):
 
 @command("No half file is left.")
 def generate(
+    *,
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
-    music: Music,
-    sampling: Sampling,
-    beside: Beside,
     preset: Preset = DEFAULT_PRESET,
     prompt: Annotated[
         pathlib.Path | None, typer.Option(help="MIDI file to continue.")
     ] = None,
+    music: Music,
+    sampling: Sampling,
+    beside: Beside,
 ):
     """Write new piano music to a MIDI file."""
     files = _files(out, beside, music.variations)

@@ -58,12 +58,13 @@ def compare(
         pathlib.Path,
         typer.Argument(help="Folder of the music to compare, MIDI files."),
     ],
-    comparison: Comparison,
+    *,
     embeddings: Annotated[
         bool,
         typer.Option(help="Compare embeddings by a preset's backbone, too."),
     ] = True,
     preset: Preset = DEFAULT_PRESET,
+    comparison: Comparison,
     picture: Annotated[
         pathlib.Path | None,
         typer.Option(help="Picture to draw: .png, .svg or .pdf."),
@@ -77,16 +78,8 @@ def compare(
     sets = {name: read_folder(folder) for name, folder in folders.items()}
     embed = _load_embedding(preset) if embeddings else None
     found = _compare(sets, embed, comparison)
-    values = {
-        name: {
-            "folder": str(folder),
-            "pieces": found.pieces[name],
-            "skipped": sets[name].skipped,
-        }
-        for name, folder in folders.items()
-    }
-    values |= {"preset": preset if embeddings else None, **vars(comparison)}
-    values |= found.to_dict()
+    asked = {"preset": preset if embeddings else None, **vars(comparison)}
+    values = _sources(folders, sets, found) | asked | found.to_dict()
     if picture is not None:
         _draw_comparison(values, picture, folders)
     if as_json:
@@ -95,6 +88,18 @@ def compare(
     _print_comparison(found)
     if picture is not None:
         say(picture)
+
+
+def _sources(folders, sets, found):
+    """A dict for each set: where it is, and how many pieces are used."""
+    return {
+        name: {
+            "folder": str(folder),
+            "pieces": found.pieces[name],
+            "skipped": sets[name].skipped,
+        }
+        for name, folder in folders.items()
+    }
 
 
 def read_folder(folder):
@@ -192,7 +197,7 @@ class Trial(Options):
 @command("Nothing was measured.")
 def tell_apart(
     corpus: CorpusFolder,
-    trial: Trial,
+    *,
     preset: Annotated[
         list[str] | None,
         typer.Option(
@@ -201,6 +206,7 @@ def tell_apart(
             show_default=DEFAULT_PRESET,
         ),
     ] = None,
+    trial: Trial,
     as_json: AsJson = False,
 ):
     """Train a classifier to tell models' continuations from real music."""
@@ -286,7 +292,7 @@ def attention(
         pathlib.Path,
         typer.Option(help="Picture to write: .png, .svg or .pdf."),
     ],
-    heads: Heads,
+    *,
     preset: Preset = DEFAULT_PRESET,
     max_events: Annotated[
         int,
@@ -294,6 +300,7 @@ def attention(
             min=2, max=2048, help="Number of events of the piece to read."
         ),
     ] = 512,
+    heads: Heads,
 ):
     """Draw where the heads of a model attend in a piece."""
     from keras_pianogen.midi.reading import read_notes

@@ -74,28 +74,21 @@ def make(
     check_place("--key", key)
     if not out.is_dir():
         check_place("OUT", out)
-    from keras_pianogen.listening import make_page
-    from keras_pianogen.rendering.synthesis import render
-
     conditions = {
         name: read_folder(folder).notes for name, folder in folders.items()
     }
+    made = _make(conditions, out, key, sounds)
+    _print_page(made, sounds.seconds, conditions)
+    say(f"For listeners: {out / 'index.html'}", f"Not for them:  {key}")
+
+
+def _make(conditions, out, key, sounds):
+    from keras_pianogen.listening import make_page
+    from keras_pianogen.rendering.synthesis import render
+
+    settings = vars(sounds) | {"render": render}
     with counting_bar("Playing") as report:
-        made = make_page(
-            conditions,
-            out,
-            key,
-            render=render,
-            progress=report,
-            **vars(sounds),
-        )
-    say(
-        f"{len(made['items'])} sounds of {sounds.seconds:g} s: "
-        f"{', '.join(made['conditions'])}"
-    )
-    _print_left_out(made["left_out"], conditions)
-    say(f"For listeners: {out / 'index.html'}")
-    say(f"Not for them:  {key}")
+        return make_page(conditions, out, key, progress=report, **settings)
 
 
 def _named_folders(conditions):
@@ -116,8 +109,11 @@ def _named_folders(conditions):
     return folders
 
 
-def _print_left_out(left_out, conditions):
-    for name, reasons in left_out.items():
+def _print_page(made, seconds, conditions):
+    """Print the sounds of a page, and the pieces that are too short for it."""
+    count = len(made["items"])
+    say(f"{count} sounds of {seconds:g} s: {', '.join(made['conditions'])}")
+    for name, reasons in made["left_out"].items():
         if reasons:
             count = f"{len(reasons):,} of {len(conditions[name]):,}"
             say(f"Left out {count} in {name}:")
@@ -132,7 +128,8 @@ def report(
         typer.Argument(help="Listeners' files, or folders of them."),
     ],
     key: Annotated[
-        pathlib.Path, typer.Option(help="The key that `listen make` wrote.")
+        pathlib.Path,
+        typer.Option(help="The key that `pianogen listen make` wrote."),
     ],
     picture: Annotated[
         pathlib.Path | None,

@@ -1,7 +1,9 @@
 """Options that several commands take, and options that belong together."""
 
+import copy
 import inspect
 import pathlib
+import typing
 from typing import Annotated
 
 import typer
@@ -32,7 +34,10 @@ class Options:
     A subclass has an annotated attribute for each option. Where a parameter
     of a command is annotated with the subclass, the command has all of its
     options, and receives one object, whose attributes are their values.
+    `panel` is the panel of `--help` that has the options.
     """
+
+    panel = None
 
     def __init__(self, **values):
         vars(self).update(values)
@@ -63,10 +68,19 @@ class Options:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=getattr(cls, name, inspect.Parameter.empty),
-                annotation=annotation,
+                annotation=_in_panel(annotation, cls.panel),
             )
             for name, annotation in inspect.get_annotations(cls).items()
         ]
+
+
+def _in_panel(annotation, panel):
+    if panel is None:
+        return annotation
+    kind, option = typing.get_args(annotation)
+    option = copy.copy(option)
+    option.rich_help_panel = panel
+    return Annotated[kind, option]
 
 
 def flatten(function):

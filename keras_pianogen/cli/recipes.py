@@ -87,10 +87,12 @@ def arguments_of(docstring):
 
 
 def _plain(text):
-    """A text without code's quotes, as a sentence."""
+    """A text about an argument, as a sentence about an option."""
+    text = " ".join(text.split()).replace("`None`", "no value")
     if text[0] not in '`"':
         text = text[0].upper() + text[1:]
-    return " ".join(text.replace("`", "").replace('"', "").split())
+    text = text.replace(". no value", ". No value")
+    return text.replace("`", "").replace('"', "")
 
 
 def make_options(fields, defaults, panel_of=lambda name: None):

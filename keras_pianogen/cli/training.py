@@ -48,6 +48,8 @@ class Length(Options):
 class Looks(Options):
     """How often a run is validated, and writes samples."""
 
+    panel = "Validation and samples"
+
     validation_events: Annotated[
         int | None,
         typer.Option(
@@ -77,6 +79,8 @@ class Looks(Options):
 class Machine(Options):
     """How a run uses the machine."""
 
+    panel = "Machine"
+
     workers: Annotated[
         int, typer.Option(help="Number of threads that prepare batches.")
     ] = 1
@@ -91,6 +95,8 @@ class Machine(Options):
 
 class Loggers(Options):
     """Programs that plot training while it runs."""
+
+    panel = "Logging"
 
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard.")
@@ -146,53 +152,80 @@ def _by(name, settings):
 
 RECIPE = Source("recipe")
 SIZES = RECIPE.constant("SIZES")
-SHAPE = RECIPE.constant("SHAPE")
+SHAPE = ("size", *RECIPE.constant("SHAPE"))
+SIZE = Field(
+    name="size",
+    type=str,
+    default="small",
+    help=f"{', '.join(SIZES)}. Other options change single settings of it.",
+)
 RecipeOptions = make_options(
-    [
-        Field(
-            name="size",
-            type=str,
-            default="small",
-            help=f"{', '.join(SIZES)}. The other options change single "
-            "settings of this size.",
-        ),
-        *RECIPE.fields("Recipe"),
-    ],
-    defaults=_by("size", SIZES)
+    [SIZE, *RECIPE.fields("Recipe")],
+    _by("size", SIZES)
     | {
         "intermediate_dim": "4 times --hidden-dim",
         "learning_rate": f"by size; {FINE_TUNING_RATE} with --preset",
         "dtype": "by device",
     },
-    panel_of=lambda name: "Model" if name in ("size", *SHAPE) else "Training",
+    panel_of=lambda name: "Model" if name in SHAPE else "Training",
 )
 
 GAN_RECIPE = Source("gan")
 SETUPS = GAN_RECIPE.constant("SETUPS")
+SETUP = Field(
+    name="setup",
+    type=str,
+    default=None,
+    help=f"{', '.join(SETUPS)}. Other options change single settings of it.",
+)
+# Options of other names are in the panel Training.
+PANELS = {
+    "setup": None,
+    "preset": None,
+    **dict.fromkeys(
+        [
+            "vocabulary",
+            "sequence_length",
+            "context_length",
+            "batch_size",
+            "augment",
+            "seed",
+        ],
+        "Data",
+    ),
+    **dict.fromkeys(
+        [
+            "num_layers",
+            "num_heads",
+            "hidden_dim",
+            "intermediate_dim",
+            "dropout",
+            "discriminator_dropout",
+            "noise_dim",
+            "mode",
+            "annealed",
+            "feedback",
+            "bidirectional",
+            "spectral_normalization",
+            "minibatch_statistics",
+            "frozen_layers",
+        ],
+        "Networks",
+    ),
+}
 GanRecipeOptions = make_options(
-    [
-        Field(
-            name="setup",
-            type=str,
-            default=None,
-            help=f"{', '.join(SETUPS)}. The other options change single "
-            "settings of this setup.",
-        ),
-        *GAN_RECIPE.fields("GanRecipe")[1:],
-    ],
-    defaults=_by("setup", SETUPS),
+    [SETUP, *GAN_RECIPE.fields("GanRecipe")[1:]],
+    _by("setup", SETUPS),
+    panel_of=lambda name: PANELS.get(name, "Training"),
 )
 
 
 @command("--resume continues from the last checkpoint, if there is one.")
 def train(
     corpus: CorpusFolder,
+    *,
     out: RunFolder,
     length: Length,
-    recipe: RecipeOptions,
-    looks: Looks,
-    machine: Machine,
-    loggers: Loggers,
     resume: Resume = False,
     preset: Annotated[
         str | None,
@@ -200,6 +233,10 @@ def train(
             help="Begin with the model of a preset: its name or its folder."
         ),
     ] = None,
+    recipe: RecipeOptions,
+    looks: Looks,
+    machine: Machine,
+    loggers: Loggers,
 ):
     """Train a Music Transformer. Ctrl-C stops it, and --resume continues."""
     settings = recipe.given()
@@ -225,7 +262,7 @@ def train(
 
 
 def _check_preset(preset, settings):
-    shape = [name for name in ("size", *SHAPE) if name in settings]
+    shape = [name for name in SHAPE if name in settings]
     if preset is not None and shape:
         raise ValueError(
             "`--preset` brings the shape of its model with it. Received also: "
@@ -283,18 +320,18 @@ def _print_left(out, last, place):
 @command("--resume continues from the last checkpoint, if there is one.")
 def train_gan(
     corpus: CorpusFolder,
+    *,
     out: RunFolder,
-    recipe: GanRecipeOptions,
-    loggers: Loggers,
     steps: Annotated[
         int | None,
         typer.Option(
-            min=1,
             help="Length of the run in rounds: updates of both networks.",
             show_default="ten epochs",
         ),
     ] = None,
     resume: Resume = False,
+    recipe: GanRecipeOptions,
+    loggers: Loggers,
 ):
     """Train a Transformer-GAN, and see whether it learns or collapses."""
     settings = recipe.given()
