@@ -1,4 +1,7 @@
-"""Samplers, with what KerasHub lacks. They see logits only, never notes."""
+"""Samplers that draw one event from probabilities.
+
+They follow KerasHub's protocol and know nothing of notes, only of ids.
+"""
 
 import keras
 import keras_hub
@@ -6,122 +9,122 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MinPSampler(keras_hub.samplers.Sampler):
-    """Samples among ids at least `min_p` times as likely as the likeliest.
+class AdjustableSampler(keras_hub.samplers.Sampler):
+    """Draws an id after dropping the unlikely ones by min-p, top-p or top-k.
 
-    Where the model is sure, few ids pass; where many are about as likely,
-    all of them do. Ids below the bar keep no probability; the others keep
-    their proportions.
+    `temperature`, `min_p` and `top_p` are scalar variables (a `top_p` of 0
+    stands for min-p). A model that has compiled its sampling loop with one
+    such sampler samples with any other values of these three without
+    compiling again. It compiles once for each `top_k`, because this is the
+    shape of a tensor.
 
     Args:
-        min_p: float, 0 to 1. The bar, as a share of the highest probability.
-            Defaults to `0.005`.
-        temperature: float above 0. Divides the logits. Defaults to `1.0`.
-        seed: int. Seed of the draws. Defaults to `None`, a new one each time.
+        temperature: float above 0. Divides the logits: below 1, likely ids
+            become more likely; above 1, less.
+        min_p: float, 0 to 1. Drops each id less likely than this share of the
+            most likely one. Defaults to `0.005` if neither `top_p` nor
+            `top_k` is given.
+        top_p: float, above 0 to 1. Keeps the most likely ids, up to the first
+            one at which their probabilities add up to more than this share.
+        top_k: int, 1 or more. Keeps this number of the most likely ids.
+        seed: int. Seed of the random numbers. Defaults to `None`, a new seed
+            for each sampler.
+
+    Raises:
+        ValueError: if an argument is out of its range, or more than one of
+            `min_p`, `top_p` and `top_k` are given.
 
     Examples:
         >>> import numpy as np
-        >>> sampler = MinPSampler(min_p=0.5, seed=0)
+        >>> sampler = AdjustableSampler(min_p=0.5, seed=0)
         >>> probabilities = np.array([[0.05, 0.9, 0.05]], "float32")
         >>> int(sampler.get_next_token(probabilities)[0])
         1
+        >>> sampler.min_p.assign(0.01) is not None
+        True
 
     Reference:
-        - [Nguyen et al., 2024](https://arxiv.org/abs/2407.01082)
+        - [Nguyen et al., min-p sampling, 2024](https://arxiv.org/abs/2407.01082)
+        - [Holtzman et al., top-p sampling, 2019](https://arxiv.org/abs/1904.09751)
     """
 
-    def __init__(self, min_p=0.005, temperature=1.0, seed=None):
-        if not 0 <= min_p <= 1:
-            raise ValueError(
-                f"`min_p` must be from 0 to 1. Received: min_p={min_p}"
-            )
-        if not temperature > 0:
-            raise ValueError(
-                "`temperature` must be above 0. "
-                f"Received: temperature={temperature}"
-            )
-        super().__init__(temperature=temperature)
-        self.min_p = min_p
+    def __init__(
+        self, temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
+    ):
+        _check_settings(temperature, min_p, top_p, top_k)
+        super().__init__(temperature=_setting(temperature, "temperature"))
+        if min_p is None:
+            min_p = 0.005 if top_p is top_k is None else 0.0
+        self.min_p = _setting(min_p, "min_p")
+        self.top_p = _setting(top_p or 0.0, "top_p")  # 0 stands for no top-p.
+        self.top_k = top_k
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def get_next_token(self, probabilities):
-        probabilities = ops.convert_to_tensor(probabilities)
-        bar = self.min_p * ops.max(probabilities, axis=-1, keepdims=True)
-        logits = ops.where(
-            probabilities >= bar, ops.log(probabilities), float("-inf")
-        )
-        next_token = keras.random.categorical(
-            logits, 1, seed=self.seed_generator, dtype="int32"
-        )
-        return ops.squeeze(next_token, axis=-1)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"min_p": self.min_p, "seed": self.seed})
-        return config
-
-
-class AdjustableSampler(keras_hub.samplers.Sampler):
-    """What `build_sampler` gives, with numbers that may change at no cost.
-
-    They are a variable and no part of the configuration. So a model that
-    samples with one, then with another of other numbers, compiles once, and
-    draws what `MinPSampler` or KerasHub's `TopPSampler` would draw.
-
-    Args:
-        temperature: float above 0. Divides the logits. Defaults to `1.0`.
-        min_p: float, 0 to 1; see `MinPSampler`. Defaults to `0.005`, where
-            `top_p` isn't given.
-        top_p: float, above 0 to 1. The share of probability kept, in place
-            of `min_p`.
-
-    Examples:
-        >>> sampler = AdjustableSampler(min_p=0.5)
-        >>> sampler.get_config()
-        {}
-    """
-
-    def __init__(self, temperature=1.0, *, min_p=None, top_p=None):
-        # It checks the numbers, and knows the defaults.
-        twin = build_sampler(temperature, min_p=min_p, top_p=top_p)
-        super().__init__()
-        numbers = [temperature, getattr(twin, "min_p", 0.0), top_p or 0.0]
-        self.numbers = keras.Variable(
-            numbers, dtype="float32", trainable=False, name="numbers"
-        )
-        self.seed_generator = keras.random.SeedGenerator()
-
     @property
     def variables(self):
-        return [*super().variables, self.numbers]
-
-    def compute_probabilities(self, logits):
-        logits = ops.cast(logits, "float32")
-        return keras.activations.softmax(logits / self.numbers[0])
+        settings = [self.temperature, self.min_p, self.top_p]
+        return [*super().variables, *settings]
 
     def get_next_token(self, probabilities):
-        min_p, top_p = self.numbers[1], self.numbers[2]
+        probabilities = ops.convert_to_tensor(probabilities)
+        if self.top_k is not None:
+            kept, ids = ops.top_k(probabilities, self.top_k, sorted=False)
+        else:
+            kept, ids = ops.cond(
+                self.top_p > 0,
+                lambda: self._keep_top_p(probabilities),
+                lambda: self._keep_min_p(probabilities),
+            )
+        drawn = keras.random.categorical(
+            ops.log(kept), 1, seed=self.seed_generator, dtype="int32"
+        )
+        return ops.take_along_axis(ids, drawn, axis=-1)[:, 0]
+
+    def _keep_top_p(self, probabilities):
+        """Probabilities (batch, size), descending or 0, and their ids."""
         size = ops.shape(probabilities)[1]
-        ranked, ids = ops.top_k(probabilities, k=size, sorted=True)
-        kept = ops.cumsum(ranked, axis=-1) <= top_p
-        # The one that crosses the bar is kept too.
+        ranked, ids = ops.top_k(probabilities, size, sorted=True)
+        kept = ops.cumsum(ranked, axis=-1) <= self.top_p
+        # The id at which the sum exceeds `top_p` is kept as well.
         kept = ops.concatenate(
             [ops.ones_like(kept[:, :1]), kept[:, :-1]], axis=-1
         )
-        ranked = ops.where(kept, ranked, ops.zeros_like(ranked))
-        passed = probabilities >= min_p * ranked[:, :1]
-        by_id = ops.where(passed, probabilities, ops.zeros_like(probabilities))
-        # A top-p sampler draws a rank, a min-p sampler draws an id.
-        chosen = ops.where(top_p > 0, ranked, by_id)
-        drawn = keras.random.categorical(
-            ops.log(chosen), 1, seed=self.seed_generator, dtype="int32"
+        ids = ops.cast(ids, "int32")
+        return ops.where(kept, ranked, ops.zeros_like(ranked)), ids
+
+    def _keep_min_p(self, probabilities):
+        """Probabilities (batch, size), in order of ids or 0, and the ids."""
+        least = self.min_p * ops.max(probabilities, axis=-1, keepdims=True)
+        kept = ops.where(
+            probabilities >= least, probabilities, ops.zeros_like(probabilities)
         )
-        ids = ops.cast(ops.take_along_axis(ids, drawn, axis=-1), "int32")
-        return ops.squeeze(ops.where(top_p > 0, ids, drawn), axis=-1)
+        ids = ops.arange(ops.shape(probabilities)[1], dtype="int32")
+        return kept, ops.broadcast_to(ids, ops.shape(probabilities))
 
     def get_config(self):
-        return {}
+        if self.top_k is not None:
+            cut = {"top_k": self.top_k}
+        elif _value(self.top_p):
+            cut = {"top_p": _value(self.top_p)}
+        else:
+            cut = {"min_p": _value(self.min_p)}
+        config = {"temperature": _value(self.temperature), "seed": self.seed}
+        return config | cut
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class MinPSampler(AdjustableSampler):
+    """An `AdjustableSampler` with min-p, whose first argument is `min_p`.
+
+    Args:
+        min_p: see `AdjustableSampler`. Defaults to `0.005`.
+        temperature: see there.
+        seed: see there.
+    """
+
+    def __init__(self, min_p=0.005, temperature=1.0, seed=None):
+        super().__init__(temperature, min_p=min_p, seed=seed)
 
 
 def get_sampler(identifier):
@@ -136,10 +139,10 @@ def get_sampler(identifier):
         A sampler.
 
     Raises:
-        ValueError: if there is no such sampler.
+        ValueError: if no sampler has this name.
 
     Examples:
-        >>> get_sampler("min_p").min_p
+        >>> get_sampler("min_p").get_config()["min_p"]
         0.005
     """
     if identifier == "min_p":
@@ -156,47 +159,64 @@ def get_sampler(identifier):
 def build_sampler(
     temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
 ):
-    """The sampler of a temperature and at most one way of cutting the tail.
+    """An `AdjustableSampler`, which takes the same arguments.
 
     Args:
-        temperature: float above 0. Below 1 is safer, above 1 wilder.
-        min_p: float, 0 to 1, for a `MinPSampler`. It is also what comes
-            where none of the three is given.
-        top_p: float, above 0 to 1, for KerasHub's `TopPSampler`.
-        top_k: int, 1 or more, for KerasHub's `TopKSampler`.
-        seed: int. Seed of the draws.
+        temperature: see there.
+        min_p: see there.
+        top_p: see there.
+        top_k: see there.
+        seed: see there.
 
     Returns:
         A sampler.
 
     Raises:
-        ValueError: if a number is out of its range, or several of `min_p`,
-            `top_p` and `top_k` are given.
+        ValueError: see there.
 
     Examples:
-        >>> build_sampler(top_k=8).k
+        >>> build_sampler(top_k=8).top_k
         8
     """
+    return AdjustableSampler(
+        temperature, min_p=min_p, top_p=top_p, top_k=top_k, seed=seed
+    )
+
+
+def structure(sampler):
+    """All of a sampler that a compiled function depends on.
+
+    Samplers of equal structures differ in the values of their variables only.
+    """
+    if isinstance(sampler, AdjustableSampler):
+        return AdjustableSampler, {"top_k": sampler.top_k}
+    return type(sampler), sampler.get_config()
+
+
+def _check_settings(temperature, min_p, top_p, top_k):
     given = {"min_p": min_p, "top_p": top_p, "top_k": top_k}
-    given = {k: v for k, v in given.items() if v is not None}
+    given = {name: x for name, x in given.items() if x is not None}
     if len(given) > 1:
         raise ValueError(
             "Give at most one of `min_p`, `top_p` and `top_k`. "
             f"Received: {given}"
         )
-    if not temperature > 0:
-        raise ValueError(
-            f"`temperature` must be above 0. Received: {temperature}"
-        )
-    settings = {"temperature": temperature, "seed": seed}
-    if top_p is not None:
-        if not 0 < top_p <= 1:
+    for name, value, is_valid, expected in (
+        ("temperature", temperature, temperature > 0, "above 0"),
+        ("min_p", min_p, min_p is None or 0 <= min_p <= 1, "from 0 to 1"),
+        ("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0, at most 1"),
+        ("top_k", top_k, top_k is None or top_k >= 1, "1 or more"),
+    ):
+        if not is_valid:
             raise ValueError(
-                f"`top_p` must be above 0 and at most 1. Received: {top_p}"
+                f"`{name}` must be {expected}. Received: {name}={value}"
             )
-        return keras_hub.samplers.TopPSampler(p=top_p, **settings)
-    if top_k is not None:
-        if top_k < 1:
-            raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
-        return keras_hub.samplers.TopKSampler(k=top_k, **settings)
-    return MinPSampler(**given, **settings)
+
+
+def _setting(value, name):
+    return keras.Variable(value, dtype="float32", trainable=False, name=name)
+
+
+def _value(setting):
+    """A setting as it was given: its shortest decimal, 0.9 for 0.89999998."""
+    return float(str(ops.convert_to_numpy(setting)))

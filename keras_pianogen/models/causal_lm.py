@@ -22,6 +22,7 @@ from keras_pianogen.generation.decoding import stack
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.samplers import get_sampler
+from keras_pianogen.generation.samplers import structure
 from keras_pianogen.layers.building import apply
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.writing import write_midi
@@ -603,9 +604,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         if sampler is not None:
             sampler = get_sampler(sampler)
             other, function = self._other_sampling or (None, None)
-            if type(other) is type(sampler) and (
-                other.get_config() == sampler.get_config()
-            ):
+            if other is not None and structure(other) == structure(sampler):
                 for state, new in zip(
                     other.variables, sampler.variables, strict=True
                 ):
