@@ -410,10 +410,10 @@ def sampling(model, batch=1, position=CONTEXT, rules=True):
     if rules:
         prompts = [ids[0]] * batch
         inputs["state"] = grammar.initial_state(vocabulary, prompts)
-        inputs["limits"] = (
-            model._rules(True, 0.0)
-            | model._bounds(prompts, None, False, ())
-            | {"remaining": np.int32(grammar.NEVER)}
+        inputs["limits"] = grammar.Limits(
+            **model._rules(True, 0.0),
+            **model._bounds(prompts, None, False, ()),
+            remaining=np.int32(grammar.NEVER),
         )
     return lambda: ops.convert_to_numpy(
         generate(inputs, stop_token_ids=())["token_ids"]

@@ -14,6 +14,7 @@ from test_models import random_notes
 
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import grammar
+from keras_pianogen.generation.grammar import CompiledGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import EventGrammar
@@ -70,24 +71,16 @@ def allowed_twin(vocabulary, ids, max_notes, max_ticks, remaining):
 def test_the_grammar_allows_what_its_plain_twin_allows(name):
     vocabulary = EventVocabulary.named(name)
     rng = np.random.default_rng(0)
-    never = np.full(1, grammar.NEVER, "int32")
     for max_notes, max_ticks in ((3, 40), (64, 3000)):
         ids, length = [vocabulary.start_id], 120
         state = grammar.initial_state(vocabulary, [np.array(ids)])
+        limits = limits_of(
+            1, max_notes, max_ticks, remaining=length, max_silence=grammar.NEVER
+        )
+        rules = CompiledGrammar(vocabulary, len(vocabulary), state, limits)
+        state = rules.carried
         for i in range(length):
-            limits = {
-                "max_notes": max_notes,
-                "max_ticks": max_ticks,
-                "remaining": length - i,
-                "end_from": never,
-                "end_by": never,
-                "repeat_penalty": 0.0,
-            }
-            state = keras.tree.map_structure(keras.ops.convert_to_tensor, state)
-            limits = {
-                k: keras.ops.convert_to_tensor(v) for k, v in limits.items()
-            }
-            bias = grammar.bias(vocabulary, state, limits, len(vocabulary))
+            bias = rules.bias(state, keras.ops.convert_to_tensor(i))
             allowed = np.flatnonzero(keras.ops.convert_to_numpy(bias)[0] > -1)
             expected = allowed_twin(
                 vocabulary, ids, max_notes, max_ticks, length - i
@@ -95,12 +88,11 @@ def test_the_grammar_allows_what_its_plain_twin_allows(name):
             assert set(allowed.tolist()) == expected
             ids.append(int(rng.choice(allowed)))
             events = keras.ops.convert_to_tensor(np.array(ids[-1:], "int32"))
-            state = grammar.advance(vocabulary, state, events)
+            state = rules.advance(state, events)
         again = grammar.initial_state(vocabulary, [np.array(ids)])
-        for key, value in again.items():
-            np.testing.assert_allclose(
-                value, keras.ops.convert_to_numpy(state[key]), rtol=1e-5
-            )
+        for ours, theirs in zip(state, again, strict=True):
+            ours = keras.ops.convert_to_numpy(ours)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
         report = vocabulary.decode(ids, return_report=True)[1]
         assert report.unended_notes == report.stray_offs == 0
 
@@ -237,28 +229,20 @@ def test_a_penalty_ends_loops_on_one_note(model):
         # A model that wants one note above all, and everything else alike.
         bias = np.zeros((1, 391), "float32")
         bias[0, [stuck, stuck + 128]] = 5.0
-        vocabulary, limits = MAGENTA, {
-            "max_notes": 64,
-            "max_ticks": 3000,
-            "remaining": grammar.NEVER,
-            "end_from": np.full(1, grammar.NEVER, "int32"),
-            "end_by": np.full(1, grammar.NEVER, "int32"),
-            "repeat_penalty": np.float32(penalty),
-        }  # fmt: skip
-        limits = {k: keras.ops.convert_to_tensor(v) for k, v in limits.items()}
-        state = grammar.initial_state(vocabulary, [np.array([1])])
-        rng, struck = np.random.default_rng(0), []
+        rules = CompiledGrammar(
+            MAGENTA,
+            391,
+            grammar.initial_state(MAGENTA, [np.array([1])]),
+            limits_of(1, repeat_penalty=penalty, max_silence=grammar.NEVER),
+        )
+        state, rng, struck = rules.carried, np.random.default_rng(0), []
         for _ in range(600):
-            state = keras.tree.map_structure(keras.ops.convert_to_tensor, state)
-            rules = grammar.bias(vocabulary, state, limits, 391)
-            logits = bias + keras.ops.convert_to_numpy(rules)
+            logits = bias + keras.ops.convert_to_numpy(rules.bias(state, 0))
             noise = rng.gumbel(size=391)
             event = int(np.argmax(logits[0] + noise))
             struck += [event] if 3 <= event < 131 else []
-            state = grammar.advance(
-                vocabulary, state,
-                keras.ops.convert_to_tensor(np.array([event], "int32")),
-            )  # fmt: skip
+            events = keras.ops.convert_to_tensor(np.array([event], "int32"))
+            state = rules.advance(state, events)
         return np.mean(np.array(struck) == stuck)
 
     assert commonest(0.0) > 1.5 * commonest(1.0) > 0
@@ -356,7 +340,7 @@ def test_a_grammar_s_settings_are_checked(settings):
         EventGrammar(**settings)
 
 
-# The same rules twice: in compiled loops, and in PyTorch's.
+# The same rules in compiled loops and in PyTorch's.
 
 WALKS = {
     "plain": {},
@@ -372,26 +356,19 @@ WALKS = {
 
 def limits_of(pieces, max_notes=64, max_ticks=3000, **given):
     """The limits of a batch, whose pieces' own differ by 10 ticks."""
-    limits = {
-        "max_notes": np.int32(max_notes),
-        "max_ticks": np.int32(max_ticks),
-        "max_silence": np.int32(given.get("max_silence", 500)),
-        "repeat_penalty": np.float32(given.get("repeat_penalty", 0.0)),
-        "remaining": np.int32(given.get("remaining", grammar.NEVER)),
-    }
+    bounds = {}
     for key in ("until", "end_from", "end_by"):
         bound = given.get(key, grammar.NEVER)
         later = 0 if bound == grammar.NEVER else 10
-        bounds = bound + later * np.arange(pieces)
-        limits[key] = bounds.astype("int32")
-    return limits
-
-
-def compiled(bias_or_advance, *trees):
-    """Its result in NumPy, of NumPy arrays."""
-    trees = keras.tree.map_structure(keras.ops.convert_to_tensor, trees)
-    result = bias_or_advance(*trees)
-    return keras.tree.map_structure(keras.ops.convert_to_numpy, result)
+        bounds[key] = (bound + later * np.arange(pieces)).astype("int32")
+    return grammar.Limits(
+        max_notes=np.int32(max_notes),
+        max_ticks=np.int32(max_ticks),
+        max_silence=np.int32(given.get("max_silence", 500)),
+        repeat_penalty=np.float32(given.get("repeat_penalty", 0.0)),
+        remaining=np.int32(given.get("remaining", grammar.NEVER)),
+        **bounds,
+    )
 
 
 def draw(rng, vocabulary, bias, wild):
@@ -420,30 +397,26 @@ def test_pytorch_s_grammar_is_that_of_compiled_loops(name, walk, wild):
         rng.integers(0, len(vocabulary), length) for length in (0, 1, 40)
     ]
     state = grammar.initial_state(vocabulary, prompts)
-    host = HostGrammar(vocabulary, state, limits, size)
-    left = int(limits["remaining"])
-    for made in range(min(left, 60)):
-        now = limits | {"remaining": np.int32(left - made)}
-        expected = compiled(
-            lambda state, now: grammar.bias(vocabulary, state, now, size),
-            state,
-            now,
+    host = HostGrammar(vocabulary, size, state, limits)
+    compiled = CompiledGrammar(vocabulary, size, state, limits)
+    state, to_numpy = compiled.carried, keras.ops.convert_to_numpy
+    for made in range(min(int(limits.remaining), 60)):
+        expected = to_numpy(
+            compiled.bias(state, keras.ops.convert_to_tensor(made))
         )
-        np.testing.assert_allclose(host.bias(made), expected, rtol=1e-6)
+        found = to_numpy(host.bias((), made))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
         events = [
             draw(rng, vocabulary, bias, rng.random() < wild)
             for bias in expected
         ]
-        state = compiled(
-            lambda state, events: grammar.advance(vocabulary, state, events),
-            state,
-            np.array(events, "int32"),
-        )
-        host.advance(events)
+        events = keras.ops.convert_to_tensor(np.array(events, "int32"))
+        state = compiled.advance(state, events)
+        host.advance((), events)
         np.testing.assert_array_equal(
-            host.over(), state["clock"] > limits["until"]
+            to_numpy(host.is_over(())), to_numpy(compiled.is_over(state))
         )
-    ours = host.state()
-    for key, value in state.items():
-        np.testing.assert_allclose(ours[key], value, rtol=1e-5)
-        assert ours[key].dtype == value.dtype
+    for ours, theirs in zip(host.state(()), state, strict=True):
+        theirs = to_numpy(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+        assert ours.dtype == theirs.dtype

@@ -13,6 +13,8 @@ from keras import ops
 
 from keras_pianogen.generation import grammar
 from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.generation.grammar import CompiledGrammar
+from keras_pianogen.generation.grammar import NoGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
 from keras_pianogen.generation.prompt_cache import Reading
 
@@ -37,17 +39,15 @@ def sample_by_step(model, inputs, stop_token_ids):
     given = ops.cast(inputs["padding_mask"], "bool")
     position, fixed_bias = inputs["position"], inputs["logit_bias"]
     done = ops.cast(inputs["done"], "bool")
-    state, limits = inputs.get("state", {}), inputs.get("limits", {})
-    vocabulary = model.preprocessor.tokenizer.vocabulary
-    size, host = model.backbone.vocabulary_size, None
     in_python = keras.config.backend() == "torch"
-    if state and in_python:
-        # PyTorch's loop runs in Python, and so does its grammar.
-        host = HostGrammar(vocabulary, state, limits, size)
-        state = {}
-    state, limits = keras.tree.map_structure(
-        ops.convert_to_tensor, (state, limits)
-    )
+    rules = NoGrammar()
+    if "state" in inputs:
+        rules = (HostGrammar if in_python else CompiledGrammar)(
+            model.preprocessor.tokenizer.vocabulary,
+            model.backbone.vocabulary_size,
+            inputs["state"],
+            inputs["limits"],
+        )
     room = token_ids.shape[1] - 1
     step, cache, finish = model._cached_step(inputs["cache"], position, room)
 
@@ -60,15 +60,7 @@ def sample_by_step(model, inputs, stop_token_ids):
         last = _column(token_ids, index - 1)
         logits, cache = step(last, cache, index - 1)
         logits = ops.cast(logits, "float32") + fixed_bias
-        if host is not None:
-            bias = host.bias(index - 1)
-            logits = logits + ops.convert_to_tensor(bias)
-        elif state:
-            left = limits["remaining"] - (index - 1)
-            bias = grammar.bias(
-                vocabulary, state, limits | {"remaining": left}, size
-            )
-            logits = logits + ops.cast(bias, "float32")
+        logits = logits + rules.bias(state, index - 1)
         probabilities = model.sampler.compute_probabilities(logits)
         new = ops.cast(model.sampler.get_next_token(probabilities), "int32")
         is_given = _column(given, index)[:, 0]
@@ -76,12 +68,8 @@ def sample_by_step(model, inputs, stop_token_ids):
         for stop in stop_token_ids or ():
             ends = ops.logical_and(new == stop, ops.logical_not(is_given))
             done = ops.logical_or(done, ends)
-        if host is not None:
-            host.advance(ops.convert_to_numpy(new).tolist())
-            done = ops.logical_or(done, host.over())
-        elif state:
-            state = grammar.advance(vocabulary, state, new)
-            done = ops.logical_or(done, state["clock"] > limits["until"])
+        state = rules.advance(state, new)
+        done = ops.logical_or(done, rules.is_over(state))
         token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
         return token_ids, cache, index + 1, done, state
 
@@ -90,7 +78,7 @@ def sample_by_step(model, inputs, stop_token_ids):
         cond,
         body,
         model=model,
-        loop_vars=(token_ids, cache, index, done, state),
+        loop_vars=(token_ids, cache, index, done, rules.carried),
         maximum_iterations=room,
     )
     return {
@@ -98,7 +86,7 @@ def sample_by_step(model, inputs, stop_token_ids):
         "cache": finish(cache, index - 1),
         "done": done,
         "length": index,
-        "state": state if host is None else host.state(),
+        "state": rules.state(state),
     }
 
 
@@ -177,7 +165,7 @@ def calls(
             left = NEVER if max_length is None else (
                 max_length - position - 1
             )  # fmt: skip
-            inputs["limits"] = limits | {"remaining": np.int32(left)}
+            inputs["limits"] = limits._replace(remaining=np.int32(left))
         if not mask[:, 0].all():  # Past the prompts: what was sampled last.
             token_ids[:, 0] = np.where(mask[:, 0], token_ids[:, 0], last)
             mask[:, 0] = True

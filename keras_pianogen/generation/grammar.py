@@ -1,48 +1,56 @@
-"""Which events may come next, so that what is sampled is always valid.
+"""The rules of valid performances, which bar events before one is drawn.
 
-The grammar keeps, for each piece of a batch, what a player's hands would know:
-which pitches sound and since when, the time, whether a velocity was said. From
-that it bars events, inside the compiled sampling loop. Times are in ticks of
-the vocabulary; arrays are (batch, 128), by pitch, or (batch,).
+For each piece of a batch the grammar keeps a `State`: which pitches sound and
+since when, the time, whether a velocity was just given. `allowed` holds the
+rules. It is written for Python's numbers, arrays and tensors alike, so that
+`CompiledGrammar` follows it inside a compiled loop and `HostGrammar` in a loop
+that runs in Python. Times are in ticks, time steps of the vocabulary.
 """
 
 import dataclasses
+import typing
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_pianogen.events import PITCHES
 
+# Added to the logit of an event that may not come.
 BARRED = -1e9
 # A time limit that no piece reaches, in ticks.
 NEVER = 2**30
-# How much of a pitch's recent strokes remains after one more note.
+# `State.heat` of all pitches is multiplied by this at each note-on.
 MEMORY = 0.95
-# What `end` gains, in nats, from the beginning of its time to the end of it.
+# Nats added to the end's logit at `Limits.end_by`; none at `end_from`.
 ENDING_RAMP = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
 class EventGrammar:
-    """The rules of valid performances.
+    """Settings of the rules of valid performances.
 
-    - A note-off is only for a pitch that sounds, a note-on only for one that
-      is silent and that hasn't been struck in the same tick.
-    - At most `max_notes` pitches sound; none sounds longer than
+    - A note-off comes only for a pitch that sounds. A note-on comes only for
+      a pitch that is silent and that hasn't been struck in the same tick.
+    - At most `max_notes` pitches sound at once. No note sounds longer than
       `max_note_seconds`: time stands still until it is released.
-    - After a velocity comes a note-on.
-    - A piece that has a last event begins to close in time, so that all its
-      notes are released by then.
-    - After `max_silence_seconds` in which no note sounds, time stands still
-      until one begins, or the piece ends.
+    - A velocity is followed by a note-on.
+    - If the number of events is limited, a piece begins to release its notes
+      early enough to release all of them.
+    - If no note has sounded for `max_silence_seconds`, time stands still
+      until a note begins or the piece ends.
 
     Args:
-        max_notes: int, 1 to 128. Pitches that sound at once. Defaults to
+        max_notes: int, 1 to 128. Most pitches that sound at once. Defaults to
             `64`: pedalled performances of MAESTRO reach 61.
-        max_note_seconds: float. Seconds a note lasts at most. Defaults to
-            `30.0`: nine in ten of MAESTRO's pieces have no note above 22.
-        max_silence_seconds: float. Seconds at most in which no note sounds,
-            or `None` for any. Defaults to `5.0`.
+        max_note_seconds: float above 0. Longest duration of a note, in
+            seconds. Defaults to `30.0`: in nine of ten pieces of MAESTRO no
+            note is longer than 22.
+        max_silence_seconds: float above 0. Longest time in which no note
+            sounds, in seconds, or `None` for no limit. Defaults to `5.0`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
 
     Examples:
         >>> EventGrammar(max_notes=10).max_notes
@@ -81,158 +89,260 @@ class EventGrammar:
         return int(min(max(1, round(ticks)), NEVER))
 
 
+class Limits(typing.NamedTuple):
+    """The numbers in the rules, as NumPy arrays or as tensors.
+
+    Those without a shape hold for all pieces of the batch.
+    """
+
+    max_notes: object  # int
+    max_ticks: object  # int, longest duration of a note
+    max_silence: object  # int, longest time without a sounding note
+    repeat_penalty: object  # float, nats for each recent note-on of a pitch
+    until: object  # int (batch,): a piece is over once its time is later
+    end_from: object  # int (batch,): from here on the end may come
+    end_by: object  # int (batch,): from here on only the end may come
+    # int, how many events may still come, when a call of the loop begins
+    remaining: object = NEVER
+
+
+class State(typing.NamedTuple):
+    """What the grammar knows of each piece, as NumPy arrays or tensors."""
+
+    since: object  # int (batch, 128): start of each sounding note, or -1
+    struck: object  # int (batch, 128): last note-on of each pitch, or -1
+    clock: object  # int (batch,): time of the piece
+    after_velocity: object  # bool (batch,): whether the last event was one
+    heat: object  # float (batch, 128): how often each pitch was struck of late
+    silent_since: object  # int (batch,): when the last sounding note ended
+
+
 def initial_state(vocabulary, pieces):
-    """What is known after the events of each piece, in NumPy.
+    """The `State` after the events of each piece, in NumPy.
 
     Args:
         vocabulary: an `EventVocabulary`.
         pieces: list of 1-D arrays of ids.
-
-    Returns:
-        A dict: `since`, ticks of each sounding pitch's onset, `-1` where it
-        is silent; `struck`, of each pitch's last onset, `-1` for none;
-        `clock`, ticks of each piece; `after_velocity`, whether its last event
-        was one; `heat`, how often each pitch was struck of late;
-        `silent_since`, when the last note that sounded was released.
     """
-    shape = len(pieces), PITCHES
-    state = {
-        "since": np.full(shape, -1, "int32"),
-        "struck": np.full(shape, -1, "int32"),
-        "clock": np.zeros(len(pieces), "int32"),
-        "after_velocity": np.zeros(len(pieces), "bool"),
-        "heat": np.zeros(shape, "float32"),
-        "silent_since": np.zeros(len(pieces), "int32"),
-    }
+    count, shape = len(pieces), (len(pieces), PITCHES)
+    state = State(
+        since=np.full(shape, -1, "int32"),
+        struck=np.full(shape, -1, "int32"),
+        clock=np.zeros(count, "int32"),
+        after_velocity=np.zeros(count, "bool"),
+        heat=np.zeros(shape, "float32"),
+        silent_since=np.zeros(count, "int32"),
+    )
     for row, ids in enumerate(pieces):
         ticks = np.round(vocabulary.times(ids) / vocabulary.time_step)
-        for event, tick in zip(ids, ticks.astype("int32")):
-            pitch = (event - vocabulary.note_on_id) % PITCHES
-            if vocabulary.note_on_id <= event < vocabulary.note_off_id:
-                state["since"][row, pitch] = tick
-                state["struck"][row, pitch] = tick
-                state["heat"][row] *= MEMORY
-                state["heat"][row, pitch] += 1
-            elif vocabulary.note_off_id <= event < vocabulary.shift_id:
-                state["since"][row, pitch] = -1
-                if (state["since"][row] < 0).all():
-                    state["silent_since"][row] = tick
+        for event, tick in zip(ids, ticks.astype("int32"), strict=True):
+            _note(vocabulary, state, row, event, tick)
         if len(ids):
-            state["clock"][row] = ticks[-1]
-            state["after_velocity"][row] = ids[-1] >= vocabulary.velocity_id
+            state.clock[row] = ticks[-1]
+            state.after_velocity[row] = ids[-1] >= vocabulary.velocity_id
     return state
 
 
-def advance(vocabulary, state, events):
-    """The state after one more event of each piece, (batch,) ids."""
-    pitch = ops.mod(events - vocabulary.note_on_id, PITCHES)
-    own = pitch[:, None] == ops.arange(PITCHES, dtype="int32")
-    is_note = (events >= vocabulary.note_on_id) & (events < vocabulary.shift_id)
-    is_on = is_note & (events < vocabulary.note_off_id)
-    on = own & is_on[:, None]
-    off = own & (is_note & ops.logical_not(is_on))[:, None]
-    is_velocity = events >= vocabulary.velocity_id
-    is_shift = (events >= vocabulary.shift_id) & ops.logical_not(is_velocity)
-    ticks = ops.where(is_shift, events - (vocabulary.shift_id - 1), 0)
-    now = state["clock"][:, None]
-    cooled = ops.where(is_on[:, None], state["heat"] * MEMORY, state["heat"])
-    since = ops.where(off, -1, ops.where(on, now, state["since"]))
-    falls_silent = is_note & ops.all(since < 0, axis=-1)
-    return {
-        "since": since,
-        "struck": ops.where(on, now, state["struck"]),
-        "clock": state["clock"] + ticks,
-        "after_velocity": is_velocity,
-        "heat": cooled + ops.where(on, 1.0, 0.0),
-        "silent_since": ops.where(
-            falls_silent, state["clock"], state["silent_since"]
-        ),
-    }
+def _note(vocabulary, state, row, event, tick):
+    """Write a note-on or a note-off to a state of NumPy arrays."""
+    pitch = (event - vocabulary.note_on_id) % PITCHES
+    if vocabulary.note_on_id <= event < vocabulary.note_off_id:
+        state.since[row, pitch] = state.struck[row, pitch] = tick
+        state.heat[row] *= MEMORY
+        state.heat[row, pitch] += 1
+    elif vocabulary.note_off_id <= event < vocabulary.shift_id:
+        state.since[row, pitch] = -1
+        if (state.since[row] < 0).all():
+            state.silent_since[row] = tick
 
 
-def bias(vocabulary, state, limits, size):
-    """What to add to the logits of each piece's next event.
+class Allowed(typing.NamedTuple):
+    """Which kinds of events may come next: bools, or an array for a batch."""
+
+    on: object  # a note-on of a silent pitch that wasn't struck in this tick
+    off: object  # a note-off of a sounding pitch
+    overdue_only: object  # a note-off only of notes that last `max_ticks`
+    shift: object  # a time shift of at most `ticks`
+    ticks: object
+    # whether a time shift must also be at most `silent_ticks`
+    is_silent: object
+    silent_ticks: object
+    velocity: object  # a velocity, if there is a note-on that may follow
+    end: object
+
+
+def allowed(sounding, longest, state, limits, remaining):
+    """The rules.
+
+    Args:
+        sounding: int, number of sounding pitches.
+        longest: int, ticks since the start of the oldest sounding note, or -1.
+        state: an object with `clock`, `after_velocity` and `silent_since`.
+        limits: a `Limits`.
+        remaining: int, how many events may still come.
+    """
+    ticks = limits.max_ticks - longest
+    overdue, late = ticks <= 0, state.clock >= limits.end_by
+    in_time = _not(overdue | late)
+    after_velocity = state.after_velocity
+    free = in_time & _not(after_velocity)
+    # Each sounding note needs an event that releases it, a note two events.
+    strike = (
+        in_time & (sounding < limits.max_notes) & (sounding + 2 <= remaining)
+    )
+    return Allowed(
+        on=strike | after_velocity,
+        off=_not(after_velocity | late),
+        overdue_only=overdue,
+        shift=free & (sounding < remaining),
+        ticks=ticks,
+        # If no note may begin, time has to pass: some event must be possible.
+        is_silent=strike & (sounding == 0),
+        silent_ticks=limits.max_silence - (state.clock - state.silent_since),
+        velocity=free & strike & (sounding + 3 <= remaining),
+        end=_not(after_velocity) & (state.clock >= limits.end_from),
+    )
+
+
+def _not(x):
+    """`not x`, of a Python bool, an array or a tensor."""
+    return x ^ True
+
+
+class CompiledGrammar:
+    """The grammar of a compiled loop, which carries a `State` of tensors.
 
     Args:
         vocabulary: an `EventVocabulary`.
-        state: see `initial_state`.
-        limits: a dict: `max_notes` and `max_ticks`, int; `max_silence`,
-            ticks, or no such key for any; `remaining`, the
-            number of events that may still come, this one included;
-            `end_from` and `end_by`, (batch,), ticks between which `end` may
-            come, the second of which it must not miss; `repeat_penalty`,
-            nats for each recent stroke of a pitch.
         size: int. The number of logits.
-
-    Returns:
-        A float tensor of shape (batch, size): 0, a penalty, or a bar.
+        state: the `State` in which the loop begins.
+        limits: a `Limits`.
     """
-    since, clock = state["since"], state["clock"]
-    batch = ops.shape(clock)[0]
-    sounding = since >= 0
-    count = ops.sum(ops.where(sounding, 1, 0), axis=-1)
-    age = ops.where(sounding, clock[:, None] - since, -1)
-    room = limits["max_ticks"] - ops.max(age, axis=-1)
-    overdue = room <= 0
-    after_velocity = state["after_velocity"]
-    remaining = limits["remaining"]
-    late = clock >= limits["end_by"]
-    free = ops.logical_not(overdue | after_velocity | late)
-    may_strike = (
-        (count < limits["max_notes"])
-        & (count + 1 <= remaining - 1)
-        & ops.logical_not(overdue | late)
-    )
-    on = (
-        ops.logical_not(sounding)
-        & (state["struck"] < clock[:, None])
-        & (may_strike | after_velocity)[:, None]
-    )
-    off = (
-        sounding
-        & ops.logical_not(after_velocity | late)[:, None]
-        & (ops.logical_not(overdue)[:, None] | (age >= limits["max_ticks"]))
-    )
-    # What may not strike a note may wait: something must come.
-    silent_room = limits.get("max_silence", NEVER) - (
-        clock - state["silent_since"]
-    )
-    room = ops.where(
-        (count == 0) & may_strike, ops.minimum(room, silent_room), room
-    )
-    steps = ops.arange(1, vocabulary.max_shift + 1, dtype="int32")
-    shift = (free & (count <= remaining - 1))[:, None] & (
-        steps <= room[:, None]
-    )
-    velocity = free & may_strike & (count + 1 <= remaining - 2)
-    velocity = velocity & ops.any(on, axis=-1)
-    velocity = ops.broadcast_to(
-        velocity[:, None], (batch, vocabulary.velocity_bins)
-    )
-    on_penalty = limits["repeat_penalty"] * state["heat"]
-    ending_time = ops.maximum(limits["end_by"] - limits["end_from"], 1)
-    ramp = ops.cast(clock - limits["end_from"], "float32") / ops.cast(
-        ending_time, "float32"
-    )
-    may_end = (clock >= limits["end_from"]) & ops.logical_not(after_velocity)
-    end = ops.where(may_end, ENDING_RAMP * ramp, BARRED)[:, None]
-    barred = ops.full((batch, 1), BARRED, "float32")
-    parts = [
-        barred,
-        barred,
-        end,
-        ops.where(on, -on_penalty, BARRED),
-        *(ops.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
-    ]
-    if size > len(vocabulary):
-        parts.append(ops.broadcast_to(
-            barred, (batch, size - len(vocabulary))
-        ))  # fmt: skip
-    return ops.concatenate(parts, axis=-1)
+
+    def __init__(self, vocabulary, size, state, limits):
+        self.vocabulary, self.size = vocabulary, size
+        self.carried, self.limits = keras.tree.map_structure(
+            ops.convert_to_tensor, (state, limits)
+        )
+
+    def bias(self, state, made):
+        """What to add to the logits of each piece's next event.
+
+        Args:
+            state: the `State` that the loop carries.
+            made: int tensor, the number of events since the loop began.
+
+        Returns:
+            A float32 tensor of shape (batch, size): 0, minus a penalty, what
+            the end gains, or `BARRED`.
+        """
+        clock, limits = state.clock[:, None], self.limits
+        sounds = state.since >= 0  # (batch, 128)
+        age = ops.where(sounds, clock - state.since, -1)
+        may = allowed(
+            ops.sum(ops.where(sounds, 1, 0), axis=-1),
+            ops.max(age, axis=-1),
+            state,
+            limits,
+            limits.remaining - made,
+        )
+        on = _not(sounds) & (state.struck < clock) & may.on[:, None]
+        off = sounds & may.off[:, None]
+        off = off & (
+            _not(may.overdue_only)[:, None] | (age >= limits.max_ticks)
+        )
+        velocity = may.velocity & ops.any(on, axis=-1)
+        return self._logits(state, may, on, off, velocity)
+
+    def _logits(self, state, may, on, off, velocity):
+        vocabulary, batch = self.vocabulary, ops.shape(state.clock)[0]
+        ticks = ops.where(
+            may.is_silent, ops.minimum(may.ticks, may.silent_ticks), may.ticks
+        )
+        steps = ops.arange(1, vocabulary.max_shift + 1, dtype="int32")
+        shift = may.shift[:, None] & (steps <= ticks[:, None])
+        velocity = ops.broadcast_to(
+            velocity[:, None], (batch, vocabulary.velocity_bins)
+        )
+        penalty = self.limits.repeat_penalty * state.heat
+        barred = ops.full((batch, 1), BARRED, "float32")
+        parts = [
+            barred,
+            barred,
+            self._end(state, may)[:, None],
+            ops.where(on, -penalty, BARRED),
+            *(ops.where(part, 0.0, BARRED) for part in (off, shift, velocity)),
+        ]
+        rest = self.size - len(vocabulary)
+        if rest:
+            parts.append(ops.broadcast_to(barred, (batch, rest)))
+        return ops.cast(ops.concatenate(parts, axis=-1), "float32")
+
+    def _end(self, state, may):
+        limits = self.limits
+        passed = ops.cast(state.clock - limits.end_from, "float32")
+        whole = ops.maximum(limits.end_by - limits.end_from, 1)
+        gain = ENDING_RAMP * (passed / ops.cast(whole, "float32"))
+        return ops.where(may.end, gain, BARRED)
+
+    def advance(self, state, events):
+        """The `State` after one more event of each piece, (batch,) ids."""
+        vocabulary, now = self.vocabulary, state.clock[:, None]
+        is_velocity = events >= vocabulary.velocity_id
+        is_shift = (events >= vocabulary.shift_id) & _not(is_velocity)
+        is_on = (events >= vocabulary.note_on_id) & (
+            events < vocabulary.note_off_id
+        )
+        is_off = (events >= vocabulary.note_off_id) & (
+            events < vocabulary.shift_id
+        )
+        pitch = ops.mod(events - vocabulary.note_on_id, PITCHES)
+        own = pitch[:, None] == ops.arange(PITCHES, dtype="int32")
+        on, off = own & is_on[:, None], own & is_off[:, None]
+        since = ops.where(off, -1, ops.where(on, now, state.since))
+        falls_silent = (is_on | is_off) & ops.all(since < 0, axis=-1)
+        heat = ops.where(is_on[:, None], state.heat * MEMORY, state.heat)
+        ticks = ops.where(is_shift, events - (vocabulary.shift_id - 1), 0)
+        return State(
+            since=since,
+            struck=ops.where(on, now, state.struck),
+            clock=state.clock + ticks,
+            after_velocity=is_velocity,
+            heat=heat + ops.where(on, 1.0, 0.0),
+            silent_since=ops.where(
+                falls_silent, state.clock, state.silent_since
+            ),
+        )
+
+    def is_over(self, state):
+        """Whether each piece's time is up, a bool tensor (batch,)."""
+        return state.clock > self.limits.until
+
+    def state(self, carried):
+        """The `State` after the loop, of what it carried last."""
+        return carried
+
+
+class NoGrammar:
+    """Allows every event. It has the methods of a `CompiledGrammar`."""
+
+    carried = ()
+
+    def bias(self, state, made):
+        return 0.0
+
+    def advance(self, state, events):
+        return state
+
+    def is_over(self, state):
+        return False
+
+    def state(self, carried):
+        return carried
 
 
 def close(vocabulary, ids):
     """A piece's ids, and a note-off for every note that sounds at its end."""
-    state = initial_state(vocabulary, [ids])
-    sounding = np.flatnonzero(state["since"][0] >= 0)
+    since = initial_state(vocabulary, [ids]).since[0]
+    sounding = np.flatnonzero(since >= 0)
     return np.append(ids, vocabulary.note_off_id + sounding).astype("int32")

@@ -21,6 +21,7 @@ from keras_pianogen.generation.decoding import samples_by_step
 from keras_pianogen.generation.decoding import stack
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
+from keras_pianogen.generation.grammar import Limits
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.generation.samplers import structure
 from keras_pianogen.layers.building import apply
@@ -492,7 +493,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
     def _stream_piece(self, prompts, sampler, rules):
         """New events of one piece; before its end, of what still sounds too."""
         vocabulary, end = self._vocabulary, self._vocabulary.end_id
-        limits = rules and rules | self._bounds(prompts, None, False, (end,))
+        limits = rules and Limits(
+            **rules, **self._bounds(prompts, None, False, (end,))
+        )
         made = calls(self, prompts, None, (end,), limits, EVENTS_OF_A_STREAM)
         sounding = prompts[0]
         while True:
@@ -672,9 +675,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         stops = [max_length] * len(prompts)
         limits = None
         if rules is not None and samples_by_step(self.sampler):
-            limits = rules | self._bounds(
-                prompts, seconds, ending, stop_token_ids
-            )
+            bounds = self._bounds(prompts, seconds, ending, stop_token_ids)
+            limits = Limits(**rules, **bounds)
         room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
         made = calls(
             self,
