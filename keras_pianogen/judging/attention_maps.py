@@ -1,9 +1,9 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-"""Where a Music Transformer looks: its attention's weights, as arrays, drawn.
+"""The attention weights of a Music Transformer, as arrays and as pictures.
 
-A weight is the share, 0 to 1, that an event gives to one at so many events
-back (equation 3 of Huang et al., 2018). Matplotlib's objects are used without
-`pyplot`.
+A weight is the share of its attention, 0 to 1, that an event gives to an
+earlier event (equation 3 of Huang et al., 2018). Matplotlib's objects are used
+without `pyplot`.
 """
 
 import keras
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from keras_pianogen.files import save_figure
 from keras_pianogen.layers import RelativeGlobalAttention
 
-# Events back, from 0, at which the columns of the picture begin: each is about
-# half as far again as the one before.
+# Distances, in events, at which the columns of the picture begin. From 2 on,
+# each is a third or a half larger than the one before.
 DISTANCES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256,
              384, 512, 768, 1024)  # fmt: skip
 
@@ -25,12 +25,13 @@ def attention_weights(model, music, max_events=512):
     Args:
         model: a `MusicTransformerCausalLM` with global attention.
         music: a performance: a MIDI file's path, notes or event ids.
-        max_events: int. How many of its first events are read, the start id
-            among them.
+        max_events: int. Number of its first events that are used, the start
+            id among them.
 
     Returns:
-        A pair: event ids, (time,), and weights, (layers, heads, time, time),
-        whose last axis is what is looked at; each row adds up to 1.
+        A pair: event ids, (time,), and weights, (layers, heads, time, time).
+        The last axis is that of the events that are attended to. Weights add
+        up to 1 along it.
 
     Raises:
         ValueError: if there are no events, or attention is local.
@@ -38,7 +39,7 @@ def attention_weights(model, music, max_events=512):
     ids = model.preprocessor.generate_preprocess([music])["token_ids"]
     ids = ids[:, :max_events]  # (1, time)
     if ids.shape[1] < 2:
-        raise ValueError("`music` must have events to look at. Received: none")
+        raise ValueError("`music` must have events. Received: none")
     x = model.backbone.token_embedding(ids)
     weights = []
     for block in model.backbone.transformer_layers:
@@ -51,19 +52,22 @@ def attention_weights(model, music, max_events=512):
 
 
 def weights_of_layer(attention, inputs):
-    """Weights of one attention layer, in NumPy.
+    """Weights of one attention layer, computed in NumPy.
 
     Args:
         attention: a `RelativeGlobalAttention`.
         inputs: tensor of shape (batch, time, features).
 
     Returns:
-        Weights, (batch, heads, time, time).
+        Weights, a float32 array (batch, heads, time, time).
+
+    Raises:
+        ValueError: if the layer is of another kind.
     """
     if not isinstance(attention, RelativeGlobalAttention):
         raise ValueError(
-            "Maps are drawn of global attention. "
-            f"Received: {type(attention).__name__}"
+            "`attention` must be a `RelativeGlobalAttention`. Received: "
+            f"{type(attention).__name__}"
         )
     query, key = (
         _heads(layer(inputs), attention.num_heads)
@@ -71,14 +75,15 @@ def weights_of_layer(attention, inputs):
     )  # (batch, heads, time, key_dim)
     time = query.shape[2]
     relative = _to_numpy(attention.relative_embeddings)
-    by_distance = np.einsum("bhtd,mhd->bhtm", query, np.broadcast_to(
-        relative, (len(relative), attention.num_heads, attention.key_dim)
-    ))  # fmt: skip
+    shape = len(relative), attention.num_heads, attention.key_dim
+    by_distance = np.einsum(
+        "bhtd,mhd->bhtm", query, np.broadcast_to(relative, shape)
+    )  # (batch, heads, time, max_distance), farthest distance first
     distance = np.arange(time)[:, None] - np.arange(time)
     seen = (distance >= 0) & (distance < attention.max_distance)
-    place = np.where(seen, attention.max_distance - 1 - distance, 0)
+    column = np.where(seen, attention.max_distance - 1 - distance, 0)
     logits = query @ key.transpose(0, 1, 3, 2) + np.take_along_axis(
-        by_distance, np.broadcast_to(place, (*query.shape[:3], time)), axis=-1
+        by_distance, np.broadcast_to(column, (*query.shape[:3], time)), axis=-1
     )
     logits = np.where(seen, logits / attention.key_dim**0.5, -np.inf)
     logits = np.exp(logits - logits.max(-1, keepdims=True))
@@ -86,24 +91,24 @@ def weights_of_layer(attention, inputs):
 
 
 def share_by_distance(weights):
-    """How much of their weight heads put so many events back.
+    """Share of each head's attention by distance in events.
 
-    The mean over the second half of the events, which have as many behind
-    them.
+    It is the mean over the second half of the events, because each of them
+    has events before it at every distance.
 
     Args:
         weights: (layers, heads, time, time), see `attention_weights`.
 
     Returns:
-        A pair: first distances of the bins, (bins,), and shares, (layers,
-        heads, bins), which add up to 1 over bins.
+        A pair: the first distance of each bin, (bins,), and shares, (layers,
+        heads, bins), which add up to 1 over the bins.
     """
     time = weights.shape[-1]
     firsts = np.array([d for d in DISTANCES if d < max(1, time // 2)])
     queries = np.arange(time - max(1, time // 2), time)
     bins = np.searchsorted(
         firsts, queries[:, None] - np.arange(time), side="right"
-    )  # 0 for what is ahead
+    )  # 0 for later events
     shares = np.stack(
         [
             (weights[:, :, queries] * (bins == i + 1)).sum(-1).mean(-1)
@@ -115,16 +120,19 @@ def share_by_distance(weights):
 
 
 def plot_attention(ids, weights, vocabulary, path, *, head=None, events=40):
-    """Draw where all heads look, and where one does in the last events.
+    """Draws the attention of all heads by distance, and one head's map.
+
+    The map shows the weights between the last events.
 
     Args:
         ids: event ids, (time,).
         weights: (layers, heads, time, time), see `attention_weights`.
         vocabulary: an `EventVocabulary`, for the names of events.
         path: picture to write: .png, .svg or .pdf.
-        head: a pair of a layer and a head, from 0. Defaults to the one that
-            gives most to what the map shows, but for the last few events.
-        events: int. How many of the last events the map shows.
+        head: a pair of a layer and a head, from 0. Defaults to the head that
+            gives most attention to events that the map shows, at a distance
+            of 4 events or more.
+        events: int. Number of events in the map.
     """
     layers, heads, time = weights.shape[:3]
     if head is None:
@@ -141,23 +149,27 @@ def plot_attention(ids, weights, vocabulary, path, *, head=None, events=40):
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
     _draw_shares(figure, left, weights)
     events = min(events, time)
-    _draw_map(right, ids[-events:], weights[layer, one, -events:, -events:],
-              vocabulary)  # fmt: skip
-    right.set_title(f"layer {layer}, head {one}: the last {events} events",
-                    fontsize=10, loc="left")  # fmt: skip
+    names = [vocabulary.describe(event) for event in ids[-events:]]
+    _draw_map(right, names, weights[layer, one, -events:, -events:])
+    right.set_title(
+        f"layer {layer}, head {one}: the last {events} events",
+        fontsize=10,
+        loc="left",
+    )
     save_figure(figure, path, dpi=110)
 
 
 def plot_heads(weights, path, *, events=128):
-    """Draw where each head looks in the last events, a map for each.
+    """Draws a map of each head's attention between the last events.
 
-    A row of maps is a layer. In a map an event is a line, from the top down,
-    and what it looks at is across; each map has shades of its own.
+    A row of maps is a layer. In a map, a row is an event, from the top down,
+    and a column is an event that it attends to. Each map has its own scale of
+    colours.
 
     Args:
         weights: (layers, heads, time, time), see `attention_weights`.
         path: picture to write: .png, .svg or .pdf.
-        events: int. How many of the last events the maps show.
+        events: int. Number of events in each map.
     """
     layers, heads, time = weights.shape[:3]
     figure = Figure(
@@ -169,7 +181,7 @@ def plot_heads(weights, path, *, events=128):
     first = max(0, time - events)
     edges = first - 0.5, time - 0.5
     for (layer, head), axis in np.ndenumerate(grid):
-        # Not the one event that is looked at most: the others would be pale.
+        # Up to a quantile, not the maximum, which would leave the rest pale.
         seen = weights[layer, head, first:, first:]
         axis.imshow(
             seen,
@@ -191,12 +203,10 @@ def plot_heads(weights, path, *, events=128):
 def _draw_shares(figure, axis, weights):
     layers, heads = weights.shape[:2]
     firsts, shares = share_by_distance(weights)
-    image = axis.imshow(
-        shares.reshape(layers * heads, -1), aspect="auto", cmap="magma_r",
-        vmin=0,
-    )  # fmt: skip
-    axis.set_xticks(range(len(firsts)), [f"{d}" for d in firsts], rotation=60,
-                    fontsize=7)  # fmt: skip
+    rows = shares.reshape(layers * heads, -1)
+    image = axis.imshow(rows, aspect="auto", cmap="magma_r", vmin=0)
+    distances = [f"{d}" for d in firsts]
+    axis.set_xticks(range(len(firsts)), distances, rotation=60, fontsize=7)
     axis.set_yticks(
         [layer * heads + (heads - 1) / 2 for layer in range(layers)],
         [f"layer {layer}" for layer in range(layers)],
@@ -205,13 +215,13 @@ def _draw_shares(figure, axis, weights):
     for layer in range(1, layers):
         axis.axhline(layer * heads - 0.5, color="white", lw=2)
     axis.set_xlabel("events back, from")
-    axis.set_title("share of attention, a row for each head", fontsize=10,
-                   loc="left")  # fmt: skip
+    axis.set_title(
+        "share of attention, a row for each head", fontsize=10, loc="left"
+    )
     figure.colorbar(image, ax=axis, shrink=0.5)
 
 
-def _draw_map(axis, ids, weights, vocabulary):
-    names = [vocabulary.describe(event) for event in ids]
+def _draw_map(axis, names, weights):
     axis.imshow(weights, cmap="magma_r", vmin=0)
     places = range(len(names))
     axis.set_xticks(places, names, rotation=90, fontsize=5.5)

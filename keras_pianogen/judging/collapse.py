@@ -1,7 +1,7 @@
-"""Figures that show a generator's collapse, and say what they see.
+"""Figures that show whether a generator has collapsed, and their meaning.
 
 Sets of samples are int arrays of event ids, (samples, time). Shares are 0 to
-1, entropies in nats. NumPy alone; nothing here knows of models.
+1, entropies in nats. Nothing here knows of models.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ from keras_pianogen.events import PITCHES
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.judging.distances import jensen_shannon
 
-# An event that is rarer than this among samples is not looked at for excess:
-# a few hundred samples can't tell its share.
+# The excess of an event that is rarer than this among samples is not computed,
+# because a few hundred samples are too few to estimate its share.
 RARE = 0.001
 
 FIGURES = (
@@ -40,24 +40,27 @@ FIGURES = (
 class CollapseFigures:
     """Compares samples with real music.
 
-    - `distinct_n`: different n-grams of events over all n-grams (Li et al.,
-      2016); `pitch_distinct_n` of the pitches of note-ons.
+    - `distinct_n`: number of different n-grams of events, over the number of
+      all n-grams (Li et al., 2016). `pitch_distinct_n` is the same for the
+      pitches of note-ons.
     - `self_similarity`: mean over pairs of samples of the share of event
-      pairs that both have (Jaccard's index); 1 where all samples are alike.
-    - `commonest_share`: share of the commonest event; `entropy` of events.
-    - `event_divergence`, `pitch_divergence`: Jensen-Shannon divergence from
-      real music of the shares of events, and of the pitches of note-ons; 0
-      to ln 2.
+      pairs that both have (Jaccard's index). It is 1 if all samples are the
+      same.
+    - `commonest_share`: share of the commonest event. `entropy`: entropy of
+      the shares of events.
+    - `event_divergence`, `pitch_divergence`: Jensen-Shannon divergence of the
+      shares of events, and of the pitches of note-ons, from real music; 0 to
+      ln 2.
     - `largest_excess`: the largest ratio of an event's share to its share in
-      real music, of events that make up 0.1 % of samples or more.
+      real music, over events that make up 0.1 % of samples or more.
 
-    Shares of real music are taken from all of `real`; its own figures, kept
-    in `of_real`, from as many sequences as the samples will be.
+    The shares in real music are those of all of `real`. Its own figures, in
+    `of_real`, are those of as many sequences as samples are compared.
 
     Args:
         vocabulary: an `EventVocabulary`.
         real: ids of real music, (sequences, time), as long as the samples.
-        samples: int. How many samples will be compared at a time.
+        samples: int. Number of samples that are compared at a time.
 
     Examples:
         >>> from keras_pianogen import EventVocabulary
@@ -76,10 +79,10 @@ class CollapseFigures:
     ) -> None:
         self.vocabulary = vocabulary
         self.event_shares = self._event_shares(real)
-        # What was never seen may be as frequent as half of one event.
+        # An event that `real` lacks is taken to occur there half a time.
         self.least_shares = np.maximum(self.event_shares, 0.5 / np.size(real))
         self.pitch_shares = self._pitch_shares(real)
-        # Evenly over all of it, so that neighbours of one piece are rare.
+        # Taken evenly from all of it, so that few are of one piece.
         places = np.linspace(0, len(real) - 1, min(samples, len(real)))
         self.of_real = self.of(real[places.astype(int)])
 
@@ -103,12 +106,12 @@ class CollapseFigures:
         }
 
     def describe(self, samples: ArrayLike, logs: Mapping[str, float]) -> str:
-        """What the figures say, a sentence.
+        """Says in a sentence whether the figures show a collapse.
 
         Args:
             samples: see `of`.
-            logs: a dict of what a round of training gave:
-                `generator_gradient_norm`, `real_accuracy`, `fake_accuracy`.
+            logs: the logs of a training step: `generator_gradient_norm`,
+                `real_accuracy` and `fake_accuracy`, as far as there are any.
 
         Returns:
             A string.
@@ -163,7 +166,10 @@ class CollapseFigures:
 
 
 def distinct(sequences: Iterable[Iterable[int]], n: int) -> float:
-    """Different n-grams over all n-grams of some sequences; 0 of none."""
+    """Number of different n-grams of sequences over that of all n-grams.
+
+    It is 0 if there are none.
+    """
     seen: set[tuple[int, ...]] = set()
     total = 0
     for sequence in sequences:
@@ -174,7 +180,7 @@ def distinct(sequences: Iterable[Iterable[int]], n: int) -> float:
 
 
 def self_similarity(samples: Iterable[Iterable[int]]) -> float:
-    """Mean of Jaccard's index of the event pairs of two samples."""
+    """Jaccard's index of the event pairs of two samples, mean over samples."""
     pairs = [set(_grams(sample, 2)) for sample in samples]
     found = [
         len(a & b) / len(a | b)

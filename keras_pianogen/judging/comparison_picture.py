@@ -1,7 +1,7 @@
 """A comparison of two sets of pieces as a picture.
 
-Draws what `Comparison.to_dict` holds; Matplotlib's objects are used without
-`pyplot`.
+It draws a result of `Comparison.to_dict`, with Matplotlib's objects and
+without `pyplot`.
 """
 
 import os
@@ -16,9 +16,10 @@ from keras_pianogen.files import save_figure
 from keras_pianogen.judging.features import FEATURES
 from keras_pianogen.judging.features import PEDAL_FEATURES
 from keras_pianogen.judging.features import Feature
+from keras_pianogen.judging.statistics import LEVEL
 
 REAL, OTHER, SHUFFLED = "#64748b", "#c2410c", "#7c3aed"
-# What is held against half of the real pieces, from the top down.
+# The sets that are compared with half of the real pieces, from the top down.
 ROWS = (
     ("floor", "real", REAL),
     ("other", None, OTHER),
@@ -38,13 +39,13 @@ def plot_comparison(
     real: str = "real",
     other: str = "other",
 ) -> Figure:
-    """Draws each feature of both sets, and the measures over all.
+    """Draws each feature of both sets, and the measures over all features.
 
     Args:
         comparison: a dict from `Comparison.to_dict`.
         path: picture to write: .png, .svg or .pdf. Defaults to none.
-        real: what the real set is called.
-        other: what the other set is called.
+        real: the real set's name.
+        other: the other set's name.
 
     Returns:
         The figure.
@@ -68,7 +69,7 @@ def plot_comparison(
     for name, cell in zip(overall, cells[len(features) :], strict=False):
         axis = figure.add_subplot(cell)
         _draw_splits(axis, comparison, name, other)
-        told = comparison["p_values"][name] < 0.05
+        told = comparison["p_values"][name] < LEVEL
         title = OVERALL[name] + (" *" if told else "")
         axis.set_title(title, fontsize=9, loc="left")
         if name == "classifier":
@@ -81,8 +82,8 @@ def plot_comparison(
 def _draw_shares(
     axis: Axes, comparison: Mapping[str, Any], feature: Feature
 ) -> None:
-    """Both histograms; a bin's height is its share."""
-    # Even bins where the axis is logarithmic; the first may begin at 0.
+    """Draws both histograms. A bin's height is its share."""
+    # Zero has no place on a logarithmic axis: the first bin begins above it.
     edges = feature.edges.copy()
     if feature.logarithmic:
         axis.set_xscale("log")
@@ -93,7 +94,7 @@ def _draw_shares(
     )
     axis.stairs(shares["other"][feature.name], edges, color=OTHER, lw=1.4)
     kl = comparison["measures"][f"{feature.name}.kl"]
-    told = comparison["p_values"][f"{feature.name}.kl"] < 0.05
+    told = comparison["p_values"][f"{feature.name}.kl"] < LEVEL
     axis.set_title(
         f"{feature.name}: KL {kl['other']['mean']:.3f}{' *' if told else ''}"
         f"  (floor {kl['floor']['mean']:.3f})",
@@ -114,7 +115,7 @@ def _draw_shares(
 def _draw_splits(
     axis: Axes, comparison: Mapping[str, Any], name: str, other: str
 ) -> None:
-    """A dot for each split, a line for their mean, a row for each set."""
+    """Draws a row for each set: a dot for each split, a line for the mean."""
     measure = comparison["measures"][name]
     for row, (of, _, colour) in enumerate(ROWS):
         values = measure[of]["splits"]

@@ -1,29 +1,28 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
 """Music as vectors: mean hidden states of a trained Music Transformer.
 
-A vector stands for a window of events, as the backbone sees it: the mean of
-its last hidden states, which is what the next event is predicted from. They
-are as trustworthy as the model: what it has learnt to hear, they tell.
+A vector stands for a window of events. It is the mean of the backbone's last
+hidden states, from which the model predicts the next event. A vector therefore
+shows only differences that the model has learnt to represent.
 """
 
 import keras
 import numpy as np
 
-# Events of a window: a few seconds of MAESTRO.
-WINDOW = 128
-BATCH = 16
+WINDOW = 128  # events, a few seconds of MAESTRO
+BATCH = 16  # windows
 
 
 def embed_pieces(model, pieces, *, window=WINDOW, progress=None):
-    """Embeddings of performances, window after window.
+    """Embeddings of performances, one for each window.
 
-    What is left of a piece after its last whole window is left out, unless
-    there is no other.
+    The events after a piece's last whole window are left out. A piece that is
+    shorter than a window has one embedding, of all its events.
 
     Args:
         model: a `MusicTransformerCausalLM` with a preprocessor.
         pieces: a list of performances, each of a note or more.
-        window: int. Events of a window.
+        window: int. Number of events in a window.
         progress: a function called with (windows done, windows in all).
 
     Returns:
@@ -42,7 +41,7 @@ def embed_pieces(model, pieces, *, window=WINDOW, progress=None):
 
 
 def _windows(ids, window):
-    """(windows, window), -1 where a piece is shorter than one."""
+    """Ids, (windows, window); -1 after the end of a piece shorter than one."""
     whole = len(ids) // window
     if whole:
         return ids[: whole * window].reshape(whole, window)
@@ -50,8 +49,8 @@ def _windows(ids, window):
 
 
 def _embed(backbone, ids):
-    """Means over the events that are there, (windows, hidden_dim)."""
-    # Always `BATCH` rows, so that the backbone is compiled once.
+    """Means over all events but padding, (windows, hidden_dim)."""
+    # There are always `BATCH` rows, so that the backbone is compiled once.
     full = np.full((BATCH, ids.shape[1]), -1, "int32")
     full[: len(ids)] = ids
     mask = full >= 0

@@ -1,14 +1,14 @@
-"""Features of pieces that the field compares: how often each value occurs.
+"""Features of pieces that the field compares, each a histogram.
 
-A feature is a histogram over notes (over seconds, for the density), as shares
-that sum to 1, on bins that never change: after Yang & Lerch, "On the
-evaluation of generative models in music" (2020). Times in seconds, pitches
-and velocities as MIDI's. NumPy alone.
+A feature counts how often each value occurs among the notes (among the
+seconds, for the density), as shares that sum to 1, in fixed bins: after Yang
+& Lerch, "On the evaluation of generative models in music" (2020). Times in
+seconds, pitches and velocities are MIDI's. NumPy alone.
 
-In this package's notes a note that the pedal holds ends where the pedal is
-released, as in generated music, which has no pedal apart. What the pedal does
-is seen in `duration`, `polyphony` and above all in `overlap`, which a legato
-touch raises too. `PEDAL_FEATURES` are of the pedal itself, for files that have
+A note that the pedal holds ends in this package where the pedal is released.
+So does a note of generated music, which has no pedal of its own. The pedal
+therefore raises `duration`, `polyphony` and above all `overlap`, and so does a
+legato touch. `PEDAL_FEATURES` describe the pedal itself, for files that have
 one.
 """
 
@@ -19,22 +19,22 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-# Onsets nearer than this in seconds are struck together (as in novelty.py).
+# Notes that start within this many seconds of each other form a chord.
 TOGETHER = 0.03
-WIDEST = 24  # semitones; wider intervals fall into the outermost bins
+WIDEST = 24  # semitones; wider intervals are counted in the outermost bins
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """One thing that is counted.
+    """A histogram of one property of music.
 
     Args:
-        name: what it is called.
-        unit: of its values.
+        name: the feature's name.
+        unit: the unit of its values.
         edges: array (bins + 1,), the borders of its bins, rising. Values
-            beyond them fall into the outermost bins.
-        values: function of a performance, or of `seconds_of_pedal`, its
-            values, an array.
+            beyond them are counted in the outermost bins.
+        values: a function of a performance, or of a result of
+            `seconds_of_pedal`. It returns the values, an array.
         logarithmic: whether the bins are even on a logarithmic axis.
     """
 
@@ -45,11 +45,11 @@ class Feature:
     logarithmic: bool = False
 
     def shares(self, music: np.ndarray) -> NDArray[np.float64]:
-        """Share of the values in each bin, an array (bins,) of sum 1.
+        """Share of the values in each bin, an array (bins,) that sums to 1.
 
         Args:
-            music: what `values` takes: a performance of two notes or more, or
-                a second of pedal or more.
+            music: the argument of `values`: a performance of two notes or
+                more, or one second of pedal or more.
         """
         inside = self.values(music)
         inside = np.clip(inside, self.edges[0], self.edges[-1])
@@ -62,20 +62,20 @@ def _pitch(notes: np.ndarray) -> NDArray[np.float64]:
 
 
 def _pitch_class(notes: np.ndarray) -> NDArray[np.float64]:
-    """0 is C."""
+    """Semitones above C."""
     return _pitch(notes) % 12
 
 
 def _interval(notes: np.ndarray) -> NDArray[np.float64]:
-    """From each note to the next; in a chord, from the bottom up."""
+    """From each note to the next. A chord's notes go from the bottom up."""
     return np.diff(_pitch(notes))
 
 
 def _chord(notes: np.ndarray) -> NDArray[np.float64]:
-    """Intervals, less their octaves, within chords; -1 for a note alone.
+    """Intervals within chords, less their octaves; -1 for a single note.
 
-    From each note to those just before it, up to ten, that are struck with
-    it, however a chord is broken within `TOGETHER`.
+    From each note to those of the ten notes before it that start within
+    `TOGETHER` seconds of it.
     """
     start, pitch = notes["start"], _pitch(notes)
     found = []
@@ -89,7 +89,7 @@ def _chord(notes: np.ndarray) -> NDArray[np.float64]:
 
 
 def _inter_onset(notes: np.ndarray) -> NDArray[np.float64]:
-    """From each note to the next; near 0 in a chord."""
+    """From each note's start to the next one's; near 0 in a chord."""
     return np.diff(notes["start"])
 
 
@@ -102,7 +102,7 @@ def _velocity(notes: np.ndarray) -> NDArray[np.float64]:
 
 
 def _polyphony(notes: np.ndarray) -> NDArray[np.float64]:
-    """Notes that sound as each one begins, itself among them."""
+    """Number of notes that sound when a note starts, itself among them."""
     start = notes["start"]
     begun = np.searchsorted(start, start, side="right")
     over = np.searchsorted(np.sort(notes["end"]), start, side="right")
@@ -110,13 +110,13 @@ def _polyphony(notes: np.ndarray) -> NDArray[np.float64]:
 
 
 def _density(notes: np.ndarray) -> NDArray[np.float64]:
-    """Notes that begin in each second from the first one."""
+    """Number of notes that start in each second from the first note on."""
     second = np.floor(notes["start"] - notes["start"][0]).astype(int)
     return np.bincount(second).astype(float)
 
 
 def _overlap(notes: np.ndarray) -> NDArray[np.float64]:
-    """Share of each note's time that lies after the next onset, 0 to 1."""
+    """Share of each note's time after the next note's start, 0 to 1."""
     start, end = notes["start"], notes["end"]
     after = np.searchsorted(start, start + TOGETHER, side="right")
     later = np.append(start, np.inf)[after]
@@ -176,14 +176,14 @@ def measure(
 
     Args:
         notes: a performance of two notes or more.
-        pedal: an array from `seconds_of_pedal`, one second or more. Without
-            it there are no `PEDAL_FEATURES`.
+        pedal: a result of `seconds_of_pedal`, one second or more. Without it
+            there are no `PEDAL_FEATURES`.
 
     Returns:
         A dict of arrays (bins,), shares that sum to 1.
 
     Raises:
-        ValueError: there are fewer notes.
+        ValueError: if there are fewer notes.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -205,16 +205,18 @@ def measure(
 def seconds_of_pedal(
     pedal: np.ndarray, begin: float, seconds: float
 ) -> np.ndarray:
-    """What the pedal does in each second of a stretch of time.
+    """How the pedal is used in each second of a stretch of time.
 
     Args:
         pedal: spans, as `read_pedal` returns them.
         begin: start of the stretch in seconds.
-        seconds: its length; a part of a second counts as a whole one.
+        seconds: length of the stretch; a part of a second counts as a whole
+            one.
 
     Returns:
         A structured array (seconds,): `down`, the share of the second that
-        the pedal is down, 0 to 1, and `presses`, how often it goes down.
+        the pedal is down, 0 to 1, and `presses`, the number of times that it
+        goes down.
 
     Examples:
         >>> from keras_pianogen.notes import PEDAL_DTYPE
@@ -223,7 +225,7 @@ def seconds_of_pedal(
         [(0.5, 1), (1.0, 0), (0.25, 0)]
     """
     edges = begin + np.arange(max(1, math.ceil(seconds)) + 1)
-    # Time with the pedal down, from the first press until each edge.
+    # Seconds that the pedal is down in all, from the first press to each edge.
     corners = np.stack([pedal["start"], pedal["end"]], axis=1).reshape(-1)
     held = np.cumsum(pedal["end"] - pedal["start"])
     total = np.stack([np.append(0, held)[:-1], held], axis=1).reshape(-1)
@@ -235,12 +237,12 @@ def seconds_of_pedal(
 
 
 def cut(notes: np.ndarray, begin: float, seconds: float) -> np.ndarray:
-    """The notes that start in a stretch of time, moved to its beginning.
+    """The notes that start in a stretch of time, moved so that it begins at 0.
 
     Args:
         notes: a performance.
         begin: start of the stretch in seconds.
-        seconds: its length; notes that sound on end with it.
+        seconds: length of the stretch. A note that sounds longer ends with it.
 
     Returns:
         A performance, a copy.
@@ -259,17 +261,17 @@ def cut(notes: np.ndarray, begin: float, seconds: float) -> np.ndarray:
 
 
 def draw_begin(notes: np.ndarray, seconds: float, seed: int) -> float:
-    """Where an excerpt of a performance begins: at a note drawn by seed.
+    """Draws the note at which an excerpt of a performance begins.
 
     Args:
         notes: a performance of a note or more.
-        seconds: length of the excerpt, more than 0. A shorter performance is
-            taken from its first note.
+        seconds: length of the excerpt, more than 0. The excerpt of a shorter
+            performance begins at its first note.
         seed: the same seed and performance give the same excerpt.
 
     Returns:
-        Seconds; `cut` gives two notes or more from there, where a stretch of
-        this length has them.
+        The note's start in seconds. If any stretch of this length has two
+        notes or more, so has the one from there.
     """
     start = np.sort(notes["start"])
     first, past = np.searchsorted(start, [start, start + seconds])
@@ -279,14 +281,15 @@ def draw_begin(notes: np.ndarray, seconds: float, seed: int) -> float:
 
 
 def shuffle_pitches(notes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The same notes with their pitches dealt out anew: music no longer.
+    """The same notes with their pitches shuffled, which is no music any more.
 
-    Rhythm, touch and how often each pitch occurs stay as they were; melody
-    and harmony are gone. It is the anchor that any measure must tell.
+    Rhythm, velocities and the number of notes of each pitch stay the same;
+    melody and harmony are lost. Any useful measure must tell this anchor from
+    music.
 
     Args:
         notes: a performance.
-        seed: of the order.
+        seed: seed of the new order.
 
     Returns:
         A performance, sorted by start, then pitch.

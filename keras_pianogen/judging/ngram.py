@@ -1,7 +1,7 @@
-"""How far counting gets: n-grams of events, a floor for every model.
+"""N-grams of events, a baseline that only counts.
 
-Interpolated with each shorter history after Witten and Bell (1991, method C).
-NumPy alone.
+They are interpolated with each shorter history after Witten and Bell (1991,
+method C). NumPy alone.
 """
 
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
-LONGEST = 6  # Events whose ids fit into one 64-bit number, for 391 of them.
+LONGEST = 6  # ids that fit into one 64-bit number, if there are 1,024 ids
 
 
 class _Counts(NamedTuple):
-    """What was seen after histories of one length.
+    """Counts of the events after histories of one length.
 
     Attributes:
-        grams: sorted codes of histories with what followed, (grams,).
-        counts: how often each was seen, (grams,).
+        grams: sorted codes of n-grams, a history and an event, (grams,).
+        counts: the number of times that each n-gram occurs, (grams,).
         histories: sorted codes of histories, (histories,).
-        totals: events seen after each, (histories,).
-        kinds: different ones among them, (histories,).
+        totals: the number of events after each history, (histories,).
+        kinds: the number of different events among them, (histories,).
     """
 
     grams: NDArray[np.int64]
@@ -33,19 +33,20 @@ class _Counts(NamedTuple):
 
 
 class NGram:
-    r"""Probabilities of events by how often they were seen.
+    r"""Probabilities of events, estimated by counting.
 
-    With $c$ for counts and $T(h)$ for the number of different events seen
-    after the history $h$, whose oldest event $h'$ lacks,
+    With $c$ for counts, $T(h)$ for the number of different events after the
+    history $h$, and $h'$ for $h$ without its oldest event,
 
     $$P(e \mid h) = \frac{c(h e) + T(h)\,P(e \mid h')}{c(h) + T(h)}$$
 
-    and without any history, below the unigram, all events are alike.
+    and where even the history of no events is taken away, all events have
+    the same probability.
 
     Args:
-        order: how many events an n-gram has, 1 to 6; `order - 1` of them are
+        order: number of events in an n-gram, 1 to 6; `order - 1` of them are
             the history.
-        vocabulary_size: how many ids there are.
+        vocabulary_size: number of ids, 1 to 1,024.
 
     Examples:
         >>> model = NGram(order=2, vocabulary_size=3)
@@ -75,16 +76,17 @@ class NGram:
 
     @property
     def num_parameters(self) -> int:
-        """Counts that are kept."""
+        """Number of counts that are kept."""
         return sum(len(level.grams) for level in self.levels)
 
     def fit(self, sequences: Iterable[ArrayLike]) -> None:
         """Counts all n-grams of sequences of ids.
 
-        The first id of a sequence is history alone, as a start id is.
+        The first id of a sequence, such as a start id, is never counted as an
+        event, only as part of a history.
 
         Args:
-            sequences: arrays of ids, each of one piece.
+            sequences: arrays of ids, one for each piece.
         """
         pieces = [self._checked(ids) for ids in sequences]
         self.levels = []
@@ -119,7 +121,7 @@ class NGram:
         ids = self._checked(ids)
         chances = np.full(max(len(ids) - 1, 0), 1 / self.vocabulary_size)
         for length, level in enumerate(self.levels, 1):
-            # The first ids of a piece have no longer history.
+            # The first events of a piece have no history of this length.
             late = slice(max(length - 2, 0), None)
             codes = self._codes(ids, length)
             seen = _look_up(level.grams, level.counts, codes)
@@ -135,7 +137,10 @@ class NGram:
         return -np.log(chances)
 
     def _codes(self, ids: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-        """Every `length` ids in a row as one number, but the first id alone."""
+        """Each n-gram of `length` ids as one number.
+
+        The first id by itself is left out, because it is never predicted.
+        """
         count = len(ids) - length + 1
         codes = np.zeros(max(count, 0), np.int64)
         for place in range(length):
@@ -163,7 +168,7 @@ def _look_up(
     values: NDArray[np.int64],
     wanted: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The values of keys, 0 of those that there aren't."""
+    """Value of each wanted key, or 0 where it is absent. Keys are sorted."""
     if not len(keys):
         return np.zeros(len(wanted), np.int64)
     places = np.searchsorted(keys, wanted)

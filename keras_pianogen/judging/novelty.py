@@ -1,10 +1,11 @@
-"""Is it copied? The longest passage that music shares with a corpus.
+"""The longest passage that a piece shares with a corpus: is it copied?
 
-A passage is a run of notes, each told by its step from the note before: the
-interval in semitones, and whether it comes with that note or after how many
-times the wait before. So transposing a passage, or playing it faster, hides
-nothing. Real music that the corpus doesn't hold shares passages with it too,
-scales above all: what it shares is the measure of what is much. NumPy alone.
+A passage is a run of notes, each described by its step from the note before:
+the interval in semitones, and the time since that note as a multiple of the
+time before it, or that both are struck together. So a copy is found even if it
+is transposed or played faster. Real music that is not in the corpus shares
+passages with it too, above all scales. The length of those is the yardstick.
+NumPy alone.
 """
 
 import dataclasses
@@ -15,11 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Notes nearer than this in seconds are struck together.
-TOGETHER = 0.03
-# Waits are told apart by powers of 2, up to this one, longer and shorter.
+from keras_pianogen.judging.features import TOGETHER
+
+# The ratio of two times is rounded to a power of 2, from -3 to 3.
 LONGEST_POWER = 3
-# Below all steps, and what parts pieces.
+# Lower than every step, and than what separates pieces.
 _NO_STEP = np.iinfo(np.int64).min
 
 
@@ -28,11 +29,11 @@ class Match:
     """The longest passage that a piece shares with a corpus.
 
     Args:
-        notes: its notes; 0 where not even two are alike.
-        start: the note of the piece at which it begins.
-        corpus_piece: the corpus's piece that has it, its place in what
-            `Passages` was given; -1 without a match.
-        corpus_start: the note at which it begins there.
+        notes: number of notes in the passage; 0 if not even two notes match.
+        start: index of the note of the piece at which it begins.
+        corpus_piece: index of the corpus's piece that has it, in the order
+            that `Passages` got them; -1 without a match.
+        corpus_start: index of the note of that piece at which it begins.
     """
 
     notes: int
@@ -42,17 +43,17 @@ class Match:
 
 
 def steps(notes: np.ndarray) -> NDArray[np.int64]:
-    """Each note's step from the one before, as a number.
+    """Each note's step from the note before, as a number.
 
     Args:
         notes: a performance.
 
     Returns:
-        An array of shape (notes - 1,), of 0 or more.
+        An array of shape (notes - 1,), of numbers that are 0 or more.
     """
     order = np.lexsort((notes["pitch"], notes["start"]))
     start, pitch = notes["start"][order], notes["pitch"][order].astype(int)
-    # Chords from the bottom up, however they are broken within `TOGETHER`.
+    # Notes of a chord go from the bottom up, even if they start one by one.
     together = np.cumsum(np.diff(start, prepend=-np.inf) > TOGETHER)
     order = np.lexsort((pitch, together))
     pitch = pitch[order]
@@ -62,13 +63,13 @@ def steps(notes: np.ndarray) -> NDArray[np.int64]:
     if len(waits) > 1:
         ratio = np.log2(waits[1:] / waits[:-1])
         powers[1:] = np.clip(np.rint(ratio), -LONGEST_POWER, LONGEST_POWER)
-    rhythm = np.zeros(len(pitch), int)  # Struck with the note before.
+    rhythm = np.zeros(len(pitch), int)  # 0: together with the note before
     rhythm[first[1:]] = powers + LONGEST_POWER + 1
     return (np.diff(pitch) + 128) * 16 + rhythm[1:]
 
 
 class Passages:
-    """All passages of a corpus, to look others up in.
+    """All passages of a corpus, sorted, so that others are found among them.
 
     Args:
         pieces: performances.
@@ -77,10 +78,10 @@ class Passages:
     def __init__(self, pieces: Iterable[np.ndarray]):
         nothing = np.empty(0, np.int64)
         found = [steps(notes) if len(notes) else nothing for notes in pieces]
-        # A step that no piece has parts them, each another.
-        parted = [np.append(s, -1 - i) for i, s in enumerate([*found, nothing])]
-        self.ends = np.cumsum([len(s) for s in parted[:-1]])
-        self.steps = np.concatenate(parted)
+        # A negative number, each time another, separates pieces.
+        ended = [np.append(s, -1 - i) for i, s in enumerate([*found, nothing])]
+        self.ends = np.cumsum([len(s) for s in ended[:-1]])
+        self.steps = np.concatenate(ended)
         self._order = _suffix_order(self.steps)
 
     def longest(self, notes: np.ndarray) -> Match:
@@ -96,28 +97,29 @@ class Passages:
     def shared(
         self, notes: np.ndarray
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How far the corpus goes along with a performance, from each note on.
+        """Number of steps that the corpus shares from each note of a piece on.
 
-        The suffix of the corpus that shares most is one of the two between
-        which ours belongs: a search by halves, for all of ours at once.
+        In the sorted suffixes of the corpus, the one that shares most with a
+        suffix of the piece is a neighbour of the place where that would stand.
+        A binary search finds the places of all suffixes of the piece at once.
 
         Args:
             notes: a performance.
 
         Returns:
-            Two arrays (notes - 1,): the steps that are shared from a note on,
-            and where in `steps` they are.
+            Two arrays (notes - 1,): the number of steps that are shared from
+            each note on, and the index of the first of them in `steps`.
         """
         ours = steps(notes) if len(notes) else np.empty(0, np.int64)
         starts = np.arange(len(ours))
         ours = np.append(ours, _NO_STEP)
-        # The first suffixes begin with what parts pieces, below every step.
+        # The first suffixes begin with a separator, which is below every step.
         low, high = np.zeros_like(starts), np.full_like(starts, len(self.steps))
         low_shared, high_shared = np.zeros_like(starts), np.zeros_like(starts)
         for _ in range(len(self.steps).bit_length()):
             middle = (low + high) // 2
             there = self._order[middle]
-            # At least as much as with both ends, between which it is.
+            # A suffix shares at least what both ends of its range share.
             shared = np.minimum(low_shared, high_shared)
             alike = starts
             while len(alike):
@@ -134,20 +136,20 @@ class Passages:
 
 
 def _suffix_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the suffixes begin, in their order.
+    """The indices at which the suffixes begin, in the order of the suffixes.
 
-    Those that are still alike are sorted by twice as many values each time
-    (Larsson & Sadakane, 2007).
+    Each round sorts the suffixes that are still equal by twice as many values
+    as the round before (Larsson & Sadakane, 2007).
 
     Args:
-        values: array (time,), whose last is like no other.
+        values: array (time,), whose last value occurs only once.
     """
     order = np.argsort(values, kind="stable")
     keys, places = values[order], np.arange(len(values))
     ranks, length = np.empty_like(order), 1
     while len(places):
         new = np.append(True, keys[1:] != keys[:-1])
-        # Those alike have the rank of the first of them.
+        # Equal suffixes have the rank of the first of them.
         ranks[order[places]] = places[new][np.cumsum(new) - 1]
         places = places[~(new & np.append(new[1:], True))]
         alike = order[places]
@@ -160,13 +162,14 @@ def _suffix_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclasses.dataclass(frozen=True)
 class Novelty:
-    """How long passages are shared, and how long unrelated music shares them.
+    """The longest shared passages of generated pieces, and of real music.
 
     Args:
-        matches: of each generated piece.
-        real: of each generated piece, notes of the longest shared passage of
-            every real excerpt that has as many notes as the piece: longer
-            ones share longer passages by chance.
+        matches: the `Match` of each generated piece.
+        real: for each generated piece, the number of notes in the longest
+            shared passage of each real excerpt. The excerpts have as many
+            notes as the piece, because longer ones share longer passages by
+            chance.
     """
 
     matches: tuple[Match, ...]
@@ -174,12 +177,12 @@ class Novelty:
 
     @property
     def usual(self) -> tuple[float, ...]:
-        """What 99 % of a piece's real excerpts stay at or below, in notes."""
+        """The 99th percentile of each piece's real excerpts, in notes."""
         return tuple(float(np.quantile(notes, 0.99)) for notes in self.real)
 
     @property
     def suspects(self) -> tuple[int, ...]:
-        """The places of the generated pieces that share more."""
+        """Indices of the generated pieces whose passages are longer."""
         return tuple(
             i
             for i, (match, usual) in enumerate(zip(self.matches, self.usual))
@@ -196,24 +199,24 @@ def measure_novelty(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Novelty:
-    """Compares what pieces share with training to what real music shares.
+    """Finds the longest passages that pieces share with the training data.
 
     Args:
         pieces: generated performances.
         training: performances that the model was trained on.
         unrelated: real performances of other pieces, such as those of the
-            validation split; excerpts of as many notes as each generated
-            piece has are cut from them.
-        excerpts: how many of each length.
-        seed: of the excerpts.
-        progress: a function called with (pieces and excerpts looked up, all
-            of them).
+            validation split. Excerpts with as many notes as each generated
+            piece are cut from them.
+        excerpts: number of excerpts of each length.
+        seed: seed of the excerpts.
+        progress: a function called with (pieces and excerpts done, pieces and
+            excerpts in all).
 
     Returns:
         A `Novelty`.
 
     Raises:
-        ValueError: if there is nothing to compare.
+        ValueError: if there are no pieces of one kind.
     """
     passages = Passages(training)
     others = [notes for notes in unrelated if len(notes) > 1]
@@ -244,7 +247,7 @@ def measure_novelty(
 
 
 def _longest(shared: NDArray[np.int64]) -> int:
-    """Notes of the longest passage that is over where these steps are."""
+    """Notes in the longest passage, if the piece ends after these steps."""
     left = np.arange(len(shared), 0, -1)
     most = int(np.minimum(shared, left).max(initial=0))
     return most + 1 if most else 0
