@@ -1,10 +1,11 @@
 """Performances as event ids, after Oore et al. (2018). NumPy alone.
 
-The vocabulary of `EventVocabulary.named("pno-ai")`; `print` shows another's:
+This is the vocabulary `EventVocabulary.named("pno-ai")`. `print` shows any
+other in the same way:
 
-| kind       | ids        | what one id says                                 |
+| kind       | ids        | meaning of one id                                |
 | ---------- | ---------- | ------------------------------------------------ |
-| pad        | 0          | nothing: fills a row of a batch                  |
+| pad        | 0          | nothing; it fills up a row of a batch            |
 | start      | 1          | a piece begins                                   |
 | end        | 2          | a piece is over                                  |
 | note on    | 3 to 130   | this pitch begins, MIDI 0 to 127                 |
@@ -21,10 +22,11 @@ Within one tick, notes that began earlier end first, by pitch; then each new
 note, by pitch and start: its velocity, its note-on and, where it is less than
 a tick long, its note-off at once. So a pitch struck again at the tick where
 it ends, and notes shorter than half a tick, all survive. Notes of one pitch
-that overlap are cut where the next one begins: the events cannot say more.
+that overlap are cut where the next one begins, because events have no way to
+let a pitch sound twice.
 
-Pad, start and end stand outside the events: `encode` never gives them, and
-`decode` passes over them.
+Pad, start and end are no events: `encode` never gives them, and `decode`
+passes over them.
 
 Reference:
     - [Oore et al. (2018), This Time with Feeling: Learning Expressive
@@ -50,21 +52,21 @@ from keras_pianogen.notes import cut_overlaps
 PITCHES = 128
 MAX_VELOCITY = 127
 DEFAULT_VELOCITY = 64  # of note-ons that no velocity event precedes
-# The longest performance, in seconds: a wrong time must not become millions
-# of time shifts.
+# The longest performance, in seconds. Without a limit, one wrong time would
+# become millions of time shifts.
 MAX_SECONDS = 86_400.0
 
 PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    # What pno-ai uses, and the paper implemented here: 413 events.
+    # pno-ai and the paper implemented here use these 413 events.
     "pno-ai": {
         "time_step": 0.008,
         "max_shift": 125,
         "velocity_bins": 32,
         "velocity_on_change": False,
     },
-    # What Oore et al. use, and Huang et al. (2018) after them: 388 events.
+    # Oore et al., and Huang et al. (2018) after them, use these 388 events.
     "magenta": {
         "time_step": 0.01,
         "max_shift": 100,
@@ -76,7 +78,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DecodeReport:
-    """What `EventVocabulary.decode` met that no performance encodes to.
+    """How often `EventVocabulary.decode` met irregular events, by kind.
+
+    `encode` gives none of them.
 
     Attributes:
         stray_offs: note-offs of pitches that were not sounding; passed over.
@@ -115,8 +119,9 @@ class EventVocabulary:
         max_shift: ticks in the longest time shift, 1 or more.
         velocity_bins: number of velocity events, 1 to 127. Each stands for
             `ceil(127 / velocity_bins)` neighbouring MIDI velocities.
-        velocity_on_change: whether a velocity event comes only before notes
-            whose bin differs from the note's before, not before every note.
+        velocity_on_change: whether a velocity event comes only before a note
+            whose bin differs from that of the note before. If not, one comes
+            before every note.
 
     Examples:
         >>> vocabulary = EventVocabulary.named("pno-ai")
@@ -337,14 +342,14 @@ class EventVocabulary:
     ) -> NDArray[np.void] | tuple[NDArray[np.void], DecodeReport]:
         """The performance that a sequence of events describes.
 
-        Every sequence of integers is one: note-offs of silent pitches, pad,
-        start, end and unknown ids are passed over, a note-on of a sounding
-        pitch ends the note before it, and notes that never end last until
-        the last event. Notes before the first velocity get 64.
+        Every sequence of integers describes one. Note-offs of silent pitches,
+        pad, start, end and unknown ids are passed over. A note-on of a
+        sounding pitch ends the note before it, and a note that never ends
+        lasts until the last event. Notes before the first velocity get 64.
 
         Args:
             ids: integers, (events,).
-            return_report: whether to return what was met as well.
+            return_report: whether to return a `DecodeReport` as well.
 
         Returns:
             Notes, array of `NOTE_DTYPE`, sorted by start, then pitch; or
@@ -359,8 +364,8 @@ class EventVocabulary:
             (ids >= self.note_on_id) & (ids < self.shift_id)
         )
         codes = ids[places] - self.note_on_id
-        # One pitch after the other, each in order of time: a note ends where
-        # the next entry of its pitch is, be that its note-off or not.
+        # Entries are sorted by pitch, then time. A note ends at the next entry
+        # of its pitch, whether that is a note-off or another note-on.
         pitches = (codes % PITCHES).astype(np.uint8)
         order = np.argsort(pitches, kind="stable")
         places, pitches = places[order], pitches[order]
@@ -392,7 +397,7 @@ class EventVocabulary:
     def times(self, ids: ArrayLike) -> NDArray[np.floating[Any]]:
         """When each event happens, in seconds, (events,).
 
-        A time shift happens when it is over.
+        The time of a time shift is the time at its end.
 
         Args:
             ids: integers, (events,).
@@ -496,11 +501,12 @@ class EventVocabulary:
 
 
 class _KeyBits(NamedTuple):
-    """A note-on or note-off as one integer, and where its fields begin in it.
+    """Where the fields of a key begin: a note-on or note-off as one integer.
 
-    From the high bits to the low ones, the fields are what events are sorted
-    by: run, tick, phase (0 ends a note of an earlier tick, 1 is the rest),
-    pitch, index of the note, off. The velocity's bin, lowest, is carried.
+    Keys are sorted by their fields, from the high bits to the low ones: run,
+    tick, phase (0 for the end of a note of an earlier tick, 1 otherwise),
+    pitch, index of the note, off. The lowest field, the velocity's bin, has no
+    part in the order.
     """
 
     off: int
@@ -560,9 +566,10 @@ def _changes(
     is_on: NDArray[np.bool_],
     firsts: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Which note-ons have another bin than the note-on before in their run.
+    """Which note-ons have a different bin from the note-on before.
 
-    A note begins before it ends, so each run's first key is a note-on.
+    The first note-on of a run counts as different. It is the run's first key,
+    because a note begins before it ends.
     """
     ons = np.flatnonzero(is_on)
     changes = is_on.copy()
@@ -574,7 +581,7 @@ def _changes(
 def _report(
     is_on: NDArray[np.bool_], is_last: NDArray[np.bool_], unknown_ids: int
 ) -> DecodeReport:
-    """Counts what is wrong in a list of entries, one pitch after the other."""
+    """Counts what is irregular in entries sorted by pitch, then time."""
     after_on = np.append(False, is_on & ~is_last)[:-1]
     return DecodeReport(
         stray_offs=int((~is_on & ~after_on).sum()),
@@ -587,7 +594,7 @@ def _report(
 def _check_ids(ids: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(ids)
     if array.dtype == object and array.ndim == 1:
-        # Integers too large for NumPy: unknown ids, like any other.
+        # Integers too large for NumPy become unknown ids.
         if all(isinstance(i, numbers.Integral) for i in array):
             array = np.array([i if 0 <= i < 2**31 else -1 for i in array])
     if array.size == 0:

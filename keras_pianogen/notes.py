@@ -1,4 +1,4 @@
-"""What a note and a press of the pedal are, and their checks. In seconds.
+"""Notes and presses of the pedal as arrays, and their checks. In seconds.
 
 A note is `start` and `end` (seconds, 0 and above), `pitch` (MIDI number, 0 to
 127) and `velocity` (1 to 127). A performance is a one-dimensional NumPy array
@@ -24,7 +24,7 @@ def check_notes(notes: np.ndarray) -> np.ndarray:
         The notes as a new array of `NOTE_DTYPE`.
 
     Raises:
-        ValueError: the fields are not there, or a value is out of range.
+        ValueError: a field is missing, or a value is out of range.
 
     Examples:
         >>> check_notes(np.array([(1, 2, 60, 0)], dtype=NOTE_DTYPE))
@@ -77,16 +77,17 @@ def cut_overlaps(notes: np.ndarray) -> np.ndarray:
 
 
 def check_pedal(pedal: np.ndarray) -> np.ndarray:
-    """Checks spans of a pedal.
+    """Checks when a pedal is down, and sorts a copy by start.
 
     Args:
-        pedal: as `read_pedal` returns it.
+        pedal: an array of `PEDAL_DTYPE`, as `read_pedal` returns it.
 
     Returns:
-        The spans, a new array of `PEDAL_DTYPE`, sorted by start.
+        A new array of `PEDAL_DTYPE`.
 
     Raises:
-        ValueError: they are no such spans.
+        ValueError: it is no such array, a value is out of range, or two spans
+            overlap.
     """
     if getattr(pedal, "dtype", None) != PEDAL_DTYPE or pedal.ndim != 1:
         found = getattr(pedal, "dtype", type(pedal).__name__)

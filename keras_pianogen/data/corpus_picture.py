@@ -1,8 +1,9 @@
 """A corpus at a glance, in one picture.
 
-Hours by year, composers, lengths of pieces (minutes), notes a second and
-velocities (1 to 127): what figure 8 of the paper that this package implements
-reviews its data set by. Matplotlib's objects are used without `pyplot`.
+It shows hours by year, composers, lengths of pieces (minutes), notes a second
+and velocities (1 to 127). The paper that this package implements describes its
+data set by the same figures, in figure 8. Matplotlib's objects are used
+without `pyplot`.
 """
 
 import collections
@@ -20,21 +21,21 @@ from keras_pianogen.data.pieces import Piece
 
 COLOUR = "#1d4ed8"
 MEDIAN = "#c2410c"
-COMPOSERS = 12  # as many are named; the others are one bar
+COMPOSERS = 12  # named in the picture; the others share one bar
 COLUMNS = 3
 BINS = 40
 
 
 def plot_corpus(corpus: Corpus, path: str | os.PathLike[str]) -> dict[str, str]:
-    """Draws hours by year and composer, lengths, notes a second, velocities.
+    """Draws a corpus: years, composers, lengths, notes a second, velocities.
 
     Args:
-        corpus: a prepared corpus, of one piece or more.
+        corpus: a prepared corpus of at least one piece.
         path: picture to write: .png, .svg or .pdf.
 
     Returns:
-        The panels that are left out, each with the reason: a dict of
-        sentences by the panel's name.
+        The reason for each panel that is left out, by the panel's name: a
+        dict of sentences.
     """
     left_out = _without_data(corpus.pieces)
     _compose(corpus, left_out).savefig(path, dpi=100)
@@ -42,7 +43,7 @@ def plot_corpus(corpus: Corpus, path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _compose(corpus: Corpus, left_out: Container[str]) -> Figure:
-    """The panels that aren't left out, row after row."""
+    """Draws the panels that aren't left out, row after row."""
     names = [name for name in PANELS if name not in left_out]
     rows = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(12, 3 * rows + 0.5), layout="constrained")
@@ -63,7 +64,7 @@ def _compose(corpus: Corpus, left_out: Container[str]) -> Figure:
 
 
 def _without_data(pieces: list[Piece[str]]) -> dict[str, str]:
-    """Why there is no panel of years, or of composers."""
+    """Reasons to leave out the panels of years and of composers."""
     reasons = {}
     if not any(piece.year for piece in pieces):
         reasons["years"] = "no piece has a year"
@@ -76,7 +77,7 @@ def _draw_years(axis: Axes, corpus: Corpus) -> None:
     hours = _hours(corpus, "year")
     hours.pop(0, None)
     years = sorted(hours)
-    # Side by side, although some years are missing between them.
+    # Bars stand side by side even if years between them are missing.
     axis.bar(range(len(years)), [hours[y] for y in years], color=COLOUR)
     axis.set_xticks(range(len(years)), list(map(str, years)), rotation=45)
     _label(axis, "year of the performance", "hours")
@@ -134,7 +135,7 @@ def _draw_splits(axis: Axes, corpus: Corpus) -> None:
 
 
 def _hours(corpus: Corpus, field: str) -> dict[Any, float]:
-    """Hours of the pieces by what stands in one of their fields."""
+    """Hours of the pieces for each value of one of their fields."""
     hours: dict[Any, float] = collections.defaultdict(float)
     for piece in corpus.pieces:
         hours[getattr(piece, field)] += piece.seconds / 3600
@@ -142,7 +143,7 @@ def _hours(corpus: Corpus, field: str) -> dict[Any, float]:
 
 
 def _short(name: str) -> str:
-    """`Johann Sebastian Bach` as `J. S. Bach`; pairs as their last names."""
+    """Shortens `Johann Sebastian Bach` to `J. S. Bach`, pairs to last names."""
     if "/" in name:
         parts = [part.split()[-1] for part in name.split("/") if part.strip()]
         return " / ".join(parts)
