@@ -3,9 +3,9 @@
 A download that was cut goes on where it stopped. Nothing is unpacked before
 the hash is right and every member of the archive is safe.
 
-`pooch` and `keras.utils.get_file` check a hash and unpack as well, but each
-begins a cut download anew, and neither refuses an unsafe member. With them,
-both would still have to be written here.
+`pooch` and `keras.utils.get_file` also check a hash and unpack, but they start
+a cut download from the beginning, and they don't refuse an archive for what it
+holds. Beside them, both would still have to be written here.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ Progress = Callable[[int, int | None], object]
 def fetched(
     url: str, path: pathlib.Path, sha256: str, progress: Progress | None = None
 ) -> Iterator[pathlib.Path]:
-    """Finds an archive or downloads it; removes it again if it downloaded it.
+    """Finds an archive, or downloads it and removes it after use.
 
     Args:
         url: the archive's address.
@@ -71,14 +71,15 @@ def download(
 
     Args:
         url: the file's address.
-        part: where the file is written. What is there already is kept, and
-            the download goes on behind it. A whole file is not asked for.
+        part: where the file is written. The download goes on behind the bytes
+            that are there already. If the file is whole, no connection is
+            made.
         sha256: the file's SHA-256, 64 hexadecimal digits.
         progress: called with the bytes that are here and the bytes in all
             (`None` if the server does not say).
 
     Raises:
-        OSError: the download failed; `part` keeps what has come.
+        OSError: the download failed; `part` keeps the bytes that have come.
         ValueError: the file has another hash; `part` is removed.
     """
     if part.exists():
@@ -87,7 +88,7 @@ def download(
         _receive(url, part, progress)
         if files.sha256(part) == sha256.lower():
             return
-        # What was there belongs to another version of the file.
+        # The two parts belong to different versions of the file.
         part.unlink()
     _receive(url, part, progress)
     try:

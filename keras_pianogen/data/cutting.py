@@ -161,7 +161,8 @@ class Cutter:
         """Collects the notes that each window needs.
 
         A run begins with the earliest note that still sounds where the window
-        begins. It ends `lookahead` notes after that, or with its piece.
+        begins, and ends `lookahead` notes after the note at which the window
+        begins, or with its piece.
         """
         pieces, notes = draw.pieces, np.maximum(draw.notes, 0)
         lookback = np.array(
@@ -211,7 +212,7 @@ class Cutter:
 
 
 def _lookback(notes: NDArray[np.void], margin: int) -> NDArray[np.int32]:
-    """How many notes before each note the earliest lies that still sounds.
+    """Number of notes from the earliest that still sounds to each note.
 
     Args:
         notes: array of `PACKED_DTYPE`, (notes,).
@@ -219,7 +220,7 @@ def _lookback(notes: NDArray[np.void], margin: int) -> NDArray[np.int32]:
             10 microseconds.
 
     Returns:
-        Numbers of notes, 0 or more, (notes,).
+        An array, 0 or more, (notes,).
     """
     latest_ends = np.maximum.accumulate(packed_ends(notes))
     since = notes["start"].astype(np.int64) - margin

@@ -82,8 +82,8 @@ class Passes:
         return rows[step * self.batch_size :][: self.batch_size]
 
     def _draw(self, number: int) -> NDArray[np.int64]:
-        # A 0 at the end would be dropped: the numbers would be those of a
-        # step's own random draws.
+        # The last number is not 0, because NumPy ignores zeros at the end, and
+        # (seed, number) alone seeds the other draws of a step.
         rng = np.random.default_rng((self.seed, number, 0, 1))
         rows = self.tiling.draw(rng)
         while len(rows) < self.steps * self.batch_size:
