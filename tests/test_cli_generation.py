@@ -64,6 +64,16 @@ def test_the_seed_that_was_drawn_is_printed_and_repeats_the_piece(
     assert drawn.read_bytes() == again.read_bytes()
 
 
+def write_pedal(notes, path):
+    """Write notes, and a pedal that is pressed twice in two seconds."""
+    file = write_midi(notes)
+    file.instruments[0].control_changes = [
+        miditoolkit.ControlChange(64, value, time)
+        for time, value in ((100, 127), (300, 0), (1000, 90), (1800, 0))
+    ]
+    file.dump(path)
+
+
 @pytest.fixture
 def prompt(tmp_path):
     """Eight notes in two seconds, which are in prompt.mid too."""
@@ -121,12 +131,7 @@ def test_the_prompt_s_pedal_is_drawn_as_far_as_it_is_kept(
         "keras_pianogen.rendering.pianoroll.plot_piano_roll",
         lambda piece, path, prompt_seconds, pedal: pedals.append(pedal),
     )
-    file = write_midi(prompt)
-    file.instruments[0].control_changes = [
-        miditoolkit.ControlChange(64, value, time)
-        for time, value in ((100, 127), (300, 0), (1000, 90), (1800, 0))
-    ]
-    file.dump(tmp_path / "pedal.mid")
+    write_pedal(prompt, tmp_path / "pedal.mid")
     options = ["--seed", "1", "--picture", tmp_path / "roll.png"]
     generate(*options, "--prompt", tmp_path / "pedal.mid")
     assert pedals[0].tolist() == [(0.1, 0.3), (1.0, 1.8)]
@@ -361,7 +366,7 @@ def test_render_plays_a_file_beside_it(short_midi):
     assert last < wav_seconds(path) < last + 3
 
 
-def test_render_draws_the_pedal_too(midi_folder, tmp_path, monkeypatch):
+def test_render_draws_the_pedal_too(prompt, tmp_path, monkeypatch):
     from keras_pianogen.rendering import pianoroll
 
     drawn = []
@@ -372,14 +377,15 @@ def test_render_draws_the_pedal_too(midi_folder, tmp_path, monkeypatch):
         return plot(notes, path, **settings)
 
     monkeypatch.setattr(pianoroll, "plot_piano_roll", watched)
-    midi = midi_folder / "liszt_preludio.midi"
+    midi = tmp_path / "pedal.mid"
+    write_pedal(prompt, midi)
     picture = tmp_path / "new" / "roll.png"
     options = ["--out", tmp_path / "a.wav", "--picture", picture]
     printed = succeed("render", midi, *options, "--soundfont", "built-in")
     assert printed.splitlines()[-1] == str(picture)
     assert picture.stat().st_size > 5000
     np.testing.assert_array_equal(drawn[0], read_pedal(midi))
-    assert len(drawn[0])
+    assert len(drawn[0]) == 2
 
 
 def test_render_without_fluidsynth_plays_by_itself(

@@ -1,0 +1,107 @@
+"""The commands evaluate and attention: what they print, draw and refuse."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from command_line import fail
+from command_line import succeed
+
+pytestmark = pytest.mark.one_backend
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_missing_corpus_is_named_and_prepare_makes_one(tmp_path, command):
+    out = ["--out", tmp_path / "run"] if command == "train" else []
+    error, hint = fail(command, tmp_path / "nowhere", *out)
+    assert str(tmp_path / "nowhere") in error
+    assert "pianogen prepare" in hint
+
+
+def test_evaluate_counts_ngrams(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    printed = succeed(*evaluate, "--split", "test", "--n-gram", "2", "--json")
+    figures = json.loads(printed)
+    assert figures["preset"] == "2-grams" and figures["accuracy"] is None
+    assert 0 < figures["nats_per_event"] < 6
+    assert "2-grams on test" in succeed(
+        *evaluate, "--split", "test", "--n-gram", "2", "--by", "composer"
+    )
+    error, _ = fail(*evaluate, "--n-gram", "2", "--transpose", "1")
+    assert "--transpose" in error
+
+
+def test_evaluate_counts_ngrams_of_part_of_a_split(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    evaluate += ["--split", "train", "--max-events", "200", "--json"]
+    model = json.loads(succeed(*evaluate))
+    ngrams = json.loads(succeed(*evaluate, "--n-gram", "2"))
+    assert 0 < ngrams["num_events"] == model["num_events"] < 400
+    assert not ngrams["full_coverage"] and ngrams["context"] == 1
+    assert 0 < ngrams["nats_per_event"] < 3 < model["nats_per_event"]
+    assert model["num_parameters"] > ngrams["num_parameters"] > 20
+
+
+@pytest.mark.parametrize("of", [[], ["--n-gram", "2"], ["--novelty", "1"]])
+def test_evaluate_says_which_splits_have_pieces(of, run, tmp_path):
+    (tmp_path / "midi").mkdir()
+    shutil.copy(next(DATA.glob("*.midi")), tmp_path / "midi")
+    corpus = tmp_path / "corpus"
+    succeed("prepare", tmp_path / "midi", "--out", corpus)
+    error, hint = fail("evaluate", corpus, "--preset", run / "preset", *of)
+    assert "'validation' must have pieces" in error
+    assert f"{corpus}, whose pieces are in train (1)" in error
+    assert "three files" in hint
+
+
+def test_evaluate_prints_names_as_they_are(run, tmp_path):
+    (tmp_path / "midi" / "[").mkdir(parents=True)
+    names = "[live] take.mid", "[/b]" + 60 * "x" + ":piano:.mid"
+    for name in names:
+        shutil.copy(DATA / "bach_bwv_885.midi", tmp_path / "midi" / name)
+    shutil.copytree(run / "preset", tmp_path / "[preset]")
+    fractions = ["--validation-fraction", "0", "--test-fraction", "0"]
+    corpus = tmp_path / "corpus"
+    succeed("prepare", tmp_path / "midi", "--out", corpus, *fractions)
+    options = ["--preset", tmp_path / "[preset]", "--split", "train"]
+    printed = succeed("evaluate", corpus, *options, "--by", "piece")
+    cells = [x.split("│")[1].strip() for x in printed.splitlines() if "│" in x]
+    assert all(name in "".join(cells) for name in names)
+    assert "[preset] on train" in " ".join(printed.split())
+
+
+def test_evaluate_looks_for_copies(run, small_corpus):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    evaluate += ["--novelty", "2", "--seconds", "3"]
+    figures = json.loads(succeed(*evaluate, "--json"))
+    assert [row["piece"] for row in figures["pieces"]] == [1, 2]
+    for row in figures["pieces"]:
+        assert row["suspect"] == (row["shared_notes"] > row["usual"])
+    assert "99 % of excerpts" in succeed(*evaluate)
+    error, _ = fail(*evaluate, "--by", "piece")
+    assert "--novelty" in error
+
+
+def test_attention_is_drawn_of_a_piece(run, tmp_path):
+    piece = next(DATA.glob("*.midi"))
+    picture = tmp_path / "attention.png"
+    attention = ["attention", piece, "--out", picture]
+    attention += ["--preset", run / "preset", "--max-events", "50"]
+    assert succeed(*attention, "--head", "0", "1") == f"{picture}\n"
+    assert picture.stat().st_size > 10_000
+    one = picture.read_bytes()
+    assert succeed(*attention, "--all-heads") == f"{picture}\n"
+    assert picture.read_bytes() != one
+    error, _ = fail(*attention, "--all-heads", "--head", "0", "1")
+    assert "--all-heads" in error
+    error, _ = fail(*attention, "--head", "1", "0")
+    assert "layer from 0 to 0" in error
+
+
+def test_evaluate_names_the_splits_there_are(small_corpus):
+    error, _ = fail("evaluate", small_corpus.folder, "--split", "holdout")
+    assert "train, validation, test" in error
+    assert "'holdout'" in error
