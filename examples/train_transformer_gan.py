@@ -37,10 +37,10 @@ from keras_pianogen import Maestro
 from keras_pianogen import prepare_corpus
 from keras_pianogen import write_midi
 from keras_pianogen.models import TransformerGAN
+from keras_pianogen.training.curves import plot_gan_curves
 from keras_pianogen.training.gan import SETUPS
 from keras_pianogen.training.gan import GanRecipe
 from keras_pianogen.training.gan import train_gan
-from keras_pianogen.training.gan_curves import plot_gan_curves
 
 SECONDS = 20  # of a joined piece
 MOST_SAMPLES = 200  # that are joined: a collapsed one may never shift time

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_pianogen import plot_piano_roll
 from keras_pianogen import read_notes
-from keras_pianogen.training.gan_curves import plot_gan_curves
+from keras_pianogen.training.curves import plot_gan_curves
 
 RUNS = ("paper", "straight-through", "fine-tune")
 

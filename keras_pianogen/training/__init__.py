@@ -1,15 +1,15 @@
 """Training runs of language models and GANs, and their records.
 
 The public names are loaded on first use, so that drawing the curves of a run
-doesn't wait for Keras.
+doesn't load Keras.
 """
 
 import importlib
 
 _HOMES = {
-    "GanRecipe": "gan",
+    "GanRecipe": "gan_recipe",
     "Recipe": "recipe",
-    "TrainingError": "run",
+    "TrainingError": "checkpoints",
     "train": "language_model",
     "train_gan": "gan",
 }

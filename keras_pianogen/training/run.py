@@ -1,41 +1,39 @@
-"""The folder of a training run: crash-safe checkpoints and the record.
+"""The folder of a training run, and the record of how it was made.
 
-    config.json     what was asked for and with what: corpus, settings,
-                    command, commit, versions
-    history.csv     the record, a row every step
+    config.json     the corpus, the settings, the command, the commit, versions
+    history.csv     a row for each step
     checkpoints/    the last two, each enough to go on exactly
 
-What is written is on disk whole under its name, or not at all. One process at
-a time writes.
+One process at a time trains in a folder.
 """
 
 import contextlib
-import csv
 import functools
-import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import pathlib
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 
 import filelock
 import keras
 import numpy as np
 
+from keras_pianogen.files import whole
+from keras_pianogen.training.checkpoints import Checkpoints
+from keras_pianogen.training.checkpoints import TrainingError
+from keras_pianogen.training.checkpoints import recover_folders
+from keras_pianogen.training.checkpoints import replace_folder
+from keras_pianogen.training.checkpoints import to_numpy
+from keras_pianogen.training.checkpoints import variables_of
+from keras_pianogen.training.history import History
 
-class TrainingError(ValueError):
-    """A run that can't begin or go on, and why."""
 
-
-def _for_the_writer(method):
-    """Of several processes that train together, one writes."""
+def _by_the_writer(method):
+    """Makes a method do nothing in the processes that write nothing."""
 
     @functools.wraps(method)
     def write(self, *args, **kwargs):
@@ -45,29 +43,32 @@ def _for_the_writer(method):
 
 
 class Run:
-    """What is written in a run's folder, and read back.
+    """A run's folder: its lock, its settings, its history and checkpoints.
 
     Args:
         folder: the run's folder.
         columns: names of the history's columns, `step` the first.
-        writes: Whether anything is written. Of several processes one does.
+        writes: bool. Whether this process writes. Of several processes that
+            train together, one does.
+
+    Attributes:
+        config: the content of `config.json`, a dict; empty for a new run.
     """
 
     def __init__(self, folder, columns, writes=True):
         self.folder = pathlib.Path(folder)
-        self.columns = tuple(columns)
-        self.checkpoints = self.folder / "checkpoints"
-        self.history = self.folder / "history.csv"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.history = History(self.folder / "history.csv", columns)
         self.config_file = self.folder / "config.json"
         self.config = {}
         self.writes = writes
 
     @contextlib.contextmanager
     def held(self, create):
-        """A context in which no other process may train in the folder.
+        """A context in which no other process can train in the folder.
 
         Args:
-            create: whether to make the folder where there is none.
+            create: whether to make the folder if it doesn't exist.
         """
         if create and self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,33 +88,92 @@ class Run:
             lock.release()
 
     def check_unused(self):
-        """Refuse a folder with a checkpoint in it, which is another run's."""
-        if self.last_step() is not None:
+        """Refuse a folder that has a checkpoint: it is another run's."""
+        if self.checkpoints.last_step() is not None:
             raise TrainingError(
-                f"{self.folder} holds a run already. "
-                "Go on with it (resume), or give another folder."
+                f"{self.folder} holds a run already.",
+                "--resume goes on with it.",
             )
         if self.writes:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self.history.unlink(missing_ok=True)
+            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            self.history.path.unlink(missing_ok=True)
 
-    def last_step(self):
-        """The step of the newest checkpoint, or `None`."""
-        folders = self._checkpoints()
-        return int(folders[-1].name.split("-")[1]) if folders else None
+    def open(self, corpus, read_settings):
+        """Read the settings of the run in the folder.
 
-    def _checkpoints(self):
-        return sorted(self.checkpoints.glob("step-*"))
+        Args:
+            corpus: the `Corpus` that the run goes on with.
+            read_settings: a function of the configuration, a dict.
 
-    @_for_the_writer
-    def check_room(self, model):
-        """Refuse a disk that is too full for what a run keeps.
+        Returns:
+            The value of `read_settings`.
 
-        That is three checkpoints, one of them being written, and two presets,
-        no larger; less what is there already.
+        Raises:
+            TrainingError: if there is no run, or it was on another corpus.
         """
-        size = sum(_to_numpy(variable).nbytes for variable in _variables(model))
-        there = len(self._checkpoints()) + (self.folder / "preset").exists()
+        try:
+            self.config = self._read_config()
+            settings = read_settings(self.config)
+            fingerprint = self.config["corpus"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise TrainingError(
+                f"{self.folder} holds no run to go on with: {error}",
+                "Without --resume, the command begins one.",
+            ) from error
+        if corpus.fingerprint != fingerprint:
+            raise TrainingError(
+                "A run goes on with the corpus it began with, whose "
+                f"fingerprint is {fingerprint}. Received: a corpus with the "
+                f"fingerprint {corpus.fingerprint}",
+                "Give that corpus, or begin another run.",
+            )
+        return settings
+
+    def _read_config(self):
+        """The content of `config.json`, or its copy in a checkpoint."""
+        try:
+            return json.loads(self.config_file.read_text())
+        except (OSError, ValueError):
+            for path in reversed(self.checkpoints.paths()):
+                with contextlib.suppress(OSError, ValueError):
+                    text = (path / "state.json").read_text()
+                    return json.loads(text)["config"]
+            raise
+
+    def begin(self, model, resume):
+        """The state that a run begins with or goes on from, a dict.
+
+        Args:
+            model: the compiled model; it gets the variables of the newest
+                checkpoint if the run goes on.
+            resume: whether it goes on.
+
+        Raises:
+            TrainingError: if the disk is too full, or there is no checkpoint
+                to go on from.
+        """
+        self._check_room(model)
+        if not resume:
+            return {"step": 0, "seconds": 0.0}
+        if self.writes:
+            recover_folders(self.checkpoints.folder)
+            recover_folders(self.folder)
+        state = self.checkpoints.restore(model)
+        self._cut_history(state["step"])
+        return state
+
+    @_by_the_writer
+    def _check_room(self, model):
+        """Refuse a disk that is too full for the files of a run.
+
+        At most there are three checkpoints, one of them being written, and
+        two presets, which are no larger.
+        """
+        size = sum(
+            to_numpy(variable).nbytes for variable in variables_of(model)
+        )
+        there = len(self.checkpoints.paths())
+        there += (self.folder / "preset").exists()
         missing = max(1, 5 - there) * size
         free = shutil.disk_usage(self.folder).free
         if free < missing:
@@ -122,12 +182,18 @@ class Run:
                 f"{missing / 1e6:,.0f} MB. Received: {free / 1e6:,.0f} MB"
             )
 
-    def write_config(self, corpus, state, **settings):
-        """Write what was asked for, and with what it is done.
+    @_by_the_writer
+    def _cut_history(self, step):
+        """Remove rows after the checkpoint: their steps are trained again."""
+        with self.writing("The history"):
+            self.history.cut(step)
 
-        A run that goes on keeps what it began with; `resumes` has the rest.
+    def write_config(self, corpus, state, **settings):
+        """Write the settings, and the software that the run uses.
+
+        The software of a run that goes on is added to the list `resumes`.
         """
-        means = {
+        software = {
             "command": " ".join(sys.argv),
             "commit": _commit(),
             "versions": _versions(),
@@ -136,219 +202,109 @@ class Run:
         }
         if self.config:
             resumes = self.config.get("resumes", [])
-            resumes = [*resumes, {"step": state["step"], **means}]
+            resumes = [*resumes, {"step": state["step"], **software}]
             self.config |= settings | {"resumes": resumes}
         else:
-            self.config = {"corpus": corpus.fingerprint, **settings, **means}
-        if self.writes:
-            with self.writing("The configuration"):
-                text = json.dumps(self.config, indent=2)
-                _write(self.config_file, text.encode())
+            fingerprint = {"corpus": corpus.fingerprint}
+            self.config = fingerprint | settings | software
+        self._write_config()
 
-    def open(self, corpus, settings):
-        """Read what was asked for; `settings` makes it of the file's dict.
+    @_by_the_writer
+    def _write_config(self):
+        with (
+            self.writing("The configuration"),
+            whole(self.config_file) as part,
+        ):
+            part.write_text(json.dumps(self.config, indent=2))
 
-        Returns:
-            What `settings` returns.
-        """
-        try:
-            self.config = self._read_config()
-            saved = settings(self.config)
-            fingerprint = self.config["corpus"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise TrainingError(
-                f"{self.folder} holds no run to go on with: {error}"
-            ) from error
-        if corpus.fingerprint != fingerprint:
-            raise TrainingError(
-                "A run goes on with the corpus it began with, whose "
-                f"fingerprint is {fingerprint}. "
-                f"Received one of {corpus.fingerprint}"
-            )
-        return saved
-
-    @contextlib.contextmanager
-    def writing(self, what):
-        """A context in which a disk's errors name what can't be written."""
-        try:
-            yield
-        except OSError as error:
-            raise TrainingError(
-                f"{what} can't be written: {error}. {self._last_checkpoint()}"
-            ) from error
-
-    def check_finite(self, model, step):
-        """Refuse weights of which a number isn't finite, before a save."""
-        for variable in _variables(model):
-            if not np.isfinite(_to_numpy(variable)).all():
-                raise TrainingError(self.not_finite(step, "weights are"))
-
-    def _read_config(self):
-        """What was asked for, or what the newest checkpoint says that was."""
-        try:
-            return json.loads(self.config_file.read_text())
-        except (OSError, ValueError):
-            for folder in reversed(self._checkpoints()):
-                with contextlib.suppress(OSError, ValueError):
-                    text = (folder / "state.json").read_text()
-                    return json.loads(text)["config"]
-            raise
-
-    @_for_the_writer
-    def save(self, model, state):
-        """A checkpoint that is whole or not there at all."""
-        with self.writing(f"The checkpoint of step {state['step']}"):
-            content = io.BytesIO()
-            np.savez(content, *map(_to_numpy, _variables(model)))
-            content = content.getvalue()
-            state = state | {"config": self.config}
-            state |= {"sha256": _sha256(state, content)}
-            partial = self.checkpoints / ".partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            _write(partial / "variables.npz", content)
-            _write(partial / "state.json", json.dumps(state, indent=2).encode())
-            _replace(partial, self.checkpoints / f"step-{state['step']:09d}")
-            for old in self._checkpoints()[:-2]:
-                shutil.rmtree(old)
-
-    def not_finite(self, step, what):
-        """What to say of a number that isn't finite: which step, and what."""
-        recipe = self.config.get("recipe", {})
-        before = recipe.get("gradient_accumulation_steps", 1)
-        return (
-            f"A number stopped being finite: at step {step} the {what}, "
-            "through that step or through the gradient of "
-            f"{'the one' if before == 1 else f'the {before}'} before. "
-            f"{self._last_checkpoint()} A lower learning rate may help."
-        )
-
-    def _last_checkpoint(self):
-        last = self.last_step()
-        if last is None:
-            return "There is no checkpoint yet."
-        return f"The checkpoint of step {last} is whole."
-
-    def begin(self, model, resume):
-        """Where a run begins or goes on, if there is room for it; its state."""
-        self.check_room(model)
-        return self.restore(model) if resume else {"step": 0, "seconds": 0.0}
-
-    def restore(self, model):
-        """Read the newest checkpoint that is whole; return its state."""
-        if self.writes:
-            _recover(self.checkpoints)
-            _recover(self.folder)
-        for folder in reversed(self._checkpoints()):
-            try:
-                state = json.loads((folder / "state.json").read_text())
-                content = (folder / "variables.npz").read_bytes()
-            except (OSError, ValueError):
-                continue
-            if state.pop("sha256", None) != _sha256(state, content):
-                continue
-            arrays = np.load(io.BytesIO(content))
-            variables = _variables(model)
-            if len(arrays.files) != len(variables):
-                raise TrainingError(
-                    f"{folder} must have the model's {len(variables)} "
-                    f"variables. Received: {len(arrays.files)}"
-                )
-            for i, variable in enumerate(variables):
-                variable.assign(arrays[f"arr_{i}"])
-            self._cut_history(state["step"])
-            return state
-        raise TrainingError(
-            f"{self.checkpoints} holds no whole checkpoint to go on from."
-        )
-
-    @_for_the_writer
-    def _cut_history(self, step):
-        """Drop rows newer than the checkpoint: they will come again."""
-        rows = [r for r in self.rows() if int(r["step"]) <= step]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        with self.writing("The history"):
-            _write(self.history, text.getvalue().encode())
-
-    def rows(self):
-        if not self.history.exists():
-            return []
-        with open(self.history, newline="") as file:
-            return list(csv.DictReader(file))
-
-    @_for_the_writer
+    @_by_the_writer
     def append(self, *rows):
         """Add rows to the history, dicts of some of its columns."""
-        new = not self.history.exists()
-        with (
-            self.writing("The history"),
-            open(self.history, "a", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            for row in rows:
-                writer.writerow({k: _short(v) for k, v in row.items()})
+        with self.writing("The history"):
+            self.history.append(*rows)
 
-    @_for_the_writer
+    @_by_the_writer
+    def save(self, model, state):
+        """Save a checkpoint: the model, the state, and the settings."""
+        with self.writing(f"The checkpoint of step {state['step']}"):
+            self.checkpoints.save(model, state | {"config": self.config})
+
+    @_by_the_writer
     def save_preset(self, model, name="preset"):
         """Save a model as a preset in the run's folder."""
         partial = self.folder / f".{name}"
         shutil.rmtree(partial, ignore_errors=True)
         with self.writing(f"The preset {name!r}"):
             model.save_to_preset(str(partial))
-            _replace(partial, self.folder / name)
+            replace_folder(partial, self.folder / name)
+
+    @contextlib.contextmanager
+    def writing(self, subject):
+        """A context that turns a disk's errors into a `TrainingError`."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"{subject} can't be written: {error}. "
+                f"{self._last_checkpoint()}"
+            ) from error
+
+    def check_finite(self, model, step):
+        """Refuse to go on with weights that aren't finite."""
+        for variable in variables_of(model):
+            if not np.isfinite(to_numpy(variable)).all():
+                raise self.not_finite(step, "weights are not finite")
+
+    def not_finite(self, step, what):
+        """The error about a number that isn't finite.
+
+        Args:
+            step: the step in which it was found.
+            what: a clause that names the number.
+        """
+        recipe = self.config.get("recipe", {})
+        before = recipe.get("gradient_accumulation_steps", 1)
+        return TrainingError(
+            f"A number stopped being finite: at step {step} the {what}, "
+            "through that step or through the gradient of "
+            f"{'the one' if before == 1 else f'the {before}'} before. "
+            f"{self._last_checkpoint()}",
+            "Begin again with a lower --learning-rate.",
+        )
+
+    def _last_checkpoint(self):
+        last = self.checkpoints.last_step()
+        if last is None:
+            return "There is no checkpoint yet."
+        return f"The checkpoint of step {last} is whole."
 
 
-def seed_step(seed, step):
-    """Give a step a seed of its own where the backend needs that.
+def check_settings(own, given):
+    """Refuse settings that differ from those of the run that goes on.
 
-    Keras's dropout on torch draws from torch's global generator, which no
-    checkpoint holds.
+    Args:
+        own: the run's settings, a dict.
+        given: some of them again, a dict.
+
+    Raises:
+        TrainingError: with the names and both values of those that differ.
     """
-    if keras.config.backend() == "torch":
-        keras.utils.set_random_seed((seed * 1_000_003 + step) % 2**32)
-
-
-class stop_on_interrupt:
-    """The first Ctrl-C ends the run after its step; a second one at once."""
-
-    def __init__(self, recorder):
-        self.recorder = recorder
-
-    def __enter__(self):
-        self.previous = None
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._handle)
-
-    def _handle(self, *_):
-        self.recorder.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __exit__(self, *_):
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-
-
-def _variables(model):
-    """All that a step changes: weights, dropout's seeds, the optimizer's."""
-    moments = [
-        variable
-        for variable in model.optimizer.variables
-        if variable.name != "learning_rate"  # Set anew as the run goes on.
-    ]
-    return [*model.variables, *moments]
-
-
-def _to_numpy(variable):
-    return keras.ops.convert_to_numpy(variable.value)
+    differing = [name for name in given if given[name] != own.get(name)]
+    if differing:
+        raise TrainingError(
+            ". ".join(
+                f"`{name}` of this run is {own.get(name)!r}. "
+                f"Received: {given[name]!r}"
+                for name in differing
+            ),
+            "Leave it out to go on with the run. Other settings need a run of "
+            "their own; --preset RUN/preset begins it from the weights of "
+            "this one.",
+        )
 
 
 def _commit():
-    """The commit of the package's code, where that is a clone; or `None`."""
+    """The commit of the package's repository, or `None` if it has none."""
 
     def git(*arguments):
         return subprocess.run(
@@ -361,15 +317,15 @@ def _commit():
         ).stdout.strip()
 
     try:
-        # An installed package can lie in somebody else's repository.
-        git("ls-files", "--error-unmatch", "runs.py")
+        # An installed package can lie in the repository of another project.
+        git("ls-files", "--error-unmatch", os.path.basename(__file__))
         return git("describe", "--always", "--abbrev=40", "--dirty")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _versions():
-    """Releases of what a run rests on."""
+    """The versions of Python and of the packages that a run rests on."""
     names = ["keras-pianogen", "keras", "keras-hub", "numpy"]
     names.append(keras.config.backend())
     versions = {"python": platform.python_version()}
@@ -377,57 +333,3 @@ def _versions():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
-
-
-def _short(value):
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _write(path, content):
-    """Write a file whole: it is on disk under its name, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _replace(partial, target):
-    """Put a whole folder in another's place, on disk before it has its name.
-
-    There is no moment without either: `_recover` finds the old one.
-    """
-    for path in (*partial.rglob("*"), partial):
-        _sync(path)
-    old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    _sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover(parent):
-    """Bring back what was to be replaced when the process ended."""
-    for old in parent.glob(".old-*"):
-        target = parent / old.name.removeprefix(".old-")
-        if target.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(target)
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(state, content):
-    """Of a checkpoint: its state and its variables."""
-    text = json.dumps(state, sort_keys=True).encode()
-    return hashlib.sha256(text + content).hexdigest()

@@ -1,0 +1,88 @@
+"""The length of a run, by steps or by the clock, and of its epochs.
+
+An epoch here is a few steps, after which a run can be validated and saved.
+"""
+
+FEWEST_STEPS, MOST_STEPS = 2, 50
+# A run by the clock has about this many epochs, and sets its learning rate in
+# each; long epochs are cut to `MOST_STEPS`, so that it can have more.
+EPOCHS_BY_THE_CLOCK = 200
+
+
+class Steps:
+    """A length in steps. Epochs end every `epoch_steps` steps.
+
+    Args:
+        steps: int. Length of the run.
+        epoch_steps: float. Length of an epoch; it is rounded, and kept between
+            2 and 50 steps.
+        first_step: int. The step from which epochs are counted. With `0` they
+            end at the same steps wherever a run was interrupted.
+    """
+
+    def __init__(self, steps, epoch_steps, first_step=0):
+        self.steps = steps
+        self.epoch_steps = _within_limits(epoch_steps)
+        self.first_step = first_step
+
+    def done(self, step, seconds):
+        """The share of the run that is done, 0 to 1."""
+        return min(1.0, step / self.steps)
+
+    def left_of_epoch(self, step):
+        """The number of steps from a step to the end of its epoch."""
+        return self.epoch_steps - (step - self.first_step) % self.epoch_steps
+
+    def is_end_of_epoch(self, step):
+        """Whether an epoch ends at a step, even if nothing interrupts it."""
+        return self.left_of_epoch(step) == self.epoch_steps
+
+    def begin_epoch(self, model, done):
+        """Does nothing: the optimizer has a schedule by steps."""
+
+    def end_epoch(self, seconds_per_step):
+        """Does nothing: all epochs are equally long."""
+
+
+class Minutes:
+    """A length by the clock. Epochs end after equal shares of the time.
+
+    Args:
+        minutes: float. Length of the run.
+        learning_rate_at: a function of the share of the run that is done,
+            which returns the learning rate.
+    """
+
+    def __init__(self, minutes, learning_rate_at):
+        self.seconds = 60 * minutes
+        self.learning_rate_at = learning_rate_at
+        self.epoch_steps = FEWEST_STEPS
+        self.epochs = 0
+
+    def done(self, step, seconds):
+        """The share of the run that is done, 0 to 1."""
+        return min(1.0, seconds / self.seconds)
+
+    def left_of_epoch(self, step):
+        """The number of steps of the next epoch."""
+        return self.epoch_steps
+
+    def is_end_of_epoch(self, step):
+        """Whether an epoch may end at a step: at any."""
+        return True
+
+    def begin_epoch(self, model, done):
+        """Set the learning rate."""
+        # A first step at a rate of 0 would be lost.
+        model.optimizer.learning_rate = self.learning_rate_at(max(done, 1e-4))
+
+    def end_epoch(self, seconds_per_step):
+        """Choose the length of the next epoch by the speed of the last."""
+        self.epochs += 1
+        if self.epochs > 1:  # The first one compiled.
+            seconds = self.seconds / EPOCHS_BY_THE_CLOCK
+            self.epoch_steps = _within_limits(seconds / seconds_per_step)
+
+
+def _within_limits(steps):
+    return max(FEWEST_STEPS, min(MOST_STEPS, round(steps)))
