@@ -33,6 +33,7 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.rendering.synthesis import synthesize
 from keras_pianogen.training.language_model import train
+from keras_pianogen.training.optimizers import build_optimizer
 from keras_pianogen.training.recipe import Recipe
 
 # A short performance of MAESTRO's: 882 notes, 66 seconds.
@@ -232,7 +233,7 @@ def test_windows(measure, corpus):
 def test_training(measure, corpus):
     recipe = Recipe()
     model = recipe.build_model()
-    model.compile(optimizer=recipe.build_optimizer(steps=1000))
+    model.compile(optimizer=build_optimizer(recipe, steps=1000))
     windows = EventWindows(
         corpus,
         vocabulary=model.preprocessor.tokenizer.vocabulary,

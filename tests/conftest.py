@@ -114,3 +114,27 @@ def run(small_corpus, tmp_path_factory):
     left = ("history.csv", "curves.png", "preset")
     assert printed.splitlines()[1:] == [str(folder / name) for name in left]
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(small_corpus, tmp_path_factory):
+    """The folder of a run of 40 steps, never stopped; not to be changed."""
+    from small_runs import RECIPE
+    from small_runs import train
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(small_corpus, folder, RECIPE, steps=40, validations=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stopped(small_corpus, tmp_path_factory):
+    """The folder of the same run, stopped at step 17; not to be changed."""
+    from small_runs import RECIPE
+    from small_runs import interrupt_at
+    from small_runs import train
+
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    settings = {"steps": 40, "validations": 4, "progress": interrupt_at(17)}
+    train(small_corpus, folder, RECIPE, **settings)
+    return folder

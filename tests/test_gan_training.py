@@ -9,6 +9,9 @@ import signal
 import keras
 import numpy as np
 import pytest
+from small_runs import assert_same_variables
+from small_runs import interrupt_at
+from small_runs import variables_of
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
@@ -24,14 +27,15 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
 from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.models import TransformerGAN
+from keras_pianogen.training import TrainingError
 from keras_pianogen.training import gan as gan_training
+from keras_pianogen.training import recorder
 from keras_pianogen.training.collapse_monitor import LOGS
 from keras_pianogen.training.collapse_monitor import CollapseMonitor
 from keras_pianogen.training.gan import COLUMNS
 from keras_pianogen.training.gan import SETUPS
 from keras_pianogen.training.gan import GanRecipe
 from keras_pianogen.training.gan import train_gan
-from keras_pianogen.training.run import TrainingError
 
 VOCABULARY = EventVocabulary.named("pno-ai")
 TINY = {
@@ -122,11 +126,14 @@ def test_a_sentence_says_what_is_seen():
 
 
 def test_fit_is_watched_by_a_callback(tmp_path):
+    # The loss that is compiled soonest.
     recipe = GanRecipe.named(
         "straight-through",
         **TINY,
         generator_learning_rate=0.1,
         averaging=None,
+        loss="non_saturating",
+        discriminator_steps=1,
     )
     gan = recipe.build(10)
     real = real_sequences()[:, :16].astype("int32")
@@ -145,10 +152,11 @@ def test_fit_is_watched_by_a_callback(tmp_path):
         history.history["event_divergence"][0]
         == (monitor.figures["event_divergence"])
     )
-    # The last look saw the weights as they are now.
-    drawn = gan.generate(monitor.inputs, seed=0)
-    np.testing.assert_array_equal(drawn, monitor.samples)
-    assert drawn.shape == (8, 16)
+    # The last samples were made by the weights as they are now.
+    collapse = monitor.collapse
+    ids = gan.generate(collapse.inputs, seed=0)
+    np.testing.assert_array_equal(ids, collapse.samples)
+    assert ids.shape == (8, 16)
     assert float(found[0]["entropy"]) != float(found[-1]["entropy"])
     assert monitor.sentence
     assert (tmp_path / "curves.png").stat().st_size > 10_000
@@ -157,32 +165,84 @@ def test_fit_is_watched_by_a_callback(tmp_path):
 # === Runs ===
 
 
-def test_a_run_leaves_a_record(small_corpus, tmp_path):
-    seen = []
-    recipe = GanRecipe.named("straight-through", **TINY)
-    row = train_gan(
-        small_corpus,
-        tmp_path,
-        recipe,
-        steps=5,
-        progress=lambda row, done, sentence: seen.append((done, sentence)),
+@pytest.fixture(scope="module")
+def whole(small_corpus, tmp_path_factory):
+    """The folder of a run of six rounds, a checkpoint at each look."""
+    folder = tmp_path_factory.mktemp("gan") / "whole"
+    recipe = GanRecipe.named(
+        "straight-through", **TINY, dropout=0.3, annealed=True
     )
-    found = rows(tmp_path)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "SECONDS_A_CHECKPOINT", 0)
+        row = train_gan(
+            small_corpus,
+            folder,
+            recipe,
+            steps=6,
+            progress=lambda row, done, sentence: seen.append((done, sentence)),
+        )
+    assert row["step"] == 6
+    assert seen[-1][0] == 1 and seen[-1][1]
+    return folder
+
+
+def test_a_run_leaves_a_record(whole):
+    found = rows(whole)
     assert tuple(found[0]) == COLUMNS
-    assert [int(r["step"]) for r in found] == [1, 2, 3, 4, 5]
+    assert [int(r["step"]) for r in found] == [1, 2, 3, 4, 5, 6]
     for name in ("distinct_4", "event_divergence", "entropy"):
         assert all(math.isfinite(float(r[name])) for r in found)
     for name in LOGS[:-1]:
         assert all(math.isfinite(float(r[name])) for r in found)
     assert all(float(r["generator_gradient_norm"]) > 0 for r in found)
-    assert found[-1]["figures_step"] == "5" and row["step"] == 5
-    assert seen[-1][0] == 1 and seen[-1][1]
-    assert json.loads((tmp_path / "real.json").read_text())["entropy"] > 0
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
-    for step in (0, 5):
-        read_notes(tmp_path / "samples" / f"step-{step:06}-1.mid")
-    gan = TransformerGAN.from_preset(str(tmp_path / "gan"))
+    assert found[-1]["figures_step"] == "6"
+    assert json.loads((whole / "real.json").read_text())["entropy"] > 0
+    assert (whole / "curves.png").stat().st_size > 10_000
+    for step in (0, 6):
+        read_notes(whole / "samples" / f"step-{step:06}-1.mid")
+    gan = TransformerGAN.from_preset(str(whole / "gan"))
     assert gan.generate(2).shape == (2, 16)
+
+
+@pytest.mark.bit_for_bit
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    whole, small_corpus, tmp_path
+):
+    # As if it had been killed before the last checkpoint.
+    part = shutil.copytree(whole, tmp_path / "part")
+    shutil.rmtree(part / "checkpoints" / "step-000000006")
+    shutil.rmtree(part / "gan")
+    train_gan(small_corpus, part, None, resume=True)
+    assert (part / "gan").is_dir()
+    for ours, theirs in zip(rows(whole), rows(part), strict=True):
+        for name in ("step", *LOGS, "temperature"):
+            assert ours[name] == theirs[name], name
+    assert len(variables_of(part)) > 20
+    assert_same_variables(part, whole)
+
+
+def test_a_run_goes_on_with_the_settings_it_has(whole, small_corpus, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    recipe = GanRecipe.named(
+        "straight-through", **TINY, dropout=0.3, annealed=True
+    )
+    for same in (recipe, "straight-through", {"annealed": True, "seed": 0}):
+        row = train_gan(small_corpus, folder, same, resume=True)
+        assert row["step"] == 6
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(TrainingError) as refused:
+        train_gan(
+            small_corpus,
+            folder,
+            {"setup": "paper", "dropout": 0.3, "seed": 1},
+            resume=True,
+        )
+    assert str(refused.value) == (
+        "`setup` of this run is 'straight-through'. Received: 'paper'. "
+        "`seed` of this run is 0. Received: 1"
+    )
+    assert (folder / "config.json").read_bytes() == before
 
 
 def test_the_papers_generator_stays_as_it_was(small_corpus, tmp_path):
@@ -198,38 +258,6 @@ def test_the_papers_generator_stays_as_it_was(small_corpus, tmp_path):
         [x for x in before if x.dtype.kind == "f"], trained, strict=True
     ):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.bit_for_bit
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    small_corpus, tmp_path, monkeypatch
-):
-    recipe = GanRecipe.named(
-        "straight-through", **TINY, dropout=0.3, annealed=True
-    )
-    # A checkpoint at each look.
-    monkeypatch.setattr(gan_training, "SECONDS_A_CHECKPOINT", 0)
-    whole = tmp_path / "whole"
-    train_gan(small_corpus, whole, recipe, steps=6)
-    # As if it had been killed before the last one.
-    part = shutil.copytree(whole, tmp_path / "part")
-    shutil.rmtree(part / "checkpoints" / "step-000000006")
-    shutil.rmtree(part / "gan")
-    train_gan(small_corpus, part, None, resume=True)
-    assert (part / "gan").is_dir()
-    for ours, theirs in zip(
-        rows(tmp_path / "whole"), rows(tmp_path / "part"), strict=True
-    ):
-        for name in ("step", *LOGS, "temperature"):
-            assert ours[name] == theirs[name], name
-    path = "checkpoints/step-000000006/variables.npz"
-    with (
-        np.load(tmp_path / "whole" / path) as ours,
-        np.load(tmp_path / "part" / path) as theirs,
-    ):
-        assert len(ours.files) > 20
-        for key in ours.files:
-            np.testing.assert_array_equal(ours[key], theirs[key])
 
 
 @pytest.fixture(scope="module")
@@ -250,31 +278,43 @@ SMALL = {
     "sequence_length": 24,
     "context_length": 8,
     "batch_size": 2,
-    "num_layers": 2,
+    "num_layers": 1,
     "frozen_layers": 1,
     "likelihood_steps": 1,
 }
 
 
-@pytest.mark.slow_to_trace
-def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
-    recipe = GanRecipe.named(
+WARM_UP = 4
+
+
+@pytest.fixture(scope="module")
+def fine_tuning(language_model):
+    return GanRecipe.named(
         "fine-tune", preset=language_model, **SMALL, annealed=True
     )
-    row = train_gan(
-        small_corpus, tmp_path, recipe, steps=3, validation_events=500
-    )
-    first, last = rows(tmp_path)[0], rows(tmp_path)[-1]
+
+
+@pytest.fixture(scope="module")
+def tuned(small_corpus, tmp_path_factory, fine_tuning):
+    """The folder of a run of four rounds after as many of warm-up."""
+    folder = tmp_path_factory.mktemp("gan") / "tuned"
+    settings = {"steps": WARM_UP, "validation_events": 500}
+    row = train_gan(small_corpus, folder, fine_tuning, **settings)
+    loss = float(rows(folder)[-1]["val_nats_per_event"])
+    assert loss == pytest.approx(row["val_nats_per_event"], abs=1e-4)
+    return folder
+
+
+@pytest.mark.slow_to_trace
+def test_a_language_model_is_fine_tuned(tuned):
+    first, last = rows(tuned)[0], rows(tuned)[-1]
     assert float(first["generator_gradient_norm"]) > 0
-    assert float(last["val_nats_per_event"]) == pytest.approx(
-        row["val_nats_per_event"], abs=1e-4
-    )
     assert float(last["temperature"]) < float(first["temperature"])
-    model = MusicTransformerCausalLM.from_preset(str(tmp_path / "preset"))
+    model = MusicTransformerCausalLM.from_preset(str(tuned / "preset"))
     assert model.backbone.num_layers == 2
     assert model.backbone.trainable
-    # What is saved is what was validated: the averaged weights.
-    gan = TransformerGAN.from_preset(str(tmp_path / "gan"))
+    # The preset has the averaged weights, which were validated.
+    gan = TransformerGAN.from_preset(str(tuned / "gan"))
     for ours, theirs in zip(
         model.get_weights(), gan.averaged_generator.get_weights(), strict=True
     ):
@@ -284,19 +324,9 @@ def test_a_language_model_is_fine_tuned(small_corpus, tmp_path, language_model):
 @pytest.mark.bit_for_bit
 @pytest.mark.slow_to_trace
 def test_the_discriminator_warms_up_alone(
-    small_corpus, tmp_path, language_model
+    tuned, small_corpus, tmp_path, fine_tuning
 ):
-    # Nor is there a validation split to read.
-    corpus = prepare_corpus(
-        small_corpus.folder.parent,
-        tmp_path / "corpus",
-        validation_fraction=0,
-        test_fraction=0,
-    )
-    small = SMALL | {"num_layers": 1, "frozen_layers": 0, "likelihood_steps": 0}
-    recipe = GanRecipe.named("fine-tune", preset=language_model, **small)
-    settings = {"steps": 4}
-    before = recipe.build(4)
+    before = fine_tuning.build(WARM_UP)
     heard = []
 
     def stop(row, done, sentence):
@@ -304,24 +334,22 @@ def test_the_discriminator_warms_up_alone(
         if len(heard) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    train_gan(corpus, tmp_path / "a", recipe, progress=stop, **settings)
+    folder = tmp_path / "run"
+    settings = {"steps": WARM_UP, "validation_events": 500}
+    train_gan(small_corpus, folder, fine_tuning, progress=stop, **settings)
     assert "round 3 of 4" in heard[2]
-    assert not (tmp_path / "a" / "history.csv").exists()
-    path = "a/checkpoints/step-000000000/variables.npz"
-    with np.load(tmp_path / path) as saved:
-        learning = {id(v) for v in before.discriminator.trainable_variables}
-        for i, variable in enumerate(before.variables):
-            if variable.path.endswith("kernel"):
-                value = keras.ops.convert_to_numpy(variable)
-                changed = (saved[f"arr_{i}"] != value).any()
-                assert changed == (id(variable) in learning), variable.path
-    train_gan(corpus, tmp_path / "a", None, resume=True, **settings)
-    train_gan(corpus, tmp_path / "b", recipe, **settings)
-    for ours, theirs in zip(
-        rows(tmp_path / "a"), rows(tmp_path / "b"), strict=True
-    ):
+    assert not (folder / "history.csv").exists()
+    learning = {id(v) for v in before.discriminator.trainable_variables}
+    for saved, variable in zip(variables_of(folder), before.variables):
+        if variable.path.endswith("kernel"):
+            value = keras.ops.convert_to_numpy(variable)
+            changed = (saved != value).any()
+            assert changed == (id(variable) in learning), variable.path
+    train_gan(small_corpus, folder, None, resume=True, **settings)
+    for ours, theirs in zip(rows(folder), rows(tuned), strict=True):
         for name in LOGS:
             assert ours[name] == theirs[name], name
+    assert_same_variables(folder, tuned)
 
 
 def test_all_setups_are_recipes():
@@ -334,17 +362,10 @@ def test_all_setups_are_recipes():
 
 def test_a_run_ends_after_its_round_and_is_left_alone(small_corpus, tmp_path):
     recipe = GanRecipe.named("paper", **TINY)
-    interrupts = []
-
-    def interrupt(row, done, sentence):
-        if not interrupts:  # A second one would end the run at once.
-            interrupts.append(row["step"])
-            signal.raise_signal(signal.SIGINT)
-
     row = train_gan(
-        small_corpus, tmp_path, recipe, steps=40, progress=interrupt
+        small_corpus, tmp_path, recipe, steps=40, progress=interrupt_at(1)
     )
-    assert interrupts == [1] and row["step"] == len(rows(tmp_path)) < 4
+    assert 1 <= row["step"] == len(rows(tmp_path)) < 4
     assert (tmp_path / "checkpoints" / f"step-{row['step']:09}").is_dir()
     with pytest.raises(TrainingError, match="holds a run already"):
         train_gan(small_corpus, tmp_path, recipe, steps=2)
@@ -373,15 +394,38 @@ def test_a_run_ends_after_its_round_and_is_left_alone(small_corpus, tmp_path):
     assert list((tmp_path / "tensorboard").rglob("events.out.*"))
 
 
-def test_a_callback_may_stop_a_run(small_corpus, tmp_path):
+@pytest.fixture
+def unvalidated_corpus(small_corpus, tmp_path):
+    """A corpus without a validation split."""
+    return prepare_corpus(
+        small_corpus.folder.parent,
+        tmp_path / "corpus",
+        validation_fraction=0,
+        test_fraction=0,
+    )
+
+
+def test_a_callback_may_stop_a_run_on_a_corpus_without_validation(
+    unvalidated_corpus, tmp_path
+):
+    tmp_path = tmp_path / "run"
     recipe = GanRecipe.named("paper", **TINY)
     stop = keras.callbacks.LambdaCallback()
     stop.on_epoch_end = lambda *_: setattr(stop.model, "stop_training", True)
-    row = train_gan(small_corpus, tmp_path, recipe, steps=40, callbacks=[stop])
+    row = train_gan(
+        unvalidated_corpus, tmp_path, recipe, steps=40, callbacks=[stop]
+    )
     assert row["step"] == 2 == len(rows(tmp_path))
     assert (tmp_path / "checkpoints" / "step-000000002").is_dir()
     TransformerGAN.from_preset(str(tmp_path / "gan"))
     assert (tmp_path / "curves.png").exists()
+
+
+def test_without_validation_a_language_model_has_no_loss(
+    unvalidated_corpus, fine_tuning
+):
+    networks = fine_tuning.networks
+    assert gan_training._likelihood(unvalidated_corpus, networks, None, 9) == {}
 
 
 def test_pieces_that_are_too_short_are_refused(small_corpus, tmp_path):

@@ -1,9 +1,29 @@
-"""Checkpoints that survive whatever ends the process."""
+"""A run's folder, which survives whatever ends the process."""
 
+import errno
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
+
+import filelock
+import keras
+import numpy as np
+import pytest
+from small_runs import RECIPE
+from small_runs import assert_same_variables
+from small_runs import last_checkpoint
+from small_runs import read_history
+from small_runs import train
+from small_runs import variables_of
+
+from keras_pianogen.judging.likelihood import evaluate
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.training import Recipe
+from keras_pianogen.training import TrainingError
+from keras_pianogen.training import run as runs
 
 # A process that saves until it is killed in the middle of it; numbers that
 # belong together, so that a mixture of two checkpoints would be seen. It has
@@ -18,7 +38,7 @@ import time
 
 import numpy as np
 
-from keras_pianogen.training.run import Run
+from keras_pianogen.training.checkpoints import Checkpoints
 
 
 class Variable:
@@ -41,36 +61,37 @@ class Model:
             variable.assign(np.full(20_000, float(number)))
 
 
-def save_for_ever(run, first, pipe):
+def save_for_ever(checkpoints, first, pipe):
     model = Model()
     for step in range(first, 10**9):
         model.fill(step)
         os.write(pipe, b".")
-        run.save(model, {"step": step})
+        checkpoints.save(model, {"step": step})
 
 
 rng = random.Random(0)
-run = Run(sys.argv[1], ("step",))
-run.checkpoints.mkdir(parents=True)
+checkpoints = Checkpoints(sys.argv[1])
+checkpoints.folder.mkdir(parents=True)
 steps, partial = [0], 0
 for i in range(50):
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        save_for_ever(run, steps[-1] + 1, write)
+        save_for_ever(checkpoints, steps[-1] + 1, write)
     for _ in range(rng.randrange(1, 4)):
         os.read(read, 1)  # A save begins.
     # Half of the kills anywhere, half while the files are written.
     deadline = time.monotonic() + 5
-    while i % 2 and not (run.checkpoints / ".partial").exists():
+    while i % 2 and not (checkpoints.folder / ".partial").exists():
         assert time.monotonic() < deadline
     time.sleep(rng.uniform(0, 0.002 if i % 2 else 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(read), os.close(write)
-    partial += (run.checkpoints / ".partial").exists()
+    partial += (checkpoints.folder / ".partial").exists()
     model = Model()
-    state = run.restore(model) if run.last_step() else {"step": 0}
+    begun = checkpoints.last_step() is not None
+    state = checkpoints.restore(model) if begun else {"step": 0}
     assert state["step"] >= steps[-1], (state, steps)
     for variable in model.variables:
         assert (variable.value == state["step"]).all()
@@ -79,6 +100,7 @@ print(json.dumps({"steps": steps, "partial": partial}))
 """
 
 
+@pytest.mark.one_backend
 def test_fifty_kills_inside_saves_lose_nothing(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", SAVER, str(tmp_path / "run")],
@@ -94,3 +116,201 @@ def test_fifty_kills_inside_saves_lose_nothing(tmp_path):
     assert found["steps"][-1] > 25
     # The kills do come in the middle of saves.
     assert found["partial"] >= 10
+
+
+@pytest.mark.bit_for_bit
+@pytest.mark.parametrize("name", ["variables.npz", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(
+    finished, small_corpus, tmp_path, name
+):
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    newest = last_checkpoint(folder) / name
+    content = newest.read_bytes()
+    damaged = content.replace(b'"step": 40', b'"step": 41')
+    if name == "variables.npz":
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 1
+    assert damaged != content
+    newest.write_bytes(damaged)
+    # What a kill in the middle of a save leaves behind.
+    (folder / "checkpoints" / ".partial").mkdir()
+    train(small_corpus, folder, resume=True, validations=4)
+    assert_same_variables(folder, finished)
+
+
+def test_a_kill_between_two_names_loses_nothing(
+    finished, small_corpus, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    first, last = sorted((folder / "checkpoints").glob("step-*"))
+    shutil.rmtree(first)
+    # Where it is to be replaced, the old one has another name for a moment.
+    for path in (last, folder / "preset"):
+        path.rename(path.with_name(f".old-{path.name}"))
+    assert train(small_corpus, folder, resume=True)["step"] == 40
+    assert variables_of(folder)
+    MusicTransformerCausalLM.from_preset(folder / "preset")
+
+
+def test_the_best_preset_outlives_a_stop_before_its_checkpoint(
+    finished, small_corpus, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(last_checkpoint(folder))
+    shutil.rmtree(folder / "preset")
+    write = runs.replace_folder
+
+    def fail(partial, target):
+        if target.name == "preset":
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        write(partial, target)
+
+    monkeypatch.setattr(runs, "replace_folder", fail)
+    with pytest.raises(TrainingError, match="preset'.*output error.*is whole"):
+        train(small_corpus, folder, resume=True)
+    monkeypatch.undo()
+    row = train(small_corpus, folder, resume=True)
+    model = MusicTransformerCausalLM.from_preset(folder / "preset")
+    figures = evaluate(model, small_corpus, "validation")
+    np.testing.assert_allclose(
+        figures.nats_per_event, row["best_val_nats_per_event"], rtol=1e-4
+    )
+
+
+def test_two_processes_dont_train_in_one_folder(
+    finished, small_corpus, tmp_path
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    with filelock.FileLock(folder / ".lock"):
+        with pytest.raises(TrainingError, match="Another process"):
+            train(small_corpus, folder, resume=True)
+    assert train(small_corpus, folder, resume=True)["step"] == 40
+
+
+def test_a_disk_without_room_is_named_before_training(
+    small_corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 8, 1)
+    )
+    with pytest.raises(TrainingError, match="must have room.*Received: 0 MB"):
+        train(small_corpus, tmp_path / "run", RECIPE, steps=4)
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
+    stopped, small_corpus, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    step = int(last_checkpoint(folder).name.split("-")[1])
+    write = pathlib.Path.write_bytes
+
+    def full(path, content):
+        if path.name == "variables.npz":
+            write(path, content[:99])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(TrainingError, match=f"No space left.*{step} is whole"):
+        train(small_corpus, folder, resume=True, steps=step + 2)
+    monkeypatch.undo()
+    row = train(small_corpus, folder, resume=True)
+    assert row["step"] == step + 2
+
+
+def test_a_folder_that_cant_be_written_is_named_at_once(small_corpus, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="file"):
+        train(small_corpus, tmp_path / "file" / "run", RECIPE, steps=4)
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes the loss NaN from a step on, or its gradient alone."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+        self.seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.seen >= self.step:
+            norm = self.model.backbone.layer_norm
+            norm.gamma.assign(np.full(norm.gamma.shape, np.nan, "float32"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(small_corpus, tmp_path):
+    with pytest.raises(TrainingError, match="loss is nan.*no checkpoint yet"):
+        train(
+            small_corpus,
+            tmp_path / "run",
+            RECIPE,
+            steps=40,
+            validations=1,
+            callbacks=[Poison(1)],
+        )
+
+
+def test_poison_stops_a_run_in_its_step_and_keeps_what_was_good(
+    small_corpus, tmp_path
+):
+    seen = []
+    with pytest.raises(
+        TrainingError, match="at step 21 the loss is nan.*of step 20 is whole"
+    ):
+        train(
+            small_corpus,
+            tmp_path / "run",
+            RECIPE,
+            steps=40,
+            validations=4,
+            callbacks=[Poison(20)],
+            progress=lambda row, done: seen.append(row["step"]),
+        )
+    assert max(seen) == 20
+    rows = read_history(tmp_path / "run")
+    assert (rows[-1]["step"], rows[-1]["loss"]) == ("21", "nan")
+    assert all(np.isfinite(x).all() for x in variables_of(tmp_path / "run"))
+
+
+def test_a_gradient_that_is_not_finite_stops_a_run_a_step_later(
+    small_corpus, tmp_path, monkeypatch
+):
+    class Loss(keras.losses.Loss):
+        """A finite loss whose gradient isn't: the slope of a root at 0."""
+
+        def call(self, y_true, y_pred):
+            zero = keras.ops.sqrt(0.0 * keras.ops.abs(y_pred))
+            return keras.ops.mean(y_pred, -1) + keras.ops.mean(zero, -1)
+
+    compile_ = Recipe.compile
+
+    def compile_with_it(self, model, steps=None):
+        compile_(self, model, steps)
+        model.compile(optimizer=model.optimizer, loss=Loss())
+
+    monkeypatch.setattr(Recipe, "compile", compile_with_it)
+    with pytest.raises(TrainingError, match="at step 2 the loss is nan"):
+        train(small_corpus, tmp_path / "run", RECIPE, steps=40)
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    stopped, small_corpus, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    newest = last_checkpoint(folder).name
+    to_numpy = runs.to_numpy
+
+    def poisoned(variable):
+        array = to_numpy(variable)
+        return array * np.nan if array.ndim == 2 else array
+
+    # As if the last step before a save overflowed: its loss is finite.
+    monkeypatch.setattr(runs, "to_numpy", poisoned)
+    step = int(newest.split("-")[1])
+    with pytest.raises(TrainingError, match=f"step {step} is whole"):
+        train(small_corpus, folder, resume=True, steps=step + 2)
+    assert last_checkpoint(folder).name == newest

@@ -19,7 +19,7 @@ def build_optimizer(recipe, steps=None):
     """
     accumulated = recipe.gradient_accumulation_steps
     settings = {
-        "learning_rate": _schedule(recipe, steps),
+        "learning_rate": schedule(recipe, steps),
         "weight_decay": recipe.weight_decay,
         "global_clipnorm": recipe.global_clipnorm,
         "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
@@ -38,7 +38,8 @@ def build_optimizer(recipe, steps=None):
     return optimizer
 
 
-def _schedule(recipe, steps):
+def schedule(recipe, steps=None):
+    """The learning rate's schedule by steps, or a constant; see above."""
     if steps is None:
         return recipe.learning_rate
     updates = max(1, steps // recipe.gradient_accumulation_steps)
