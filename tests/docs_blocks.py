@@ -44,7 +44,7 @@ from keras_pianogen.listening.ratings import simulate_listeners
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.training.gan import SETUPS
+from keras_pianogen.training.gan_recipe import SETUPS
 from keras_pianogen.training.recipe import ARCHITECTURES
 from keras_pianogen.training.recipe import SIZES
 
@@ -100,7 +100,7 @@ SMALLER = {
         "validations": 1,
         "samples": 0,
     },
-    "training.gan.SETUPS": {
+    "training.gan_recipe.SETUPS": {
         name: setup | _TINY | {"intermediate_dim": 32, "batch_size": 2}
         for name, setup in SETUPS.items()
     },

@@ -30,8 +30,8 @@ def curves(
     ] = None,
 ):
     """Draw the curves of language models, or of GANs, in one picture."""
+    from keras_pianogen.training.curves import plot_gan_curves
     from keras_pianogen.training.curves import plot_training_curves
-    from keras_pianogen.training.gan_curves import plot_gan_curves
 
     check_place("--out", out, PICTURES)
     lines = dict(map(_named_loss, line or ()))

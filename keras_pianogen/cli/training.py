@@ -170,7 +170,7 @@ RecipeOptions = make_options(
     panel_of=lambda name: "Model" if name in SHAPE else "Training",
 )
 
-GAN_RECIPE = Source("gan")
+GAN_RECIPE = Source("gan_recipe")
 SETUPS = GAN_RECIPE.constant("SETUPS")
 SETUP = Field(
     name="setup",
