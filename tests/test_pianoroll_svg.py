@@ -17,7 +17,7 @@ from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.notes import PEDAL_DTYPE
 from keras_pianogen.rendering.pianoroll_svg import VELOCITY_COLOURS
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
-from keras_pianogen.rendering.pianoroll_svg import row_bounds
+from keras_pianogen.rendering.roll import row_bounds
 
 pytestmark = pytest.mark.one_backend
 

@@ -32,8 +32,8 @@ def test_what_is_asked_for_is_written(tmp_path, picture, audio):
     "notes, name, settings, sentence",
     [
         (NOTES, "piece.wav", {}, "end in .mid or .midi.*piece.wav"),
-        (NOTES[:0], "piece.mid", {"audio": True}, "one note or more"),
-        (NOTES[:0], "piece.mid", {"picture": True}, "one note or more"),
+        (NOTES[:0], "piece.mid", {"audio": True}, "`notes` must hold one note"),
+        (NOTES[:0], "piece.mid", {"picture": True}, "`notes` must hold one"),
         (np.zeros(3), "piece.mid", {}, "NOTE_DTYPE|fields"),
         (NOTES, "piece.mid", {"prompt_seconds": -1, "picture": True}, "-1"),
     ],

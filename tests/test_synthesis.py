@@ -236,7 +236,7 @@ def test_a_note_held_for_minutes_dies_away():
 def test_the_room_is_a_convolution(monkeypatch):
     rng = np.random.default_rng(0)
     sound = rng.normal(size=(30_000, 2)).astype(np.float32)
-    response = room.answer(8_000)
+    response = room.impulse_response(8_000)
     slow = [
         np.convolve(channel, wall)[: len(sound)] + channel
         for channel, wall in zip(sound.T, response, strict=True)
@@ -247,7 +247,7 @@ def test_the_room_is_a_convolution(monkeypatch):
 
 
 def test_the_room_dies_away():
-    response = room.answer(RATE)
+    response = room.impulse_response(RATE)
     loud, faint = response[:, : RATE // 5], response[:, RATE:]
     assert np.abs(faint).max() < 0.01 * np.abs(loud).max()
 

@@ -1,8 +1,9 @@
 """Notes played by FluidSynth with a SoundFont, where both are installed.
 
-FluidSynth is a program of its own, `fluidsynth`, and a SoundFont a file of
-recorded instruments, .sf2 or .sf3. Both are found, never downloaded. Debian's
-packages are `fluidsynth` and `fluid-soundfont-gm` or `timgm6mb-soundfont`.
+FluidSynth is a program, `fluidsynth`. A SoundFont is a file of recorded
+instruments, .sf2 or .sf3. This module finds both and never downloads them.
+Debian's packages are `fluidsynth` and `fluid-soundfont-gm` or
+`timgm6mb-soundfont`.
 """
 
 import os
@@ -17,9 +18,9 @@ import numpy.typing as npt
 from keras_pianogen.midi.writing import write_midi
 
 PROGRAM = "fluidsynth"
-BUILT_IN = "built-in"  # where a SoundFont may be named: none, play it here
+BUILT_IN = "built-in"  # in place of a SoundFont: the built-in piano
 SOUNDFONT_VARIABLE = "PIANOGEN_SOUNDFONT"
-FOLDERS = (  # of Debian, Fedora, Arch, and Homebrew
+FOLDERS = (  # in Debian, Fedora, Arch, and Homebrew
     "/usr/share/sounds/sf2",
     "/usr/share/sounds/sf3",
     "/usr/share/soundfonts",
@@ -36,37 +37,39 @@ SOUNDFONTS = (
     "default.sf2",
     "TimGM6mb.sf2",
 )
-GAIN = 0.2  # FluidSynth's own default: sound is levelled afterwards
-MIN_SECONDS = 60.0  # that FluidSynth may take, and so long as the music lasts
-# In what it says: it fell back on another SoundFont, or didn't play at all.
+GAIN = 0.2  # FluidSynth's own default; sound is levelled afterwards
+# FluidSynth may take this many seconds, and as many more as the music lasts.
+MIN_SECONDS = 60.0
+# If its output has one of these, it used another SoundFont or failed to play.
 SIGNS = (
     f"{PROGRAM}: error",
     f"{PROGRAM}: panic",
     "Failed to load",
     "not a SoundFont",
 )
-SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is below
+SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is lower
 
 
 def choose_soundfont(
     asked: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path | None:
-    """The SoundFont to play with, checked; None for the built-in piano.
+    """Chooses the SoundFont to play with, and checks it.
 
-    One that somebody named, by argument or environment, is taken, so that an
-    error says what is wrong with it; one that was merely found needs the
-    program to be there.
+    If the argument or the environment names a SoundFont that can't be used, an
+    error says why. An installed SoundFont that nobody named is used only if
+    `fluidsynth` is installed too.
 
     Args:
-        asked: A SoundFont's path, or `"built-in"`. Defaults to what the
-            environment's `PIANOGEN_SOUNDFONT` says, or else an installed one.
+        asked: A SoundFont's path, or `"built-in"`. Defaults to the value of
+            the environment's `PIANOGEN_SOUNDFONT`, or else to an installed
+            SoundFont.
 
     Returns:
-        Its path, or None.
+        Its path, or None for the built-in piano.
 
     Raises:
-        ValueError: The file is no SoundFont.
-        OSError: It can't be read, or there is no `fluidsynth`.
+        ValueError: If the file is no SoundFont.
+        OSError: If the file can't be read, or `fluidsynth` isn't installed.
     """
     asked = asked or os.environ.get(SOUNDFONT_VARIABLE)
     if not asked:
@@ -90,10 +93,10 @@ def choose_soundfont(
 
 def _installed_soundfont() -> pathlib.Path | None:
     """The first of `SOUNDFONTS` that is in one of `FOLDERS`."""
-    places = (
+    paths = (
         pathlib.Path(folder, name) for name in SOUNDFONTS for folder in FOLDERS
     )
-    return next((place for place in places if place.is_file()), None)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def play(
@@ -110,13 +113,13 @@ def play(
         Sound, (samples, 2), of any loudness.
 
     Raises:
-        OSError: `fluidsynth` fails, is silent or takes too long.
+        OSError: If `fluidsynth` fails, makes no sound, or takes too long.
     """
     seconds = MIN_SECONDS + float(notes["end"].max(initial=0))
     with tempfile.TemporaryDirectory() as folder:
         midi, raw = pathlib.Path(folder, "in.mid"), pathlib.Path(folder, "out")
         write_midi(notes, midi)
-        # No MIDI input, no shell of its own, no user's commands, no chorus.
+        # No MIDI input, no interactive shell, no user's settings, no chorus.
         options = f"-ni -q -f {os.devnull} -C 0 -g {GAIN} -r {sample_rate}"
         output = ["-T", "raw", "-O", "float", "-E", "little", "-F", str(raw)]
         _run([PROGRAM, *options.split(), *output, soundfont, midi], seconds)
@@ -132,7 +135,7 @@ def play(
 
 
 def _run(command: list[str | pathlib.Path], seconds: float) -> None:
-    """Runs FluidSynth, which exits with 0 after most of its errors too."""
+    """Runs FluidSynth, whose exit status is 0 after most errors too."""
     try:
         result = subprocess.run(
             command,

@@ -1,12 +1,12 @@
-"""The loudness of sound, levelled, and its peaks, held. In LUFS and dBFS.
+"""The loudness of sound: it is measured, levelled, and its peaks limited.
 
-Sound is an array of float32, (samples, channels), 1 at full scale. Integrated
-loudness is that of ITU-R BS.1770-4 (2015): the mean square after a filter
-that hears as the head and the ear do, over blocks of 400 ms, without those
-that are silent or far below the rest.
+Sound is an array of float32, (samples, channels), 1 at full scale. Loudness is
+in LUFS, peaks are in dBFS. Integrated loudness follows ITU-R BS.1770-4 (2015):
+the mean square after a filter that imitates head and ear, over blocks of 400
+ms, without the blocks that are silent or far below the rest.
 
-One departure: the filter acts on the spectrum of each tenth of a second, so
-that no recursion has to run in Python. On piano music the two agree within
+One departure: the filter is applied to the spectrum of each tenth of a second,
+because a recursion would be slow in Python. On piano music both agree within
 0.1 dB.
 """
 
@@ -15,10 +15,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-TARGET = -20.0  # LUFS; recordings of solo pianos are near it
+TARGET = -20.0  # LUFS, about that of recordings of solo pianos
 TOLERANCE = 0.1  # dB
-CEILING = 10 ** (-1 / 20)  # no sample is beyond -1 dBFS
-PASSES = 5  # of gain and limiter, which lowers loudness a little
+CEILING = 10 ** (-1 / 20)  # -1 dBFS; no sample is louder
+PASSES = 5  # of gain and limiter at most; the limiter lowers the loudness
 
 # BS.1770-4, tables 1 and 2: both filters' coefficients at 48 kHz.
 SHELF = (
@@ -29,12 +29,12 @@ HIGH_PASS = (
     (1.0, -2.0, 1.0),
     (1.0, -1.99004745483398, 0.99007225036621),
 )
-OFFSET = -0.691  # dB, equation 2: a sine of 997 Hz has its own level
+OFFSET = -0.691  # dB, equation 2, so that a sine of 997 Hz keeps its level
 ABSOLUTE_GATE = -70.0  # LUFS
-RELATIVE_GATE = -10.0  # dB below the blocks that pass the absolute one
+RELATIVE_GATE = -10.0  # dB below the blocks that pass the absolute gate
 
-LIMITER_BLOCK = 64  # samples that share one straight piece of gain
-LIMITER_REACH = 64  # blocks: the gain moves within 0.1 s
+LIMITER_BLOCK = 64  # samples; the gain is a straight line within a block
+LIMITER_REACH = 64  # blocks; the gain falls and rises within 0.1 s
 
 
 def integrated_loudness(sound: npt.NDArray, sample_rate: int) -> float:
@@ -63,10 +63,10 @@ def integrated_loudness(sound: npt.NDArray, sample_rate: int) -> float:
 
 
 def level(sound: npt.NDArray[np.float32], sample_rate: int) -> None:
-    """Brings sound to `TARGET`, in place, no sample beyond `CEILING`.
+    """Brings sound to the loudness `TARGET`, in place.
 
-    Where loudness and ceiling can't both be had, by a click in silence, say,
-    the ceiling holds and loudness stays below.
+    No sample is beyond `CEILING`. If both are impossible, as for a click in
+    silence, the loudness stays below `TARGET`.
 
     Args:
         sound: float32, (samples, channels), contiguous.
@@ -86,11 +86,12 @@ def level(sound: npt.NDArray[np.float32], sample_rate: int) -> None:
 
 
 def limit(sound: npt.NDArray[np.float32]) -> None:
-    """Lowers what goes beyond `CEILING`, in place, and all around it.
+    """Lowers peaks beyond `CEILING`, and the sound around them, in place.
 
-    The gain is a smooth curve which foresees each peak. It is straight
-    between the edges of blocks, and at both edges of a block no higher than
-    the block's own peak allows: a mean of minima, all of which saw the peak.
+    The gain is a smooth curve that begins to fall before each peak. It is
+    straight between the edges of blocks, and at both edges of a block it is no
+    higher than the block's peak allows, because it is a mean of minima over
+    windows that all contain the peak.
     """
     blocks, rest = np.split(
         sound, [len(sound) // LIMITER_BLOCK * LIMITER_BLOCK]
@@ -113,12 +114,12 @@ def limit(sound: npt.NDArray[np.float32]) -> None:
 
 
 def _peaks(rows: npt.NDArray) -> npt.NDArray:
-    """The largest magnitude in each row, without a copy of the sound."""
+    """The largest magnitude in each row, found without copying the sound."""
     return np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
 
 
 def _gain_at_edges(peaks: npt.NDArray) -> npt.NDArray:
-    """Gain at the edges of blocks, one more than there are blocks."""
+    """Gain at the edges of blocks, (blocks + 1,)."""
     reach = LIMITER_REACH
     allowed = np.minimum(1, CEILING / np.maximum(peaks, CEILING))
     allowed = np.pad(allowed, 2 * reach - 1, constant_values=1)
@@ -130,11 +131,14 @@ def _gain_at_edges(peaks: npt.NDArray) -> npt.NDArray:
 def _weighted_energies(
     sound: npt.NDArray, sample_rate: int
 ) -> npt.NDArray[np.float64]:
-    """Mean squares of each tenth of a second as heard, channels added."""
+    """Mean square of each tenth of a second after the filter, (tenths,).
+
+    Those of the channels are added.
+    """
     size = sample_rate // 10
     count = max(4, -(-len(sound) // size))
     weights = _power_response(np.fft.rfftfreq(size, 1 / sample_rate))
-    weights[1 : (size + 1) // 2] *= 2  # those of negative frequencies too
+    weights[1 : (size + 1) // 2] *= 2  # counts negative frequencies too
     weights = (weights / size**2).astype(np.float32)
     energies = np.zeros(count)
     for first in range(0, count, 100):  # ten seconds at a time
@@ -148,7 +152,7 @@ def _weighted_energies(
 
 
 def _power_response(frequencies: npt.NDArray) -> npt.NDArray:
-    """What BS.1770's two filters, those of 48 kHz, make of power."""
+    """The gain in power of BS.1770's two filters, those of 48 kHz."""
     delay = np.exp(-2j * np.pi * np.minimum(frequencies, 24_000) / 48_000)
     response = np.ones(len(frequencies))
     for above, below in (SHELF, HIGH_PASS):

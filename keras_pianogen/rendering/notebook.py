@@ -1,12 +1,12 @@
 """Performances in a notebook: a piano roll to see, and sound to hear.
 
-`show` gives what Jupyter displays by itself. All of it is inside the cell's
-output, an SVG picture and a WAV: the page asks nothing of the network, and a
-saved notebook keeps it. The picture has the notebook's own colours, light or
-dark. Times in seconds.
+`show` returns an object that Jupyter displays by itself. The picture (SVG) and
+the sound (WAV) are inside the cell's output, so that the page loads nothing
+from the network and a saved notebook keeps them. The picture has the
+notebook's own colours, light or dark. Times in seconds.
 
-Sound is the built-in piano's, in mono at half of a CD's sample rate: about
-60 kB of page for each second, a quarter of the whole.
+The sound is the built-in piano's, in mono at half of a CD's sample rate. It
+takes about 60 kB of the page for each second, a quarter of what a CD takes.
 """
 
 import functools
@@ -20,6 +20,7 @@ from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import check_pedal
 from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
+from keras_pianogen.rendering.roll import check_prompt
 from keras_pianogen.rendering.synthesis import synthesize
 
 SAMPLE_RATE = 22_050
@@ -34,7 +35,7 @@ class PieceView:
         notes: A performance.
         prompt_seconds: Length of its prompt in seconds, or None.
         pedal: When its pedal is down, or None.
-        title: What it is called, or None.
+        title: Its name, or None.
     """
 
     def __init__(
@@ -83,24 +84,24 @@ def show(
 ) -> PieceView:
     """Shows a performance in a notebook: its piano roll, and its sound.
 
-    The last line of a cell is displayed by itself; elsewhere, give what this
-    returns to `IPython.display.display`. It plays the first three minutes of
-    a longer piece.
+    Jupyter displays the result by itself if it is the last line of a cell.
+    Anywhere else, pass it to `IPython.display.display`. Of a longer piece, the
+    sound is that of the first three minutes.
 
     Args:
-        notes: A performance, as `read_notes` returns. Without any notes, a
-            sentence says so.
+        notes: A performance, as `read_notes` returns. If there are no notes,
+            a sentence is shown that says so.
         prompt_seconds: Length of the prompt in seconds, 0 or more, drawn in
             grey. Defaults to no prompt.
-        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
-            lane under the picture. Defaults to none.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it. It
+            is drawn in a lane under the picture. Defaults to none.
         title: Text above the picture.
 
     Returns:
-        An object that Jupyter displays; elsewhere it is one line of text.
+        An object that Jupyter displays. Elsewhere it is one line of text.
 
     Raises:
-        ValueError: `notes` are not notes, `pedal` isn't one, or
+        ValueError: If `notes` are not notes, `pedal` is no pedal, or
             `prompt_seconds` is out of its range.
 
     Examples:
@@ -110,11 +111,7 @@ def show(
         <Two notes: 2 notes, 2.0 s>
     """
     notes = check_notes(notes).copy()
-    if prompt_seconds is not None and not 0 <= prompt_seconds < float("inf"):
-        raise ValueError(
-            "`prompt_seconds` must be a number of seconds, 0 or more. "
-            f"Received: prompt_seconds={prompt_seconds}"
-        )
+    check_prompt(prompt_seconds)
     if pedal is not None:
         pedal = check_pedal(pedal)
     return PieceView(notes, prompt_seconds, pedal, title)
@@ -125,7 +122,7 @@ def _figure(content: str) -> str:
 
 
 def _sound(notes: np.ndarray) -> str:
-    """Controls that play the piece, and a sentence if that isn't all of it."""
+    """Controls that play the piece, and a sentence if its end is left out."""
     heard = notes[notes["start"] < MAX_SOUND]
     heard["end"] = np.minimum(heard["end"], MAX_SOUND)
     content = ""

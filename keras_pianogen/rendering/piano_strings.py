@@ -1,25 +1,25 @@
-"""One struck key of a piano, as the sum of its partials. Hertz and seconds.
+"""The tone of one struck piano key, as the sum of its partials.
 
-It knows nothing of performances: a key is struck here, and rings as long as
-it can. What a partial is:
+Frequencies in hertz, times in seconds. Nothing here knows of performances. A
+key is struck and rings as long as it can. A partial at time t is
 
     a · exp(-t · d) · cos(2π · f · t + φ)
 
-- f, the frequency, is sharp of the harmonic by the string's stiffness
-  (Fletcher 1964).
-- d, the decay, is the string's own, and one that grows with f² (Chaigne and
-  Askenfelt 1994).
-- a, the amplitude, comes of the hammer's place and hardness (Hall 1986) and
-  of what a soundboard radiates.
+- f, the frequency, is higher than that of the harmonic, because the string is
+  stiff (Fletcher 1964).
+- d, the decay, is the sum of the string's own and of one that grows with f²
+  (Chaigne and Askenfelt 1994).
+- a, the amplitude, depends on the point where the hammer strikes, on its
+  hardness (Hall 1986), and on the soundboard's radiation.
 
-Each partial is two: a prompt sound, and an aftersound, weak, slow to decay and
-a little out of tune, because a key has two or three strings (Weinreich 1977).
-The numbers are chosen by ear and by what those papers measured, not fitted to
-one instrument.
+Each partial is the sum of two: a prompt sound, and an aftersound that is weak,
+decays slowly and is a little out of tune, because a key has two or three
+strings (Weinreich 1977). The numbers were chosen by ear and by the measurements
+in those papers. They were not fitted to one instrument.
 
-A tone is one product of matrices: a partial at the time `t + u` is its value
-at `t` times its value at `u`, so blocks of samples are partials at the blocks'
-beginnings, times partials within one block.
+A tone is one product of matrices. A partial at the time `t + u` is its value
+at `t` times its value at `u`, so a block of samples is the partials at the
+beginning of the block, times the partials within one block.
 """
 
 import functools
@@ -31,7 +31,7 @@ import numpy.typing as npt
 BRIGHTNESSES = 16  # steps of hammer hardness, 8 velocities to each
 MAX_PARTIALS = 80
 MAX_FREQUENCY = 13_000.0  # Hz: just above the highest MIDI pitch
-MAX_SECONDS = 30.0  # a low string's last sound is cut there
+MAX_SECONDS = 30.0  # the tone of a low string is cut off there
 MAX_RELEASE = 0.4  # s, of the lowest string
 INAUDIBLE = 10 ** (-75 / 20)  # of the loudest partial
 
@@ -40,9 +40,9 @@ AFTERSOUND = 0.16  # of the prompt sound's amplitude
 AFTERSOUND_DECAY = 0.35  # of the prompt sound's decay
 TREBLE = -3.0  # dB an octave, above C5
 DETUNING = 2.5e-4  # of the frequency, at most: 0.4 cents
-KNOCK = 0.12  # of a hard stroke's amplitude
+KNOCK = 0.12  # the hammer's noise, of a hard stroke's amplitude
 BLOCK = 256  # samples
-GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly, as if by chance
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples are spread evenly, modulo 1
 
 
 def frequency(pitch: int) -> float:
@@ -51,9 +51,9 @@ def frequency(pitch: int) -> float:
 
 
 def inharmonicity(pitch: int) -> float:
-    """B of a string: partial n is sharp by the root of 1 + B n².
+    """B of a string, which raises partial n by the factor √(1 + B n²).
 
-    A curve through measured pianos, falling towards the tenor and rising in
+    A curve through measured pianos that falls towards the tenor and rises in
     the treble (Young 1952; Rigaud, David and Daudet 2013, their start values).
     """
     return math.exp(0.0926 * pitch - 13.64) + math.exp(-0.0847 * pitch - 5.82)
@@ -62,7 +62,7 @@ def inharmonicity(pitch: int) -> float:
 def hammer_cutoff(pitch: int, brightness: int) -> float:
     """Hertz over which a hammer's spectrum falls by a factor of e.
 
-    A harder stroke is a shorter one, and brighter.
+    A harder stroke is shorter, and therefore brighter.
 
     Args:
         pitch: MIDI pitch, 0 to 127.
@@ -73,17 +73,17 @@ def hammer_cutoff(pitch: int, brightness: int) -> float:
 
 
 class PianoString:
-    """The tones of one key, as soft or as hard as it is struck.
+    """The tones of one key, for soft and hard strokes.
 
     Args:
         pitch: MIDI pitch, 0 to 127.
         sample_rate: samples a second.
-        longest: samples for which the key is held at most. Defaults to as
-            many as can be heard.
+        longest: largest number of samples for which the key is held. Defaults
+            to all that can be heard.
 
     Attributes:
-        samples: for how many samples a tone is held at most.
-        release: the damper's gain when the key is let go, (samples, 1).
+        samples: largest number of samples for which a tone is held.
+        release: the damper's gain after the key is released, (samples, 1).
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PianoString:
         return int(min(seconds, MAX_SECONDS) * self.sample_rate)
 
     def _release(self) -> npt.NDArray[np.float32]:
-        """From 1 to 0; a damper needs longer to stop a long string."""
+        """Gain from 1 to 0. It takes longer to damp a long string."""
         seconds = MAX_RELEASE * (
             0.4 + 0.6 * 2 ** (-max(self.pitch - 21, 0) / 18)
         )
@@ -115,16 +115,16 @@ class PianoString:
         return (np.exp(-6 * along) * (1 - along)).astype(np.float32)
 
     def tone(self, brightness: int, samples: int) -> npt.NDArray[np.float32]:
-        """The sound of one stroke, of one energy whatever the brightness.
+        """The sound of one stroke. All brightnesses have the same energy.
 
         Args:
             brightness: 0 to `BRIGHTNESSES` - 1.
-            samples: how many are needed.
+            samples: number of samples.
 
         Returns:
-            (samples, 2), left and right.
+            Sound, (samples, 2), left and right.
         """
-        if not len(self.number):  # Nothing below half the sample rate.
+        if not len(self.number):  # all partials are above the highest frequency
             return np.zeros((samples, 2), np.float32)
         count = -(-samples // BLOCK)
         inside = self._inside * self._amplitudes(brightness)
@@ -137,7 +137,7 @@ class PianoString:
         return tone
 
     def _partials(self) -> tuple[npt.NDArray, npt.NDArray]:
-        """Numbers and frequencies of partials; the first is on the pitch."""
+        """Numbers and frequencies of partials. The first is in tune."""
         number = np.arange(1, MAX_PARTIALS + 1)
         stiffness = inharmonicity(self.pitch)
         sharp = np.sqrt((1 + stiffness * number**2) / (1 + stiffness))
@@ -147,7 +147,10 @@ class PianoString:
 
     @functools.cached_property
     def _waves(self) -> npt.NDArray[np.complex128]:
-        """Logarithm of what one second does to each prompt and aftersound."""
+        """Logarithm of the factor of each wave over one second, (waves,).
+
+        Waves are the prompt sounds of all partials, then their aftersounds.
+        """
         drift = DETUNING * (0.3 + 0.7 * (self.number * GOLDEN % 1))
         prompt = -self.decay + 2j * np.pi * self.frequency
         out_of_tune = self.frequency * (1 - drift)
@@ -175,13 +178,13 @@ class PianoString:
         amplitude = np.exp(-above / hammer_cutoff(self.pitch, brightness))
         amplitude *= np.abs(np.sin(np.pi * STRIKING_POINT * number))
         amplitude /= number**1.4
-        amplitude /= 1 + (90 / hertz) ** 2  # what a soundboard radiates
+        amplitude /= 1 + (90 / hertz) ** 2  # the soundboard's radiation
         weaker = 10 ** (max(self.pitch - 72, 0) / 12 * TREBLE / 20)
         amplitude *= weaker / math.sqrt((amplitude**2).sum())
         chance = number * GOLDEN + self.pitch * GOLDEN**2
         both = []
         for weight, turn in ((1.0, 0.0), (AFTERSOUND, 0.5)):
-            # Bass at the left, as the player hears it; partials spread.
+            # Bass is at the left, as the player hears it. Partials are spread.
             spread = 0.2 * np.sin(2 * np.pi * (chance + turn))
             angle = np.pi / 4 + 0.25 * (self.pitch - 64) / 44 + spread
             pan = np.stack([np.cos(angle), np.sin(angle)])
@@ -191,7 +194,7 @@ class PianoString:
         return np.concatenate(both, axis=1)[..., None]
 
     def _strike(self, tone: npt.NDArray[np.float32], brightness: int) -> None:
-        """Lets the tone begin as a hammer's stroke does, in place."""
+        """Fades the tone in, and adds the hammer's noise, in place."""
         low = 2 ** (-max(self.pitch - 21, 0) / 24)
         count = min(len(tone), int((0.0015 + 0.003 * low) * self.sample_rate))
         along = np.arange(count)[:, None] / max(count, 1)
@@ -202,7 +205,7 @@ class PianoString:
 
     @functools.cached_property
     def _knock(self) -> npt.NDArray[np.float32]:
-        """What wood and felt add: noise below 1 kHz, gone in 50 ms."""
+        """The noise of wood and felt: below 1 kHz, gone in 50 ms."""
         count = self.sample_rate // 20
         noise = np.random.default_rng(self.pitch).normal(size=(count, 2))
         window = np.hanning(self.sample_rate // 700)

@@ -1,7 +1,7 @@
-"""Performances as pictures. Times in seconds, pitches and velocities as MIDI's.
+"""Performances as pictures: piano rolls drawn by Matplotlib.
 
-Matplotlib's objects are used without `pyplot`: no display is needed and no
-global state is changed.
+Times in seconds; pitches and velocities are MIDI's. Matplotlib's objects are
+used without `pyplot`, so that no display is needed and no global state changes.
 """
 
 import itertools
@@ -22,15 +22,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from keras_pianogen.files import save_figure
-from keras_pianogen.rendering.pianoroll_svg import BLACK_KEYS
-from keras_pianogen.rendering.pianoroll_svg import PEDAL_NAME
-from keras_pianogen.rendering.pianoroll_svg import SECONDS_PER_ROW
-from keras_pianogen.rendering.pianoroll_svg import pitch_range
-from keras_pianogen.rendering.pianoroll_svg import prepare_pedal
-from keras_pianogen.rendering.pianoroll_svg import prepare_roll
+from keras_pianogen.rendering.roll import PEDAL_NAME
+from keras_pianogen.rendering.roll import SECONDS_PER_ROW
+from keras_pianogen.rendering.roll import Roll
+from keras_pianogen.rendering.roll import pitch_name
 
-# Lightness rises with velocity, evenly; the darkest end of plasma would be
-# lost against the background.
+# Lightness rises evenly with velocity. The darkest end of plasma is left out,
+# because it would not stand out from the background.
 VELOCITY = Normalize(1, 127)
 VELOCITY_COLOURS = ListedColormap(
     matplotlib.colormaps["plasma"](np.linspace(0.22, 0.97, 127))
@@ -46,16 +44,17 @@ FAINT = "#98a3b7"
 WHITE_KEY = "#cfd6e2"
 BRIGHT = "#e8ecf4"
 
-# A bar fades from its onset as a piano's tone does. So a note struck again
-# under the pedal is seen, where bars of one colour would run together.
-FADED = 0.38  # what remains of the colour
+# A bar fades from its onset, as a piano's tone does. So a note that is struck
+# again under the pedal can be seen. Bars of one colour would run together.
+FADED = 0.38  # share of the colour that remains
 FADE_AGES = np.append(0, np.geomspace(0.07, 3.5, 16))  # s, in a row of 30 s
 FADE_SECONDS = 0.8  # to 1/e, in a row of 30 s
 
-WIDTH = 12.0  # inches, as are the next
+WIDTH = 12.0  # inches, as are the next lengths
 LEFT, RIGHT = 0.75, 0.3
 TOP, BOTTOM, GAP = 0.62, 0.55, 0.42
-PEDAL = (0.045, 0.12)  # from the row down to the lane of the pedal, and past it
+HEADING = 0.27  # from the top down to the middle of the title
+PEDAL = (0.045, 0.12)  # from the row down to the pedal's lane, and to its end
 KEYS = (-0.0165, -0.0085, -0.0025)  # a keyboard, in fractions of a row
 
 
@@ -76,26 +75,25 @@ def plot_piano_roll(
 
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
-        path: Where to save the picture too; the suffix names the format
-            (`.png`, `.svg`, `.pdf`). The file appears whole or not at all.
-            Defaults to saving nothing.
-        prompt_seconds: Length of the prompt in seconds, 0 or more. What
-            starts before it is drawn in grey on a shaded ground, and what
-            follows is labelled as generated. Defaults to no prompt.
-        pedal: When the sustain pedal is down, as `read_pedal` returns it: a
-            lane under each row. Defaults to none.
+        path: File to save the picture in as well. The suffix names the
+            format (`.png`, `.svg`, `.pdf`). The file appears whole or not at
+            all. Defaults to none.
+        prompt_seconds: Length of the prompt in seconds, 0 or more. Notes that
+            start in it are drawn in grey on a shaded ground, and the rest is
+            labelled as generated. Defaults to no prompt.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it. It
+            is drawn in a lane under each row. Defaults to none.
         title: Text above the picture.
         seconds_per_row: Longest time that one row may hold, in seconds, more
-            than 0. Defaults to 30, or more where a piece would need over 12
-            rows.
-        dpi: Pixels per inch of a saved picture; it is 12 inches wide.
+            than 0. Defaults to 30, or more if a piece would need over 12 rows.
+        dpi: Pixels per inch of a saved picture, which is 12 inches wide.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: `notes` are none or not notes, `pedal` isn't one, or a
-            number is out of its range.
+        ValueError: If `notes` are none or not notes, `pedal` is no pedal, or
+            a number is out of its range.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -104,33 +102,31 @@ def plot_piano_roll(
         >>> len(figure.axes)  # one row, and the colours of the velocities
         2
     """
-    notes, bounds, border = prepare_roll(notes, prompt_seconds, seconds_per_row)
-    pedal = prepare_pedal(pedal)
-    lane = PEDAL[1] if len(pedal) else 0.0
-    pitches = pitch_range(notes["pitch"])
-    figure, rows = _lay_out(len(bounds) - 1, pitches, lane, dpi)
-    for axes, row in zip(rows, itertools.pairwise(bounds), strict=True):
+    roll = Roll.of(notes, prompt_seconds, pedal, seconds_per_row)
+    figure, rows = _lay_out(roll, dpi)
+    for axes, row in zip(rows, roll.rows, strict=True):
         axes.set_xlim(row)
-        _draw_keys(axes)
-        _draw_keyboard(axes)
-        _draw_notes(axes, notes, border)
-        if border:
-            _draw_prompt(axes, border)
-        if lane:
-            _draw_pedal(axes, pedal)
+        _draw_keys(axes, roll)
+        _draw_keyboard(axes, roll)
+        _draw_notes(axes, roll)
+        if roll.border:
+            _draw_prompt(axes, roll.border)
+        if len(roll.pedal):
+            _draw_pedal(axes, roll)
     rows[-1].set_xlabel("time (seconds)", color=FAINT, fontsize=9)
-    _draw_heading(figure, title)
+    if title:
+        _draw_title(figure, title)
+    _draw_colours(figure)
     if path is not None:
         save_figure(figure, path, dpi)
     return figure
 
 
-def _lay_out(
-    count: int, pitches: tuple[float, float], lane: float, dpi: int
-) -> tuple[Figure, list[Axes]]:
-    """A figure and its rows, from the top down; a `lane` is below each."""
+def _lay_out(roll: Roll, dpi: int) -> tuple[Figure, list[Axes]]:
+    """A figure and its rows, from the top down, with room for the pedal."""
+    count, lane = len(roll.rows), PEDAL[1] if len(roll.pedal) else 0.0
     semitone = max(0.032, 0.058 - 0.006 * count)  # inches
-    row = semitone * (pitches[1] - pitches[0])
+    row = semitone * (roll.high - roll.low)
     height = TOP + count * (row + lane) + (count - 1) * GAP + BOTTOM
     figure = Figure(figsize=(WIDTH, height), dpi=dpi, facecolor=BACKGROUND)
     rows = []
@@ -142,7 +138,9 @@ def _lay_out(
             (WIDTH - LEFT - RIGHT) / WIDTH,
             row / height,
         )
-        axes = figure.add_axes(box, facecolor=BACKGROUND, ylim=pitches)
+        axes = figure.add_axes(
+            box, facecolor=BACKGROUND, ylim=(roll.low, roll.high)
+        )
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=FAINT, labelsize=9, length=0, pad=4)
@@ -164,55 +162,47 @@ def _bars(
 
 
 def _add_bars(axes: Axes, bars: Any, colours: Any, **style: Any) -> None:
-    """Adds all bars at once; the row's limits stay as they are."""
+    """Adds all bars at once, and leaves the row's limits as they are."""
     collection = PolyCollection(bars, facecolors=colours, linewidths=0, **style)
     axes.add_collection(collection, autolim=False)
 
 
-def _keys(axes: Axes) -> tuple[np.ndarray, np.ndarray]:
-    """The pitches in sight, and those of them on black keys."""
-    low, high = axes.get_ylim()
-    pitch = np.arange(math.ceil(low), math.floor(high) + 1)
-    return pitch, pitch[np.isin(pitch % 12, BLACK_KEYS)]
-
-
-def _draw_keys(axes: Axes) -> None:
-    """The ground: a band for each black key, a line and a name for each C."""
+def _draw_keys(axes: Axes, roll: Roll) -> None:
+    """Draws a band for each black key, and a line and a name for each C."""
     begin, end = axes.get_xlim()
-    pitch, black = _keys(axes)
-    _add_bars(axes, _bars(begin, end, black, 0.5), BLACK_KEY_ROW, zorder=0)
-    octaves = pitch[pitch % 12 == 0]
-    for line in octaves - 0.5:
+    bands = _bars(begin, end, roll.black_keys, 0.5)
+    _add_bars(axes, bands, BLACK_KEY_ROW, zorder=0)
+    for line in roll.octaves - 0.5:
         axes.axhline(line, color=OCTAVE_LINE, linewidth=0.8, zorder=1)
-    axes.set_yticks(octaves, [f"C{c // 12 - 1}" for c in octaves])
+    axes.set_yticks(roll.octaves, [pitch_name(c) for c in roll.octaves])
 
 
-def _draw_keyboard(axes: Axes) -> None:
-    """A keyboard at the row's left edge; x in fractions of the row."""
-    pitch, black = _keys(axes)
+def _draw_keyboard(axes: Axes, roll: Roll) -> None:
+    """Draws a keyboard at the row's left edge; x in fractions of the row."""
+    keys, black = roll.keys, roll.black_keys
     across: dict[str, Any] = {
         "transform": axes.get_yaxis_transform(),
         "clip_on": False,
     }
-    for keys, right, colour in (
-        (pitch, KEYS[2], WHITE_KEY),
+    for pitch, right, colour in (
+        (keys, KEYS[2], WHITE_KEY),
         (black, KEYS[1], BACKGROUND),
     ):
-        _add_bars(axes, _bars(KEYS[0], right, keys, 0.5), colour, **across)
+        _add_bars(axes, _bars(KEYS[0], right, pitch, 0.5), colour, **across)
     # White keys meet behind a black key, or between E and F, B and C.
-    joints = np.append(black, pitch[np.isin(pitch % 12, (0, 5))] - 0.5)
+    joints = np.append(black, keys[np.isin(keys % 12, (0, 5))] - 0.5)
     axes.hlines(
         joints, KEYS[0], KEYS[2], colors=BACKGROUND, linewidths=0.5, **across
     )
 
 
-def _draw_notes(axes: Axes, notes: np.ndarray, border: float) -> None:
-    """Each note as a bar; those that start before `border` in grey."""
+def _draw_notes(axes: Axes, roll: Roll) -> None:
+    """Draws each note as a bar; notes of the prompt in grey."""
     begin, end = axes.get_xlim()
-    notes = notes[(notes["start"] < end) & (notes["end"] >= begin)]
+    notes = roll.notes_in(begin, end)
     level = VELOCITY(notes["velocity"].astype(float))
     colours = VELOCITY_COLOURS(level)
-    given = notes["start"] < border
+    given = notes["start"] < roll.border
     colours[given] = PROMPT_COLOURS(level[given])
     thinnest = (end - begin) / 1000  # so that the shortest note is seen
     until = np.maximum(notes["end"], notes["start"] + thinnest)
@@ -223,7 +213,7 @@ def _draw_notes(axes: Axes, notes: np.ndarray, border: float) -> None:
 
 
 def _draw_onsets(axes: Axes, bars: np.ndarray, colours: np.ndarray) -> None:
-    """Lays each note's full colour over its bar, less of it as it ages."""
+    """Draws each note's full colour over its bar, fading with time."""
     begin, end = axes.get_xlim()
     scale = (end - begin) / SECONDS_PER_ROW
     start, stop = bars[:, 0, 0], bars[:, 2, 0]
@@ -249,7 +239,7 @@ def _draw_onsets(axes: Axes, bars: np.ndarray, colours: np.ndarray) -> None:
 
 
 def _draw_prompt(axes: Axes, border: float) -> None:
-    """Shades the prompt, and names both sides of its border."""
+    """Shades the ground of the prompt, and labels both sides of its end."""
     begin, end = axes.get_xlim()
     if begin < border:
         axes.axvspan(
@@ -269,10 +259,10 @@ def _draw_prompt(axes: Axes, border: float) -> None:
         _name_side(axes, "generated", border, "left")
 
 
-def _draw_pedal(axes: Axes, pedal: np.ndarray) -> None:
-    """A lane below the row, with a bar for each time the pedal is down."""
+def _draw_pedal(axes: Axes, roll: Roll) -> None:
+    """Draws a bar for each press in a lane below the row."""
     begin, end = axes.get_xlim()
-    pedal = pedal[(pedal["start"] < end) & (pedal["end"] > begin)]
+    pedal = roll.pedal_in(begin, end)
     inch = 1 / (axes.get_position().height * axes.figure.get_figheight())
     top, bottom = (-inches * inch for inches in PEDAL)
     middle, half = (top + bottom) / 2, (top - bottom) / 2
@@ -284,7 +274,7 @@ def _draw_pedal(axes: Axes, pedal: np.ndarray) -> None:
     _add_bars(axes, ground, BLACK_KEY_ROW, **below)
     left, right = (np.clip(pedal[x], begin, end) for x in ("start", "end"))
     bars = _bars(left, right, np.full(len(pedal), middle), half)
-    # A line's width of ground between one press and the next.
+    # The ground shows between two presses, by the width of a line.
     _add_bars(axes, bars, FAINT, label="pedal", **below)
     axes.vlines(left, bottom, top, colors=BACKGROUND, linewidths=0.8, **below)
     axes.annotate(
@@ -313,21 +303,23 @@ def _name_side(axes: Axes, text: str, border: float, side: str) -> None:
     )
 
 
-def _draw_heading(figure: Figure, title: str | None) -> None:
-    """The title at the left, the colours of the velocities at the right."""
+def _draw_title(figure: Figure, title: str) -> None:
+    figure.text(
+        LEFT / WIDTH,
+        1 - HEADING / figure.get_figheight(),
+        title,
+        color=BRIGHT,
+        fontsize=13,
+        fontweight="bold",
+        parse_math=False,
+        va="center",
+    )
+
+
+def _draw_colours(figure: Figure) -> None:
+    """Draws the colours of the velocities, at the right of the heading."""
     height = figure.get_figheight()
-    line = 1 - 0.27 / height
-    if title:
-        figure.text(
-            LEFT / WIDTH,
-            line,
-            title,
-            color=BRIGHT,
-            fontsize=13,
-            fontweight="bold",
-            parse_math=False,
-            va="center",
-        )
+    line = 1 - HEADING / height
     width, thick = 1.5 / WIDTH, 0.09 / height
     left = 1 - (RIGHT + 0.3) / WIDTH - width
     axes = figure.add_axes((left, line - thick / 2, width, thick))

@@ -1,30 +1,31 @@
-"""A room around sound: its answer to a clap, convolved. In seconds.
+"""The reverberation of a room, by convolution with its impulse response.
 
-The answer is noise that dies away exponentially, high frequencies first, as
+The response is noise that decays exponentially, high frequencies first, as
 that of a room does after its first reflections (Moorer, "About This
-Reverberation Business", 1979). Left and right have noise of their own.
+Reverberation Business", 1979). Left and right have noise of their own. Times
+in seconds.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 SECONDS = 1.2
-REVERBERATION = 1.1  # s until the lows have lost 60 dB
-HIGH_REVERBERATION = 0.45  # s, of what is above `CROSSOVER`
+REVERBERATION = 1.1  # s until low frequencies have lost 60 dB
+HIGH_REVERBERATION = 0.45  # s, of frequencies above `CROSSOVER`
 CROSSOVER = 1_500.0  # Hz
 DELAY = 0.012  # s until the first reflection
-LEVEL = 10 ** (-13 / 20)  # of the sound's own amplitude
+LEVEL = 10 ** (-13 / 20)  # of the direct sound's amplitude
 TRANSFORM = 2**18  # samples of one Fourier transform
 SEED = 1
 
 
-def answer(sample_rate: int) -> npt.NDArray[np.float32]:
-    """A room's answer to a clap of energy 1, (channels, samples)."""
+def impulse_response(sample_rate: int) -> npt.NDArray[np.float32]:
+    """The room's impulse response, (channels, samples)."""
     count = int(SECONDS * sample_rate)
     noise = np.random.default_rng(SEED).normal(size=(2, count))
     spectrum = np.fft.rfft(noise)
     hertz = np.fft.rfftfreq(count, 1 / sample_rate)
-    share = 1 / (1 + (hertz / CROSSOVER) ** 4)  # of the lows
+    share = 1 / (1 + (hertz / CROSSOVER) ** 4)  # of low frequencies
     low = np.fft.irfft(spectrum * share, count)
     high = np.fft.irfft(spectrum * (1 - share), count)
     time = np.arange(count) / sample_rate
@@ -37,13 +38,13 @@ def answer(sample_rate: int) -> npt.NDArray[np.float32]:
 
 
 def add_room(sound: npt.NDArray[np.float32], sample_rate: int) -> None:
-    """Adds the room to sound, in place; what rings past its end is lost.
+    """Adds the room to sound, in place. What rings past its end is lost.
 
     Args:
         sound: float32, (samples, 2), with `SECONDS` of silence at its end.
         sample_rate: samples a second.
     """
-    response = answer(sample_rate)
+    response = impulse_response(sample_rate)
     step = TRANSFORM - response.shape[1] + 1
     spectrum = np.fft.rfft(response, TRANSFORM)
     carried = np.zeros((2, response.shape[1] - 1), np.float32)

@@ -1,4 +1,4 @@
-"""A piece as files: MIDI, and beside it a picture and a sound."""
+"""A piece as files: a MIDI file, and beside it a picture and a sound."""
 
 import os
 import pathlib
@@ -21,23 +21,24 @@ def save(
 ) -> list[pathlib.Path]:
     """Saves a piece as a MIDI file, with a picture and a sound of its name.
 
-    Each file appears whole or not at all; those that are there are replaced.
+    Each file appears whole or not at all. Older files are replaced.
 
     Args:
         notes: A performance, as `generate` and `read_notes` return.
         path: The MIDI file, ending in `.mid` or `.midi`. Its folder is made.
-        picture: Whether its piano roll is written too, `.png`, see
+        picture: Whether its piano roll is written too, as `.png`, see
             `plot_piano_roll`.
-        audio: Whether its sound is written too, `.wav`, see `render`.
-        prompt_seconds: Length of the prompt, which the picture sets apart.
+        audio: Whether its sound is written too, as `.wav`, see `render`.
+        prompt_seconds: Length of the prompt in seconds, which is drawn in
+            grey.
 
     Returns:
-        What was written: the MIDI file, the picture, the sound.
+        The files that were written: the MIDI file, the picture, the sound.
 
     Raises:
-        ValueError: An argument is out of its range, or there is no note to
-            be seen or heard.
-        OSError: A file can't be written.
+        ValueError: If an argument is out of its range, or a picture or a
+            sound is asked for and there are no notes.
+        OSError: If a file can't be written.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -53,7 +54,8 @@ def save(
     notes = check_notes(notes)
     if not len(notes) and (picture or audio):
         raise ValueError(
-            "`picture` and `audio` are of one note or more. Received: none"
+            "`notes` must hold one note or more for a picture or a sound. "
+            "Received: 0 notes"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     written = [path]

@@ -1,14 +1,15 @@
-"""Performances as sound: a piano of NumPy's, or a SoundFont's. In seconds.
+"""Performances as sound: a piano synthesised in NumPy, or a SoundFont.
 
 Sound is an array of float32, (samples, 2), left and right, 1 at full scale. It
-is levelled: -20 LUFS by ITU-R BS.1770-4, however softly a piece is played, and
-no sample is beyond -1 dBFS (`loudness`).
+is levelled to -20 LUFS by ITU-R BS.1770-4, however softly a piece is played,
+and no sample is beyond -1 dBFS (`loudness`). Times in seconds.
 
-The piano is additive (`piano_strings`): one tone for each pitch and brightness
-in a piece, which every note of them takes as much of as it needs. How loud a
-note is follows Dannenberg, "The Interpretation of MIDI Velocity" (2006). The
-pedal is in the notes' ends. What the built-in piano leaves out: strings that
-sound with others, and that the highest keys of a piano have no dampers.
+The built-in piano is additive (`piano_strings`). It computes one tone for each
+pitch and brightness in a piece, and every note uses as much of its tone as it
+needs. A note's loudness follows Dannenberg, "The Interpretation of MIDI
+Velocity" (2006). The pedal is part of the notes' ends. The built-in piano
+leaves out the resonance of strings that are not struck, and that the highest
+keys of a piano have no dampers.
 """
 
 import os
@@ -29,9 +30,10 @@ from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
 from keras_pianogen.rendering.piano_strings import MAX_RELEASE
 from keras_pianogen.rendering.piano_strings import PianoString
 
-SAMPLE_RATES = (8_000, 96_000)  # two hours at the latter are a WAV's 4 GB
+# Two hours at the highest are 4 GB, the most that a WAV file can hold.
+SAMPLE_RATES = (8_000, 96_000)
 DYNAMIC_RANGE = 50.0  # dB between velocities 1 and 127
-TAIL = 1e-4  # of the peak: fainter sound after the last note is cut
+TAIL = 1e-4  # of the peak; fainter sound after the last note is cut off
 
 
 def synthesize(
@@ -39,8 +41,8 @@ def synthesize(
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the built-in piano.
 
-    The same notes give the same sound, in any order; on another machine, or
-    with other threads, its last bits may differ.
+    The same notes give the same sound, in any order. On another machine or
+    with another number of threads, its last bits may differ.
 
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
@@ -51,8 +53,8 @@ def synthesize(
         0 s, and ends when the last note has died away.
 
     Raises:
-        ValueError: `notes` are none, not notes, or beyond two hours, or the
-            sample rate is out of its range.
+        ValueError: If `notes` are none, not notes, or beyond two hours, or
+            the sample rate is out of its range.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -76,25 +78,28 @@ def render(
 ) -> str:
     """Plays notes to a WAV file: stereo, 16 bits.
 
-    FluidSynth plays where it and a SoundFont are installed, and the built-in
-    piano elsewhere. Both are levelled. The file appears whole or not at all.
+    FluidSynth plays if it and a SoundFont are installed; otherwise the
+    built-in piano plays. Both are levelled. The file appears whole or not at
+    all.
 
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
-        path: Where to write, ending in `.wav`. A file that is there is
-            replaced.
+        path: File to write, ending in `.wav`. An older file is replaced.
         soundfont: A SoundFont's path, or `"built-in"` for the built-in piano
             in any case. Defaults to the environment's `PIANOGEN_SOUNDFONT`,
-            or one in the system's folders, if FluidSynth is installed.
+            or to a SoundFont in the system's folders, if FluidSynth is
+            installed.
         sample_rate: Samples a second, 8,000 to 96,000.
 
     Returns:
-        What played, in words.
+        The instrument in words: `"the built-in piano"`, or FluidSynth with
+        the SoundFont's name.
 
     Raises:
-        ValueError: An argument is out of its range, or `soundfont` isn't one.
-        OSError: The file can't be written, a SoundFont that was asked for
-            isn't there or FluidSynth isn't, or FluidSynth fails.
+        ValueError: If an argument is out of its range, or `soundfont` is no
+            SoundFont.
+        OSError: If the file can't be written, the SoundFont that is named
+            or FluidSynth is missing, or FluidSynth fails.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -140,7 +145,7 @@ def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _play(notes: np.ndarray, sample_rate: int) -> npt.NDArray[np.float32]:
-    """Adds every note to one sound, pitch after pitch: (samples, 2)."""
+    """Adds every note to one sound, (samples, 2), pitch after pitch."""
     length = float(notes["end"].max()) + MAX_RELEASE + room.SECONDS
     sound = np.zeros((int(length * sample_rate) + 2, 2), np.float32)
     for pitch in np.unique(notes["pitch"]):
@@ -152,7 +157,7 @@ def _play(notes: np.ndarray, sample_rate: int) -> npt.NDArray[np.float32]:
 def _play_pitch(
     sound: npt.NDArray[np.float32], notes: np.ndarray, sample_rate: int
 ) -> None:
-    """Adds notes of one pitch, in place; each brightness is one tone."""
+    """Adds all notes of one pitch, in place, from a tone per brightness."""
     start = np.rint(notes["start"] * sample_rate).astype(np.int64)
     held = np.rint(notes["end"] * sample_rate).astype(np.int64) - start
     gain = _gain(notes["velocity"])
@@ -175,7 +180,7 @@ def _add(
     gain: np.float32,
     string: PianoString,
 ) -> None:
-    """Adds one note, in place: the tone while it is held, then its release."""
+    """Adds one note, in place: its tone while it is held, then its release."""
     end, count = start + held, len(string.release)
     sound[start:end] += gain * tone[:held]
     release = (gain * string.release) * tone[held : held + count]
@@ -183,9 +188,9 @@ def _add(
 
 
 def _gain(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
-    """Amplitude, the square of a straight line in velocity; 1 at 127.
+    """Amplitude, 1 at velocity 127: the square of a straight line.
 
-    Dannenberg (2006) found such a line in synthesisers.
+    Dannenberg (2006) found this relation in synthesisers.
     """
     softest = 10 ** (-DYNAMIC_RANGE / 40)
     line = softest + (1 - softest) * (velocity.astype(np.float32) - 1) / 126
@@ -198,8 +203,8 @@ def _gain(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
 def _without_tail(
     sound: npt.NDArray[np.float32], last: float
 ) -> npt.NDArray[np.float32]:
-    """Cuts what is too faint to be heard after sample `last`."""
-    peak = max(sound.max(), -sound.min())  # A copy of it all would be large.
+    """Cuts off sound after sample `last` that is too faint to be heard."""
+    peak = max(sound.max(), -sound.min())  # needs no copy, as np.abs would
     rest = np.abs(sound[int(last) :]).max(axis=1)
     heard = np.flatnonzero(rest > TAIL * peak)
     return sound[: int(last) + heard.max(initial=0) + 1]
