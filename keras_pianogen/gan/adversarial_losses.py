@@ -1,68 +1,161 @@
-"""Losses of generators and discriminators, from their logits alone.
+"""Losses of a generator and a discriminator, computed from logits alone.
 
-Logits are (batch, 1), above 0 for real.
+Each loss is one class in this file and one name in `LOSSES`. Nothing else in
+the package knows which losses there are. Logits have the shape (batch, 1); a
+logit above 0 means real.
 """
 
 from keras import ops
 
-LOSSES = ("non_saturating", "hinge", "wasserstein", "relativistic")
-# Only differences of logits mean something with these.
-RELATIVE = ("wasserstein", "relativistic")
+
+class AdversarialLoss:
+    """What is the same for most losses.
+
+    Attributes:
+        is_relative: bool. Whether only differences between logits have a
+            meaning. Accuracies then compare logits with the middle between
+            the means of both sides, and otherwise with 0.
+        compares_with_real: bool. Whether `generator_loss` uses the logits of
+            real sequences.
+        gradient_penalty: float. Weight of the gradient penalty that goes with
+            this loss, unless the user gives another.
+    """
+
+    is_relative = False
+    compares_with_real = False
+    gradient_penalty = 0.0
+
+    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+        """The loss that the discriminator minimizes.
+
+        Args:
+            real: logits of real sequences.
+            fake: logits of generated sequences.
+            label_smoothing: float, 0 to 1. Subtracted from the label 1 of
+                real sequences. Losses without labels don't use it.
+
+        Returns:
+            A scalar tensor.
+        """
+        raise NotImplementedError
+
+    def generator_loss(self, real, fake):
+        """The loss that the generator minimizes, a scalar tensor.
+
+        Args:
+            real: logits of real sequences, or `None` without
+                `compares_with_real`.
+            fake: logits of generated sequences.
+        """
+        raise NotImplementedError
+
+    def accuracies(self, real, fake):
+        """Shares of real and of generated sequences that are told correctly.
+
+        Returns:
+            A pair of scalar tensors, each from 0 to 1.
+        """
+        threshold = 0.0
+        if self.is_relative:
+            threshold = (ops.mean(real) + ops.mean(fake)) / 2
+        return (
+            ops.mean(ops.cast(real > threshold, "float32")),
+            ops.mean(ops.cast(fake < threshold, "float32")),
+        )
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
 
-def check_loss(loss):
+class NonSaturating(AdversarialLoss):
+    """Cross-entropy, with the generator's labels swapped.
+
+    Reference:
+        - [Goodfellow et al., 2014](https://arxiv.org/abs/1406.2661)
+    """
+
+    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+        real_loss = _real_cross_entropy(real, label_smoothing)
+        return real_loss + ops.mean(ops.softplus(fake))
+
+    def generator_loss(self, real, fake):
+        return ops.mean(ops.softplus(-fake))
+
+
+class Hinge(AdversarialLoss):
+    """Logits count up to a margin of 1.
+
+    Reference:
+        - [Lim and Ye, 2017](https://arxiv.org/abs/1705.02894)
+    """
+
+    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+        return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
+
+    def generator_loss(self, real, fake):
+        return -ops.mean(fake)
+
+
+class Wasserstein(AdversarialLoss):
+    """The difference between the mean logits of both sides.
+
+    Reference:
+        - [Arjovsky et al., 2017](https://arxiv.org/abs/1701.07875)
+        - [Gulrajani et al., 2017](https://arxiv.org/abs/1704.00028): the
+          weight of the penalty
+    """
+
+    is_relative = True
+    gradient_penalty = 10.0
+
+    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+        return ops.mean(fake) - ops.mean(real)
+
+    def generator_loss(self, real, fake):
+        return -ops.mean(fake)
+
+
+class Relativistic(AdversarialLoss):
+    """Cross-entropy of the difference between a real and a generated logit.
+
+    Reference:
+        - [Jolicoeur-Martineau, 2018](https://arxiv.org/abs/1807.00734)
+    """
+
+    is_relative = True
+    compares_with_real = True
+
+    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+        return _real_cross_entropy(real - fake, label_smoothing)
+
+    def generator_loss(self, real, fake):
+        return ops.mean(ops.softplus(real - fake))
+
+
+LOSSES = {
+    "non_saturating": NonSaturating(),
+    "hinge": Hinge(),
+    "wasserstein": Wasserstein(),
+    "relativistic": Relativistic(),
+}
+
+
+def get(loss):
+    """The `AdversarialLoss` of a name in `LOSSES`, or of itself."""
+    if isinstance(loss, AdversarialLoss):
+        return loss
     if loss not in LOSSES:
         raise ValueError(
             f"`loss` must be one of {', '.join(map(repr, LOSSES))}. "
             f"Received: loss={loss!r}"
         )
+    return LOSSES[loss]
 
 
-def discriminator_loss(loss, real, fake, label_smoothing=0.0):
-    """What a discriminator minimizes.
-
-    Args:
-        loss: `"non_saturating"` (Goodfellow et al., 2014), `"hinge"` (Lim and
-            Ye, 2017), `"wasserstein"` (Arjovsky et al., 2017) or
-            `"relativistic"` (Jolicoeur-Martineau, 2018).
-        real: logits of real sequences.
-        fake: logits of generated ones.
-        label_smoothing: float, 0 to 1. How far the label of real sequences,
-            theirs alone, is below 1. For `"non_saturating"` and
-            `"relativistic"`.
-
-    Returns:
-        A scalar tensor.
-    """
-    if loss == "hinge":
-        return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
-    if loss == "wasserstein":
-        return ops.mean(fake) - ops.mean(real)
-    if loss == "relativistic":
-        return _real_loss(real - fake, label_smoothing)
-    return _real_loss(real, label_smoothing) + ops.mean(ops.softplus(fake))
-
-
-def generator_loss(loss, real, fake):
-    """What a generator minimizes; arguments as above."""
-    if loss in ("hinge", "wasserstein"):
-        return -ops.mean(fake)
-    if loss == "relativistic":
-        return ops.mean(ops.softplus(real - fake))
-    return ops.mean(ops.softplus(-fake))
-
-
-def accuracies(loss, real, fake):
-    """Shares of real and of generated sequences that were told right."""
-    threshold = 0.0
-    if loss in RELATIVE:
-        threshold = (ops.mean(real) + ops.mean(fake)) / 2
-    return (
-        ops.mean(ops.cast(real > threshold, "float32")),
-        ops.mean(ops.cast(fake < threshold, "float32")),
-    )
-
-
-def _real_loss(logits, label_smoothing):
+def _real_cross_entropy(logits, label_smoothing):
     """Cross-entropy with the label `1 - label_smoothing`."""
     return ops.mean(ops.softplus(-logits) + label_smoothing * logits)
