@@ -36,17 +36,18 @@ def build(part):
         seed=0,
     )
 
-    def discriminator_step(data):
-        batch = gan._batch(data)
-        return gan._discriminator_step(batch, gan._draw(batch))
-
-    def generator_step(data):
-        batch = gan._batch(data)
-        return gan._generator_step(batch, gan._draw(batch))
-
-    parts = {"discriminator": discriminator_step, "generator": generator_step}
-    gan._round = parts.get(part, gan._round)
     gan.compile(loss="non_saturating")
+    steps = gan.steps
+    parts = {
+        "round": steps.round,
+        "discriminator": lambda batch: steps.discriminator_step(
+            batch, gan.fakes.draw(gan.generator, batch)
+        ),
+        "generator": lambda batch: steps.generator_step(
+            batch, gan.fakes.draw(gan.generator, batch)
+        ),
+    }
+    steps.round = parts[part]
     return gan
 
 

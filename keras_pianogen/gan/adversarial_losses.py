@@ -9,7 +9,16 @@ from keras import ops
 
 
 class AdversarialLoss:
-    """What is the same for most losses.
+    """The base of each loss.
+
+    A subclass defines two methods. Both take the logits of real and of
+    generated sequences and return a scalar tensor:
+
+    - `discriminator_loss(real, fake, label_smoothing)` is minimized by the
+      discriminator. `label_smoothing`, 0 to 1, is subtracted from the label 1
+      of real sequences, by losses that have labels.
+    - `generator_loss(real, fake)` is minimized by the generator. `real` may
+      be `None` unless the loss sets `compares_with_real`.
 
     Attributes:
         is_relative: bool. Whether only differences between logits have a
@@ -17,37 +26,12 @@ class AdversarialLoss:
             the means of both sides, and otherwise with 0.
         compares_with_real: bool. Whether `generator_loss` uses the logits of
             real sequences.
-        gradient_penalty: float. Weight of the gradient penalty that goes with
-            this loss, unless the user gives another.
+        gradient_penalty: float. Default weight of the gradient penalty.
     """
 
     is_relative = False
     compares_with_real = False
     gradient_penalty = 0.0
-
-    def discriminator_loss(self, real, fake, label_smoothing=0.0):
-        """The loss that the discriminator minimizes.
-
-        Args:
-            real: logits of real sequences.
-            fake: logits of generated sequences.
-            label_smoothing: float, 0 to 1. Subtracted from the label 1 of
-                real sequences. Losses without labels don't use it.
-
-        Returns:
-            A scalar tensor.
-        """
-        raise NotImplementedError
-
-    def generator_loss(self, real, fake):
-        """The loss that the generator minimizes, a scalar tensor.
-
-        Args:
-            real: logits of real sequences, or `None` without
-                `compares_with_real`.
-            fake: logits of generated sequences.
-        """
-        raise NotImplementedError
 
     def accuracies(self, real, fake):
         """Shares of real and of generated sequences that are told correctly.
@@ -63,13 +47,6 @@ class AdversarialLoss:
             ops.mean(ops.cast(fake < threshold, "float32")),
         )
 
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
 
 class NonSaturating(AdversarialLoss):
     """Cross-entropy, with the generator's labels swapped.
@@ -78,7 +55,7 @@ class NonSaturating(AdversarialLoss):
         - [Goodfellow et al., 2014](https://arxiv.org/abs/1406.2661)
     """
 
-    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+    def discriminator_loss(self, real, fake, label_smoothing):
         real_loss = _real_cross_entropy(real, label_smoothing)
         return real_loss + ops.mean(ops.softplus(fake))
 
@@ -93,7 +70,7 @@ class Hinge(AdversarialLoss):
         - [Lim and Ye, 2017](https://arxiv.org/abs/1705.02894)
     """
 
-    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+    def discriminator_loss(self, real, fake, label_smoothing):
         return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
 
     def generator_loss(self, real, fake):
@@ -112,7 +89,7 @@ class Wasserstein(AdversarialLoss):
     is_relative = True
     gradient_penalty = 10.0
 
-    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+    def discriminator_loss(self, real, fake, label_smoothing):
         return ops.mean(fake) - ops.mean(real)
 
     def generator_loss(self, real, fake):
@@ -129,7 +106,7 @@ class Relativistic(AdversarialLoss):
     is_relative = True
     compares_with_real = True
 
-    def discriminator_loss(self, real, fake, label_smoothing=0.0):
+    def discriminator_loss(self, real, fake, label_smoothing):
         return _real_cross_entropy(real - fake, label_smoothing)
 
     def generator_loss(self, real, fake):
@@ -145,9 +122,7 @@ LOSSES = {
 
 
 def get(loss):
-    """The `AdversarialLoss` of a name in `LOSSES`, or of itself."""
-    if isinstance(loss, AdversarialLoss):
-        return loss
+    """The `AdversarialLoss` of a name in `LOSSES`."""
     if loss not in LOSSES:
         raise ValueError(
             f"`loss` must be one of {', '.join(map(repr, LOSSES))}. "

@@ -1,4 +1,4 @@
-"""Events to one logit, real or generated: the Transformer-GAN's judge."""
+"""The Transformer-GAN's discriminator: from events to one logit."""
 
 import keras
 import keras_hub
@@ -8,50 +8,54 @@ from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import EventEmbedding
 from keras_pianogen.layers.building import check_sizes
 from keras_pianogen.layers.layer_normalization import LayerNormalization
+from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.presets import verified_presets
 
 
 @verified_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class MusicTransformerDiscriminator(keras_hub.models.Backbone):
-    """The Music Transformer as a judge of sequences.
+    """The Music Transformer as a classifier of real and generated sequences.
 
-    As in the paper: embedding, Transformer, S x N (time by vocabulary),
-    global average pooling to 1 x N, a feed-forward network, one logit. In
-    place of event ids it takes distributions over events, through which
-    gradients reach a generator.
+    Its parts are those of the paper: embedding, Transformer, S x N (time by
+    vocabulary), global average pooling to 1 x N, a feed-forward network, one
+    logit. It also takes distributions over events in place of event ids, so
+    that gradients reach a generator.
 
     Args:
         vocabulary_size: int. Number of ids, the special ones included (N).
         num_layers: int. Number of blocks.
         num_heads: int. Attention heads of each block; must divide
             `hidden_dim`.
-        hidden_dim: int. Width of the blocks and of the last network's
-            middle.
-        intermediate_dim: int. Width of the feed-forward networks' middle.
+        hidden_dim: int. Width of the blocks, and of the hidden layer of the
+            last network.
+        intermediate_dim: int. Width of the hidden layer of each block's
+            feed-forward network.
         dropout: float, 0 to 1. Defaults to `0.1`.
-        max_sequence_length: int. How far events attend. Defaults to `128`.
+        max_sequence_length: int. Number of events that an event can attend
+            to, itself included. Defaults to `128`.
         bidirectional: bool. Whether events also attend to those after them.
             Defaults to `False`.
         spectral_normalization: bool. Whether an optimizer step ends by
-            scaling each kernel that was trained down to a largest singular
-            value of 1 (after Miyato et al., 2018, who divide at each call).
+            scaling each trained kernel down to a largest singular value of 1
+            (after Miyato et al., 2018, who divide at each call).
             Defaults to `False`.
-        minibatch_statistics: bool. Whether the last network also sees how
-            much the sequences of its batch differ, the mean over features of
-            their standard deviation (Karras et al., 2018, section 3).
-            Defaults to `False`.
-        frozen_layers: int. How many blocks, from the first on, are not
-            trained, nor the embedding before them. Defaults to `0`.
+        minibatch_statistics: bool. Whether the last network also receives
+            one number that says how much the sequences of a batch differ, see
+            `MinibatchStatistics`. Defaults to `False`.
+        frozen_layers: int. Number of blocks, from the first on, that are not
+            trained. With 1 or more, the embedding isn't trained either.
+            Defaults to `0`.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 
     Call arguments:
-        inputs: int tensor of shape (batch, time), ids, or float tensor of
-            shape (batch, time, vocabulary_size), distributions over them.
+        inputs: ids, an int tensor of shape (batch, time), or distributions
+            over them, a float tensor of shape (batch, time, vocabulary_size).
 
     Returns:
-        Logits, a float32 tensor of shape (batch, 1): above 0 for real.
+        Logits, a float32 tensor of shape (batch, 1). A logit above 0 means
+        real.
 
     Examples:
         >>> import numpy as np
@@ -82,68 +86,7 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if not 0 <= frozen_layers <= num_layers:
-            raise ValueError(
-                "`frozen_layers` must be 0 to `num_layers`. Received: "
-                f"frozen_layers={frozen_layers}, num_layers={num_layers}"
-            )
-        # === Layers ===
-        self.token_embedding = EventEmbedding(
-            input_dim=vocabulary_size,
-            output_dim=hidden_dim,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            reverse_dtype="float32",
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.embeddings_dropout = keras.layers.Dropout(
-            dropout, dtype=dtype, name="embeddings_dropout"
-        )
-        self.transformer_layers = [
-            DecoderBlock(
-                intermediate_dim=intermediate_dim,
-                num_heads=num_heads,
-                max_distance=max_sequence_length,
-                dropout=dropout,
-                causal=not bidirectional,
-                dtype=dtype,
-                name=f"transformer_layer_{i}",
-            )
-            for i in range(num_layers)
-        ]
-        self.layer_norm = LayerNormalization(
-            epsilon=1e-5, dtype=dtype, name="layer_norm"
-        )
-        self.pooling = keras.layers.GlobalAveragePooling1D(
-            dtype="float32", name="pooling"
-        )
-        self.intermediate_dense = keras.layers.Dense(
-            hidden_dim,
-            activation="leaky_relu",
-            dtype="float32",
-            name="intermediate_dense",
-        )
-        self.output_dense = keras.layers.Dense(
-            1, dtype="float32", name="output_dense"
-        )
-
-        # === Functional Model ===
-        events = keras.Input((None, vocabulary_size), name="events")
-        x = self.token_embedding(events)
-        x = self.embeddings_dropout(x)
-        for layer in self.transformer_layers:
-            x = layer(x)
-        x = self.token_embedding(self.layer_norm(x), reverse=True)
-        features = self.pooling(x)
-        x = features
-        if minibatch_statistics:
-            x = MinibatchStatistics(dtype="float32", name="statistics")(x)
-        outputs = self.output_dense(self.intermediate_dense(x))
-        super().__init__(inputs=events, outputs=outputs, dtype=dtype, **kwargs)
-        # Ids are of another rank than the distributions this graph takes.
-        self.input_spec = None
-        self._with_features = keras.Model(events, (outputs, features))
-
+        _check_frozen_layers(frozen_layers, num_layers)
         # === Config ===
         self.vocabulary_size = vocabulary_size
         self.num_layers = num_layers
@@ -156,20 +99,90 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
         self.spectral_normalization = spectral_normalization
         self.minibatch_statistics = minibatch_statistics
         self.frozen_layers = frozen_layers
-        self.token_embedding.trainable = frozen_layers == 0
-        for layer in self.transformer_layers[:frozen_layers]:
+        # === Layers ===
+        self._add_layers(dtype)
+        # === Functional Model ===
+        events = keras.Input((None, vocabulary_size), name="events")
+        features, outputs = self._judge(events)
+        super().__init__(inputs=events, outputs=outputs, dtype=dtype, **kwargs)
+        # The graph takes distributions; ids have another rank.
+        self.input_spec = None
+        self._with_features = keras.Model(events, (outputs, features))
+        self._prepare_for_training()
+
+    def _add_layers(self, dtype):
+        self.token_embedding = EventEmbedding(
+            input_dim=self.vocabulary_size,
+            output_dim=self.hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            reverse_dtype="float32",
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            self.dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.transformer_layers = self._blocks(dtype)
+        self.layer_norm = LayerNormalization(
+            epsilon=1e-5, dtype=dtype, name="layer_norm"
+        )
+        self.pooling = keras.layers.GlobalAveragePooling1D(
+            dtype="float32", name="pooling"
+        )
+        self.intermediate_dense = keras.layers.Dense(
+            self.hidden_dim,
+            activation="leaky_relu",
+            dtype="float32",
+            name="intermediate_dense",
+        )
+        self.output_dense = keras.layers.Dense(
+            1, dtype="float32", name="output_dense"
+        )
+
+    def _blocks(self, dtype):
+        return [
+            DecoderBlock(
+                intermediate_dim=self.intermediate_dim,
+                num_heads=self.num_heads,
+                max_distance=self.max_sequence_length,
+                dropout=self.dropout,
+                causal=not self.bidirectional,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+
+    def _judge(self, events):
+        """Pooled features (batch, N) of symbolic events, and their logits."""
+        x = self.embeddings_dropout(self.token_embedding(events))
+        for layer in self.transformer_layers:
+            x = layer(x)
+        x = self.token_embedding(self.layer_norm(x), reverse=True)
+        features = x = self.pooling(x)
+        if self.minibatch_statistics:
+            x = MinibatchStatistics(dtype="float32", name="statistics")(x)
+        return features, self.output_dense(self.intermediate_dense(x))
+
+    def _prepare_for_training(self):
+        """Freeze layers, constrain kernels, allow second derivatives."""
+        self.token_embedding.trainable = self.frozen_layers == 0
+        for layer in self.transformer_layers[: self.frozen_layers]:
             layer.trainable = False
-        for layer in self._flatten_layers():
-            if isinstance(layer, LayerNormalization):
-                layer.differentiable_twice = True
-            if spectral_normalization and isinstance(layer, keras.layers.Dense):
-                layer.kernel.constraint = SpectralNorm()
+        if self.spectral_normalization:
+            for weight in self.weights:
+                if weight.name == "kernel":
+                    weight.constraint = SpectralNorm()
+        self.layer_norm.differentiable_twice = True
+        for layer in self.transformer_layers:
+            layer.self_attention_layer_norm.differentiable_twice = True
+            layer.feedforward_layer_norm.differentiable_twice = True
 
     def call(self, inputs, training=None, mask=None):
         return super().call(self._distributions(inputs), training=training)
 
     def with_features(self, inputs, training=None):
-        """Logits, and what the last network judges by.
+        """Logits, and the features that the last network computes them from.
 
         Args:
             inputs: see the class.
@@ -190,17 +203,17 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
 
     @classmethod
     def from_music_transformer(cls, backbone, num_layers=None, **kwargs):
-        """A discriminator that begins with a Music Transformer's weights.
+        """A discriminator that starts with the weights of a Music Transformer.
 
-        Looking both ways, events see those after them as they see those
-        before, at first.
+        If it is bidirectional, later events start with the relative
+        embeddings of earlier events at the same distance.
 
         Args:
             backbone: a `MusicTransformerBackbone` with global attention.
-            num_layers: int. How many of its blocks are taken, from the first
-                on. Defaults to all.
-            **kwargs: arguments of the class that have nothing to do with the
-                weights' shapes, and `max_sequence_length`, at most the
+            num_layers: int. Number of blocks that are copied, from the first
+                on. Defaults to `None`, all.
+            **kwargs: arguments of the class that don't change the shape of a
+                weight, and `max_sequence_length`, which is at most the
                 backbone's.
 
         Returns:
@@ -247,31 +260,15 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
                 to.assign(value)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "vocabulary_size": self.vocabulary_size,
-                "num_layers": self.num_layers,
-                "num_heads": self.num_heads,
-                "hidden_dim": self.hidden_dim,
-                "intermediate_dim": self.intermediate_dim,
-                "dropout": self.dropout,
-                "max_sequence_length": self.max_sequence_length,
-                "bidirectional": self.bidirectional,
-                "spectral_normalization": self.spectral_normalization,
-                "minibatch_statistics": self.minibatch_statistics,
-                "frozen_layers": self.frozen_layers,
-            }
-        )
-        return config
+        return super().get_config() | arguments_of(self)
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class MinibatchStatistics(keras.layers.Layer):
-    """One more feature: how much the rows of a batch differ.
+    """Adds a feature that says how much the sequences of a batch differ.
 
-    The mean over features of their standard deviation over the batch (Karras
-    et al., 2018, section 3).
+    It is the standard deviation over the batch, averaged over the features
+    (Karras et al., 2018, section 3), and the same for each sequence.
 
     Args:
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
@@ -301,7 +298,7 @@ class SpectralNorm(keras.constraints.Constraint):
     algorithm 1) from a fixed vector.
 
     Args:
-        iterations: int. Steps of the power iteration. Defaults to `8`.
+        iterations: int. Number of power iterations. Defaults to `8`.
     """
 
     def __init__(self, iterations=8):
@@ -322,6 +319,14 @@ class SpectralNorm(keras.constraints.Constraint):
 
     def get_config(self):
         return {"iterations": self.iterations}
+
+
+def _check_frozen_layers(frozen_layers, num_layers):
+    if not 0 <= frozen_layers <= num_layers:
+        raise ValueError(
+            "`frozen_layers` must be 0 to `num_layers`. Received: "
+            f"frozen_layers={frozen_layers}, num_layers={num_layers}"
+        )
 
 
 def _unit(vector):

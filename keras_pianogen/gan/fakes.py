@@ -110,7 +110,7 @@ class FromNoise:
         """
         noise = batch.get("noise")
         if noise is None:
-            noise = self._noise(ops.shape(batch["token_ids"])[0])
+            noise = self.draw_noise(ops.shape(batch["token_ids"])[0])
         return noise, batch.get("gumbel_noise")
 
     def events(self, generator, drawn, step, training):
@@ -133,11 +133,12 @@ class FromNoise:
     def generate(self, generator, inputs):
         """Ids of fakes, an int tensor; for `inputs` see `TransformerGAN`."""
         if isinstance(inputs, int):
-            inputs = self._noise(inputs)
+            inputs = self.draw_noise(inputs)
         events = self.events(generator, (inputs, None), 0, training=False)
         return ops.argmax(events, axis=-1)
 
-    def _noise(self, count):
+    def draw_noise(self, count):
+        """Noise for `count` sequences, a float tensor."""
         return keras.random.normal(
             (count, *self.noise_shape), seed=self.seed_generator
         )

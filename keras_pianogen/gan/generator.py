@@ -1,10 +1,11 @@
-"""Noise to logits of events: the Transformer-GAN's generator."""
+"""The Transformer-GAN's generator: from noise to logits of events."""
 
 import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import NoiseProjectionEmbedding
+from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.presets import verified_presets
 
 
@@ -13,10 +14,10 @@ from keras_pianogen.models.presets import verified_presets
 class MusicTransformerGenerator(keras_hub.models.Backbone):
     """The Music Transformer with noise in place of events.
 
-    A `NoiseProjectionEmbedding` stands where the token embedding was; the
-    blocks are the Music Transformer's, with the same settings; a dense layer
-    gives logits of `vocabulary_size` events (N) at each of the
-    `sequence_length` places (S): the paper's S x N.
+    A `NoiseProjectionEmbedding` replaces the token embedding. The blocks are
+    the Music Transformer's, with the same settings. A dense layer then gives
+    logits of `vocabulary_size` events (N) at each of the `sequence_length`
+    positions (S): the paper's S x N.
 
     Args:
         vocabulary_size: int. Number of ids, the special ones included.
@@ -24,14 +25,15 @@ class MusicTransformerGenerator(keras_hub.models.Backbone):
         num_heads: int. Attention heads of each block; must divide
             `hidden_dim`.
         hidden_dim: int. Width of the blocks.
-        intermediate_dim: int. Width of the feed-forward networks' middle.
+        intermediate_dim: int. Width of the hidden layer of each feed-forward
+            network.
         dropout: float, 0 to 1. Defaults to `0.1`.
-        sequence_length: int. Events of a sequence (S), and how far they
-            attend. Defaults to `128`.
+        sequence_length: int. Number of events of a sequence (S), all of which
+            attention reaches. Defaults to `128`.
         noise_dim: int. Size of a noise vector (Z). Defaults to `50`.
-        noise_per_event: bool. Whether each place has a noise vector of its
-            own, or the whole sequence one. Defaults to `True`.
-        causal: bool. Whether places attend only to those before them.
+        noise_per_event: bool. Whether each position has its own noise vector;
+            otherwise the whole sequence has one. Defaults to `True`.
+        causal: bool. Whether positions attend only to those before them.
             Defaults to `True`, as in the Music Transformer.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
@@ -73,47 +75,6 @@ class MusicTransformerGenerator(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        # === Layers ===
-        self.noise_projection = NoiseProjectionEmbedding(
-            hidden_dim,
-            sequence_length=sequence_length,
-            dtype=dtype,
-            name="noise_projection",
-        )
-        self.embeddings_dropout = keras.layers.Dropout(
-            dropout, dtype=dtype, name="embeddings_dropout"
-        )
-        self.transformer_layers = [
-            DecoderBlock(
-                intermediate_dim=intermediate_dim,
-                num_heads=num_heads,
-                max_distance=sequence_length,
-                dropout=dropout,
-                causal=causal,
-                dtype=dtype,
-                name=f"transformer_layer_{i}",
-            )
-            for i in range(num_layers)
-        ]
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=1e-5, dtype=dtype, name="layer_norm"
-        )
-        self.logits = keras.layers.Dense(
-            vocabulary_size, dtype="float32", name="logits"
-        )
-
-        # === Functional Model ===
-        shape = (noise_dim,)
-        if noise_per_event:
-            shape = (sequence_length, noise_dim)
-        noise = keras.Input(shape, name="noise")
-        x = self.noise_projection(noise)
-        x = self.embeddings_dropout(x)
-        for layer in self.transformer_layers:
-            x = layer(x)
-        outputs = self.logits(self.layer_norm(x))
-        super().__init__(inputs=noise, outputs=outputs, dtype=dtype, **kwargs)
-
         # === Config ===
         self.vocabulary_size = vocabulary_size
         self.num_layers = num_layers
@@ -125,21 +86,45 @@ class MusicTransformerGenerator(keras_hub.models.Backbone):
         self.noise_dim = noise_dim
         self.noise_per_event = noise_per_event
         self.causal = causal
+        # === Layers ===
+        self._add_layers(dtype)
+        # === Functional Model ===
+        places = (sequence_length,) if noise_per_event else ()
+        noise = keras.Input((*places, noise_dim), name="noise")
+        x = self.embeddings_dropout(self.noise_projection(noise))
+        for layer in self.transformer_layers:
+            x = layer(x)
+        outputs = self.logits(self.layer_norm(x))
+        super().__init__(inputs=noise, outputs=outputs, dtype=dtype, **kwargs)
+
+    def _add_layers(self, dtype):
+        self.noise_projection = NoiseProjectionEmbedding(
+            self.hidden_dim,
+            sequence_length=self.sequence_length,
+            dtype=dtype,
+            name="noise_projection",
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            self.dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            DecoderBlock(
+                intermediate_dim=self.intermediate_dim,
+                num_heads=self.num_heads,
+                max_distance=self.sequence_length,
+                dropout=self.dropout,
+                causal=self.causal,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=1e-5, dtype=dtype, name="layer_norm"
+        )
+        self.logits = keras.layers.Dense(
+            self.vocabulary_size, dtype="float32", name="logits"
+        )
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "vocabulary_size": self.vocabulary_size,
-                "num_layers": self.num_layers,
-                "num_heads": self.num_heads,
-                "hidden_dim": self.hidden_dim,
-                "intermediate_dim": self.intermediate_dim,
-                "dropout": self.dropout,
-                "sequence_length": self.sequence_length,
-                "noise_dim": self.noise_dim,
-                "noise_per_event": self.noise_per_event,
-                "causal": self.causal,
-            }
-        )
-        return config
+        return super().get_config() | arguments_of(self)

@@ -157,8 +157,8 @@ class TransformerGAN(keras_hub.models.Backbone):
                 model 1e-5.
             discriminator_optimizer: an optimizer or its name. `"auto"` is
                 Adam with beta_1 0.5 and a learning rate of 1e-4.
-            loss: the name of a loss in `adversarial_losses.LOSSES`, or an
-                `adversarial_losses.AdversarialLoss`.
+            loss: `"non_saturating"` or another name in
+                `adversarial_losses.LOSSES`.
             discriminator_steps: int. Steps of the discriminator in a round.
             generator_steps: int. Steps of the generator in a round. With `0`
                 and no likelihood steps, the discriminator learns alone. If
@@ -301,20 +301,26 @@ class TransformerGAN(keras_hub.models.Backbone):
             ids = self.fakes.generate(generator, inputs)
         return ops.convert_to_numpy(ids).astype("int32")
 
+    def draw_inputs(self, batch_size):
+        """Noise for a generator from noise, a float tensor."""
+        return self.fakes.draw_noise(batch_size)
+
+    @property
+    def continues(self):
+        return bool(self.fakes.context_length)
+
     # === Saving ===
 
     def get_compile_config(self):
         if not self.compiled:
             return None
-        settings = dataclasses.asdict(self.settings)
-        settings["loss"] = keras.saving.serialize_keras_object(settings["loss"])
-        return settings | {
+        return dataclasses.asdict(self.settings) | {
             name: optimizers.serialize(getattr(self, name))
             for name in OPTIMIZERS
         }
 
     def compile_from_config(self, config):
-        self.compile(**_deserialized(config, ("loss", *OPTIMIZERS)))
+        self.compile(**_deserialized(config, OPTIMIZERS))
 
     def get_config(self):
         # Without `trainable`, which would unfreeze the frozen layers.
