@@ -1,12 +1,12 @@
-"""A blind listening test: a page that asks, a report that counts.
+"""A blind listening test: its page, its ratings and its report.
 
-It is the paper's human evaluation as a tool: each listener calls each piece
+It is the paper's human evaluation as a tool. Each listener calls each piece
 good, average or bad, and says whether it is inspiring (figure 11).
 
-- `page` makes the page, a folder that tells nothing of where its sounds come
-  from, and the key, a file kept elsewhere that does.
-- `ratings` reads what listeners send back, and simulates listeners.
-- `report` counts, with intervals and tests; `picture` draws.
+- `page` makes the page and the key. The page is a folder that doesn't tell
+  where its sounds come from. The key is a file elsewhere that does.
+- `ratings` reads the files that listeners send back, and simulates listeners.
+- `report` counts answers, with intervals and tests. `picture` draws them.
 """
 
 from keras_pianogen.listening.page import make_page

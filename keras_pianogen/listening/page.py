@@ -1,10 +1,10 @@
-"""Makes the page of a blind listening test, and the key to it.
+"""The page of a blind listening test, and the key to it.
 
-What the folder of the page tells: how many sounds there are, how long they
-are, and the sounds. Their names are drawn by lot, in whose order they are
-listed; all are as long and, by whoever renders them, as loud; the notes of all
-last equally long, and ring out. The key says which is which, and lies
-elsewhere. Times in seconds.
+The folder of the page tells nothing but the number of sounds, their length,
+and the sounds. Sounds have random names and are listed in the order of their
+names. All have the same length and, if the renderer levels them, the same
+loudness. The notes of all sounds last equally long, and then ring out. The key,
+a file elsewhere, says which sound is which. Times in seconds.
 """
 
 import hashlib
@@ -22,25 +22,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.files import whole
 from keras_pianogen.judging.features import cut
 from keras_pianogen.judging.features import shuffle_pitches
 from keras_pianogen.notes import check_notes
 
 SECONDS = 20.0
 PIECES = 5  # of each condition
-ANCHOR = "shuffled"  # the condition that the page makes itself
-# Notes of every sound last so many seconds less than it does, and ring out:
-# what is generated to a length begins about a second late and ends a little
-# early, and would be told by that.
+ANCHOR = "shuffled"  # the condition that `make_page` adds itself
+# The notes of every sound end this many seconds before it does, and ring out.
+# Music that is generated to a length begins about a second late and ends a
+# little early. Without this, it could be recognised by its end.
 RING = 2.0
 FADE = 0.5  # seconds, at the end of each sound
 DATE = 946_684_800  # of all files: the year 2000, which zip files can hold
-LEAST_NOTES = 8  # an excerpt of fewer is no piece
-NAMED = 3  # of the pieces that don't fit, in an error
+LEAST_NOTES = 8  # in an excerpt
+NAMED = 3  # pieces that don't fit and are named in an error
 
 ASSETS = ("index.html", "page.css", "page.js")
 
-# Notes and a path → a WAV file there, 16 bits.
+# A function of notes and a path. It writes a WAV file of 16 bits there.
 Render = Callable[[np.ndarray, pathlib.Path], object]
 
 
@@ -56,35 +57,38 @@ def make_page(
     seed: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
-    """Makes a page to listen and judge on, and its key.
+    """Makes a page on which listeners rate sounds, and its key.
+
+    A sound is an excerpt of a performance that is chosen at random, from
+    those that fit. A performance fits if it lasts `seconds` less two from its
+    first note, and has eight notes in some stretch of this length.
 
     Args:
-        conditions: for each condition's name, performances by name. `pieces`
-            are drawn of those that fit, and of each a stretch: from their
-            first note they last two seconds less than `seconds` or longer,
-            and they have eight notes in such a stretch.
+        conditions: for each condition's name, performances by name.
         out: folder for the page; it must not exist, or be empty.
         key: file for the key; it must lie outside that folder.
         render: a function of notes and a path that writes a WAV file of 16
-            bits, all as loud, such as `keras_pianogen.render`.
-        seconds: length of each sound, 3 to 120; in its last two its notes ring
-            out.
-        pieces: sounds of each condition, 1 or more.
-        anchor: whether to add a condition, `"shuffled"`: stretches of the
-            first one with their pitches dealt out anew, of other pieces where
-            there are enough. Listeners who like it as well were not heeding.
-        seed: of what is drawn. The same seed gives the same page, and
-            whoever knows it can make the key: by default it is drawn, and
-            kept in the key alone.
+            bits, all equally loud, such as `keras_pianogen.render`.
+        seconds: length of each sound, 3 to 120. Its notes ring out in the
+            last two seconds.
+        pieces: number of sounds of each condition, 1 or more.
+        anchor: whether to add a condition, `"shuffled"`: excerpts of the first
+            condition with their pitches shuffled, of other pieces if there
+            are enough. A listener who likes it as much as music did not pay
+            attention.
+        seed: seed of all random choices. The same seed gives the same page,
+            and anyone who knows it can make the key. By default it is random,
+            and only the key holds it.
         progress: a function called with (sounds done, sounds in all).
 
     Returns:
-        The key, as it was written. Its `"left_out"` says of each condition's
-        performances that don't fit why.
+        The key, as it was written. Its `"left_out"` names each condition's
+        performances that don't fit, with the reason.
 
     Raises:
-        ValueError: an argument can't be used, or too few performances fit.
-        OSError: the page or the key can't be written; then neither is there.
+        ValueError: if an argument can't be used, or too few performances fit.
+        OSError: if the page or the key can't be written. Then neither is
+            there.
     """
     folder, key = pathlib.Path(out), pathlib.Path(key)
     _check(conditions, folder, key, seconds, anchor)
@@ -118,28 +122,25 @@ def _write(
     render: Render,
     progress: Callable[[int, int], object] | None,
 ) -> None:
-    """Page and key: both are there, whole, or neither."""
+    """Writes page and key. In the end both are there, whole, or neither."""
     key.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=key.parent) as kept,
-        tempfile.TemporaryDirectory(dir=folder.parent) as made,
-    ):
-        text = json.dumps(contents, indent=1) + "\n"
-        whole_key = pathlib.Path(kept) / "key.json"
-        whole_key.write_text(text, encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         part = pathlib.Path(made) / "page"
-        (part / "sounds").mkdir(parents=True)
-        for done, (name, (_, _, notes)) in enumerate(items.items(), 1):
-            path = part / "sounds" / f"{name}.wav"
-            render(notes, path)
-            _trim(path, contents["seconds"])
-            if progress is not None:
-                progress(done, len(items))
-        _write_text(part, contents)
-        _forget_times(part)
-        part.chmod(0o755)
-        whole_key.rename(key)
+        with whole(key) as part_of_key:
+            # Before the sounds, which take time: an error shows at once.
+            text = json.dumps(contents, indent=1) + "\n"
+            part_of_key.write_text(text, encoding="utf-8")
+            (part / "sounds").mkdir(parents=True)
+            for done, (name, (_, _, notes)) in enumerate(items.items(), 1):
+                path = part / "sounds" / f"{name}.wav"
+                render(notes, path)
+                _trim(path, contents["seconds"])
+                if progress is not None:
+                    progress(done, len(items))
+            _write_text(part, contents)
+            _forget_times(part)
+            part.chmod(0o755)
         try:
             if folder.exists():
                 folder.rmdir()
@@ -174,8 +175,8 @@ def _check(
         raise ValueError(f"`out` must be a new folder. Received: {folder}")
     if key.resolve().is_relative_to(folder.resolve()):
         raise ValueError(
-            "`key` must lie outside the page's folder: it tells what listeners "
-            f"must not know. Received: {key}, in {folder}"
+            "`key` must lie outside the page's folder, because it tells what "
+            f"listeners must not know. Received: {key}, in {folder}"
         )
     if key.exists():
         raise ValueError(f"`key` must be a new file. Received: {key}")
@@ -184,7 +185,7 @@ def _check(
 def _sift(
     conditions: Mapping[str, Mapping[str, np.ndarray]], length: float
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, str]]]:
-    """Each condition's performances that fit, and why the others don't."""
+    """Each condition's performances that fit, and the others' reasons."""
     fit: dict[str, dict[str, np.ndarray]] = {name: {} for name in conditions}
     left_out: dict[str, dict[str, str]] = {name: {} for name in conditions}
     for condition, performances in conditions.items():
@@ -198,7 +199,7 @@ def _sift(
 
 
 def _begins(notes: np.ndarray, length: float) -> NDArray[np.float64]:
-    """Where a stretch may begin: with a note, and with enough after it."""
+    """The starts of notes at which an excerpt may begin."""
     start = notes["start"]
     held = np.searchsorted(start, start + length) - np.searchsorted(
         start, start
@@ -242,7 +243,7 @@ def _draw(
     anchor: bool,
     seed: int,
 ) -> dict[str, tuple[str, str, np.ndarray]]:
-    """For each opaque name its condition, piece and notes; in names' order."""
+    """The condition, piece and notes of each sound, by its random name."""
     drawn: list[tuple[str, str, np.ndarray]] = []
     for place, (condition, performances) in enumerate(conditions.items()):
         order = np.random.default_rng((seed, place)).permutation(
@@ -253,7 +254,7 @@ def _draw(
             for name in order[:pieces].tolist()
         ]
         if anchor and place == 0:
-            # Other pieces, as far as there are any.
+            # Other pieces are used as far as there are any.
             others = [*order[pieces:], *order][:pieces]
             for name in map(str, others):
                 notes = _stretch(performances[name], length, seed)
@@ -266,19 +267,19 @@ def _draw(
 
 
 def _stretch(notes: np.ndarray, length: float, seed: int) -> np.ndarray:
-    """Some seconds of a piece that fits, from a note drawn by seed."""
+    """An excerpt of a piece that fits. It begins at a random note."""
     begins = _begins(notes, length)
     return cut(notes, float(np.random.default_rng(seed).choice(begins)), length)
 
 
 def _opaque(seed: int, *words: str) -> str:
-    """A name that tells nothing without the seed, 16 digits."""
+    """A name of 16 digits, which tells nothing without the seed."""
     text = "\0".join((str(seed), *words))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _trim(path: pathlib.Path, seconds: float) -> None:
-    """Makes a WAV file exactly so long, and fades its end."""
+    """Cuts or extends a WAV file to a length, and fades its end."""
     with wave.open(str(path), "rb") as file:
         settings = file.getparams()
         frames = file.readframes(settings.nframes)
@@ -300,7 +301,7 @@ def _trim(path: pathlib.Path, seconds: float) -> None:
 
 
 def _write_text(folder: pathlib.Path, contents: Mapping[str, Any]) -> None:
-    """The page's own files, and the list of its sounds."""
+    """Writes the page's own files, and the list of its sounds."""
     assets = importlib.resources.files("keras_pianogen.listening") / "assets"
     for name in ASSETS:
         (folder / name).write_bytes((assets / name).read_bytes())
@@ -314,6 +315,6 @@ def _write_text(folder: pathlib.Path, contents: Mapping[str, Any]) -> None:
 
 
 def _forget_times(folder: pathlib.Path) -> None:
-    """Gives all files one date, so that it tells nothing of their order."""
+    """Gives all files one date, so that dates tell nothing of their order."""
     for path in folder.rglob("*"):
         os.utime(path, (DATE, DATE))

@@ -1,4 +1,4 @@
-"""The report of a listening test as a picture, after the paper's figure 11.
+"""The report of a listening test as a picture, like the paper's figure 11.
 
 Matplotlib's objects are used without `pyplot`.
 """
@@ -27,7 +27,7 @@ COLOURS = {
 
 
 def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
-    """Draws bars of what listeners said of each condition to a file.
+    """Draws the share of each answer for each condition, and saves the picture.
 
     Lines are 95 % intervals.
 
@@ -39,7 +39,7 @@ def plot_report(report: Report, path: str | os.PathLike[str]) -> None:
 
 
 def draw_report(report: Report) -> Figure:
-    """The same, as Matplotlib's figure.
+    """Draws the picture of `plot_report`, as a figure of Matplotlib.
 
     Args:
         report: a `Report`.
@@ -58,7 +58,7 @@ def draw_report(report: Report) -> Figure:
 
 
 def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
-    """A group of bars for each condition."""
+    """Draws a group of bars for each condition."""
     width = 0.8 / max(len(answers), 2)
     middle = np.arange(len(report.shares))
     for place, answer in enumerate(answers):
@@ -75,7 +75,7 @@ def _draw(axis: Axes, report: Report, answers: tuple[str, ...]) -> None:
             error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "#1f2937"},
             label=answer,
         )
-    # A name is no formula, whatever its dollars.
+    # A name with dollar signs is no formula.
     axis.set_xticks(middle, list(report.shares), fontsize=9, parse_math=False)
     axis.set_ylim(0, 1.2)
     axis.set_yticks(

@@ -1,7 +1,7 @@
-"""What listeners sent back: read, checked against the key, or simulated.
+"""The ratings of listeners: read from files and checked, or simulated.
 
-Every file is one listener's, as the page saved it. One that isn't whole, or
-belongs to another page, is named and refused: nothing is left out quietly.
+Every file is one listener's, as the page saved it. A file that is incomplete
+or belongs to another page is refused by name, and never left out silently.
 """
 
 import dataclasses
@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Best first, as in the paper's figure 11.
+# From best to worst, as in the paper's figure 11.
 QUALITIES = ("good", "average", "bad")
-SCORES = (1.0, 0.0, -1.0)  # of these, for means
+SCORES = (1.0, 0.0, -1.0)  # of `QUALITIES`, for means
 MAX_BYTES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """Which sound of a page is of which condition.
+    """The condition of each sound of a page.
 
     Args:
         study: the page's own number.
-        conditions: their names, in the order that they were given.
-        items: the condition of each sound, by its opaque name.
+        conditions: the conditions' names, in the order of `make_page`.
+        items: the condition of each sound, by the sound's random name.
     """
 
     study: str
@@ -40,7 +40,7 @@ class Key:
         """Reads the file that `make_page` wrote.
 
         Raises:
-            ValueError: it is no key.
+            ValueError: if it is no key.
         """
         contents = _read_json(pathlib.Path(path), "a key")
         try:
@@ -60,13 +60,13 @@ class Key:
 
 @dataclasses.dataclass(frozen=True)
 class Ratings:
-    """All that listeners said; each of them about every sound.
+    """The ratings of all listeners. Each of them has rated every sound.
 
     Args:
         key: the page's `Key`.
-        listeners: their numbers, in the order of the rows.
+        listeners: the listeners' numbers, in the order of the rows.
         items: the sounds, in the order of the columns.
-        quality: int array (listeners, items), places in `QUALITIES`.
+        quality: int array (listeners, items), indices in `QUALITIES`.
         inspiring: bool array (listeners, items).
         simulated: whether the listeners are not people.
     """
@@ -79,7 +79,7 @@ class Ratings:
     simulated: bool = False
 
     def columns(self, condition: str) -> NDArray[np.bool_]:
-        """Which sounds are of a condition, a bool array (items,)."""
+        """Whether each sound is of a condition, a bool array (items,)."""
         return np.array([self.key.items[i] == condition for i in self.items])
 
 
@@ -94,9 +94,9 @@ def read_ratings(paths: Iterable[str | os.PathLike[str]], key: Key) -> Ratings:
         A `Ratings`.
 
     Raises:
-        ValueError: there is none; or a file is broken, not whole, of another
-            page, or of a listener that another file is of; or some listeners
-            are simulated and others not.
+        ValueError: if there is no file; if a file is broken, incomplete or of
+            another page; if two files are of one listener; or if some
+            listeners are simulated and others are not.
     """
     files = _files(paths)
     if not files:
@@ -114,8 +114,8 @@ def read_ratings(paths: Iterable[str | os.PathLike[str]], key: Key) -> Ratings:
     simulated = [path for path, row in rows.items() if row["simulated"]]
     if simulated and len(simulated) < len(rows):
         raise ValueError(
-            f"{simulated[0]} is of a simulated listener, and others are not: "
-            "report them apart"
+            f"{simulated[0]} is of a simulated listener, and others are not. "
+            "Report them apart"
         )
     items = tuple(sorted(key.items))
     return Ratings(
@@ -188,7 +188,7 @@ def _read(path: pathlib.Path, key: Key) -> dict[str, Any]:
 
 
 def _one(rating: Any, path: pathlib.Path) -> tuple[str, int, bool]:
-    """A rating's sound, place in `QUALITIES`, and whether it inspires."""
+    """A rating's sound, its index in `QUALITIES`, and whether it inspires."""
     if (
         not isinstance(rating, dict)
         or not isinstance(rating.get("item"), str)
@@ -212,64 +212,68 @@ def simulate_listeners(
     spread: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Ratings of listeners with known tastes, to try a report on.
+    """Simulates ratings of listeners with known tastes, to test a report.
 
-    They are marked as simulated, and a report says so: no figure of theirs
-    says anything about music.
+    The ratings are marked as simulated, and a report says so, because they
+    say nothing about music.
 
     Args:
         key: a `Key`.
-        tastes: for each condition the chances, 0 to 1, of good, average and
-            bad, which sum to 1, and that of inspiring.
-        listeners: how many.
-        spread: how much listeners differ, 0 to 1: at 0 all share the tastes,
-            towards 1 each has one opinion of a condition. The means over
-            listeners are the tastes.
-        seed: of everything.
+        tastes: for each condition the probabilities of good, average and bad,
+            which sum to 1, and the probability of inspiring.
+        listeners: number of listeners.
+        spread: how much listeners differ, 0 to 1. At 0 all listeners have the
+            same tastes; near 1 each listener gives nearly the same answer to
+            all sounds of a condition. The means over listeners are the tastes.
+        seed: seed of all random choices.
 
     Returns:
-        A list of what the page would save, ready for JSON.
+        A list of the files that the page would save, ready for JSON.
     """
     rng = np.random.default_rng(seed)
     found = []
-    for place in range(listeners):
-        own = {
-            condition: (
-                _own(rng, tastes[condition][:3], spread),
-                _own(
-                    rng,
-                    (tastes[condition][3], 1 - tastes[condition][3]),
-                    spread,
-                ),
+    for number in range(listeners):
+        own = {}
+        for condition in key.conditions:
+            *quality, inspiring = tastes[condition]
+            own[condition] = (
+                _own(rng, quality, spread),
+                _own(rng, [inspiring, 1 - inspiring], spread),
             )
-            for condition in key.conditions
-        }
         order = rng.permutation(sorted(key.items)).tolist()
-        ratings = [
-            {
-                "item": item,
-                "quality": QUALITIES[rng.choice(3, p=own[key.items[item]][0])],
-                "inspiring": bool(rng.random() < own[key.items[item]][1][0]),
-            }
-            for item in order
-        ]
         found.append(
             {
                 "version": 1,
                 "study": key.study,
-                "listener": f"simulated-{seed}-{place}",
+                "listener": f"simulated-{seed}-{number}",
                 "simulated": True,
                 "order": order,
-                "ratings": ratings,
+                "ratings": [
+                    _rate(rng, item, *own[key.items[item]]) for item in order
+                ],
             }
         )
     return found
 
 
+def _rate(
+    rng: np.random.Generator,
+    item: str,
+    quality: NDArray[np.float64],
+    inspiring: NDArray[np.float64],
+) -> dict[str, Any]:
+    """A random rating of a sound, by the probabilities of the answers."""
+    return {
+        "item": item,
+        "quality": QUALITIES[rng.choice(3, p=quality)],
+        "inspiring": bool(rng.random() < inspiring[0]),
+    }
+
+
 def _own(
-    rng: np.random.Generator, chances: tuple[float, ...], spread: float
+    rng: np.random.Generator, chances: list[float], spread: float
 ) -> NDArray[np.float64]:
-    """A listener's own chances: Dirichlet, with these as their mean."""
+    """A listener's own probabilities: Dirichlet, with `chances` as mean."""
     if spread <= 0:
         return np.array(chances, float)
     strength = (1 - spread) / spread + 1e-9

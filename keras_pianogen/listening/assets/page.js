@@ -1,4 +1,5 @@
-// One listener's answers, kept on this device until they are saved as a file.
+// One listener's answers. They stay on this device until they are saved as a
+// file.
 "use strict";
 
 const study = window.STUDY; // {study, seconds, items}, from items.js
@@ -15,7 +16,7 @@ function randomHex(bytes) {
   return Array.from(values, (x) => x.toString(16).padStart(2, "0")).join("");
 }
 
-// By Fisher and Yates: every order is as likely.
+// The shuffle of Fisher and Yates: all orders are equally likely.
 function anyOrder(items) {
   const order = items.slice();
   for (let i = order.length - 1; i > 0; i--) {
@@ -36,7 +37,7 @@ function begin() {
   };
 }
 
-// Where nothing may be kept, a page that is closed begins anew.
+// If the browser allows no storage, a page that is closed starts again.
 function keep() {
   try {
     localStorage.setItem(KEPT, JSON.stringify(state));
@@ -91,7 +92,7 @@ function showEnd() {
   byId("thanks").focus();
 }
 
-// Seconds of this piece that were played, each once.
+// Seconds of this piece that were played; each second counts once.
 function secondsHeard() {
   let sum = 0;
   for (let i = 0; i < sound.played.length; i++) {
@@ -126,7 +127,7 @@ form.addEventListener("submit", (event) => {
 byId("start").addEventListener("click", showPiece);
 
 byId("again").addEventListener("click", () => {
-  if (!confirm("Forget the answers on this device? Save them first.")) return;
+  if (!confirm("Delete the answers on this device? Save them first.")) return;
   state = begin();
   keep();
   show("intro");
