@@ -36,6 +36,7 @@ from keras_pianogen.training.gan import COLUMNS
 from keras_pianogen.training.gan import SETUPS
 from keras_pianogen.training.gan import GanRecipe
 from keras_pianogen.training.gan import train_gan
+from keras_pianogen.training.gan_building import networks_of
 
 VOCABULARY = EventVocabulary.named("pno-ai")
 TINY = {
@@ -424,7 +425,7 @@ def test_a_callback_may_stop_a_run_on_a_corpus_without_validation(
 def test_without_validation_a_language_model_has_no_loss(
     unvalidated_corpus, fine_tuning
 ):
-    networks = fine_tuning.networks
+    networks = networks_of(fine_tuning)
     assert gan_training._likelihood(unvalidated_corpus, networks, None, 9) == {}
 
 

@@ -25,6 +25,7 @@ from keras_pianogen.training.checkpoints import TrainingError
 from keras_pianogen.training.collapse_monitor import LOGS
 from keras_pianogen.training.collapse_monitor import write_real
 from keras_pianogen.training.curves import plot_gan_curves
+from keras_pianogen.training.gan_building import networks_of
 from keras_pianogen.training.gan_recipe import SETUPS
 from keras_pianogen.training.gan_recipe import GanRecipe
 from keras_pianogen.training.gan_recipe import stated_settings
@@ -149,7 +150,7 @@ def _windows(corpus, recipe, gan, parts):
     return EventWindows(
         corpus,
         "train",
-        vocabulary=recipe.networks.vocabulary(gan),
+        vocabulary=networks_of(recipe).vocabulary(gan),
         sequence_length=recipe.sequence_length,
         batch_size=recipe.batch_size * parts,
         seed=recipe.seed,
@@ -166,7 +167,7 @@ def _batches(recipe, state, windows):
 
 def _recorder(run, corpus, recipe, gan, state, validation_events, progress):
     """The recorder of a run whose configuration is written."""
-    steps, networks = run.config["steps"], recipe.networks
+    steps, networks = run.config["steps"], networks_of(recipe)
     vocabulary = networks.vocabulary(gan)
     real = _real_sequences(corpus, vocabulary, recipe.sequence_length)
     collapse = looks.Collapse(gan, vocabulary, real, SAMPLES, recipe.seed)

@@ -1,20 +1,12 @@
 """Recipes of the Transformer-GAN: which networks are trained, and how.
 
 `GanRecipe.named` has three setups. Each setting that a setup leaves out is the
-default of `GanRecipe`.
+default of `GanRecipe`. This module loads no Keras, so that the command line can
+show the settings at once; `gan_building` builds the networks.
 """
 
 import dataclasses
 import os
-
-import keras
-
-from keras_pianogen.events import EventVocabulary
-from keras_pianogen.layers import GumbelSoftmax
-from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models import MusicTransformerDiscriminator
-from keras_pianogen.models import MusicTransformerGenerator
-from keras_pianogen.models import TransformerGAN
 
 # `paper` has the settings of the paper.
 SETUPS = {
@@ -52,14 +44,6 @@ COMPILED = (
     "feature_matching",
     "gradient_clipping",
     "averaging",
-)
-
-# Settings that are arguments of `MusicTransformerDiscriminator`.
-DISCRIMINATOR = (
-    "bidirectional",
-    "spectral_normalization",
-    "minibatch_statistics",
-    "frozen_layers",
 )
 
 
@@ -186,47 +170,15 @@ class GanRecipe:
         return dataclasses.replace(recipe, preset=_absolute(recipe.preset))
 
     @property
-    def networks(self):
-        """An object that builds the networks of this recipe."""
-        if self.preset is None:
-            return _FromNoise(self)
-        return _FromPreset(self)
+    def compile_settings(self):
+        """The settings that are arguments of `TransformerGAN.compile`."""
+        return {name: getattr(self, name) for name in COMPILED}
 
     def build(self, steps):
-        """A new model, compiled, whose weights are drawn by the seed.
+        """A new model, compiled, see `gan_building.build`."""
+        from keras_pianogen.training import gan_building
 
-        Args:
-            steps: int. Rounds over which the temperature falls, if it does.
-        """
-        keras.utils.set_random_seed(self.seed)
-        networks = self.networks
-        generator = networks.generator()
-        gan = TransformerGAN(
-            generator,
-            networks.discriminator(generator),
-            sampling=GumbelSoftmax(
-                self.mode,
-                GumbelSoftmax.annealing(steps) if self.annealed else 1.0,
-                seed=self.seed,
-                name="sampling",
-            ),
-            context_length=self.context_length,
-            feedback=self.feedback,
-            barred_ids=networks.barred_ids,
-            seed=self.seed,
-        )
-        gan.generator_optimizer = _adam(self.generator_learning_rate)
-        gan.discriminator_optimizer = _adam(self.discriminator_learning_rate)
-        self.compile(gan)
-        return gan
-
-    def compile(self, gan, **changes):
-        """Compile a model that `build` returned; its optimizers stay."""
-        gan.compile(
-            gan.generator_optimizer,
-            gan.discriminator_optimizer,
-            **_chosen(self, COMPILED) | changes,
-        )
+        return gan_building.build(self, steps)
 
 
 def stated_settings(recipe):
@@ -241,91 +193,6 @@ def stated_settings(recipe):
     if "preset" in recipe:
         recipe = recipe | {"preset": _absolute(recipe["preset"])}
     return recipe
-
-
-class _FromNoise:
-    """Builds a generator that turns noise into events, and its discriminator.
-
-    Args:
-        recipe: a `GanRecipe`.
-    """
-
-    def __init__(self, recipe):
-        self.recipe = recipe
-        vocabulary = EventVocabulary.named(recipe.vocabulary)
-        self.barred_ids = (
-            vocabulary.pad_id,
-            vocabulary.start_id,
-            vocabulary.end_id,
-        )
-        self.shape = {"vocabulary_size": len(vocabulary)}
-        names = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
-        self.shape |= _chosen(recipe, names)
-
-    def generator(self):
-        names = ("dropout", "sequence_length", "noise_dim")
-        return MusicTransformerGenerator(
-            **self.shape, **_chosen(self.recipe, names)
-        )
-
-    def discriminator(self, generator):
-        return MusicTransformerDiscriminator(
-            **self.shape | _discriminator_settings(self.recipe)
-        )
-
-    def vocabulary(self, gan):
-        return EventVocabulary.named(self.recipe.vocabulary)
-
-    def language_models(self, gan):
-        """The language models that a trained GAN contains: none."""
-        return []
-
-
-class _FromPreset:
-    """Loads a language model, and builds a discriminator of its blocks.
-
-    Args:
-        recipe: a `GanRecipe`.
-    """
-
-    barred_ids = None  # The special ids of the preset's tokenizer.
-
-    def __init__(self, recipe):
-        self.recipe = recipe
-
-    def generator(self):
-        return MusicTransformerCausalLM.from_preset(self.recipe.preset)
-
-    def discriminator(self, generator):
-        backbone = generator.backbone
-        num_layers = min(self.recipe.num_layers, backbone.num_layers)
-        settings = _discriminator_settings(self.recipe)
-        settings["frozen_layers"] = min(settings["frozen_layers"], num_layers)
-        return MusicTransformerDiscriminator.from_music_transformer(
-            backbone, num_layers=num_layers, **settings
-        )
-
-    def vocabulary(self, gan):
-        return gan.generator.preprocessor.tokenizer.vocabulary
-
-    def language_models(self, gan):
-        """The language models that a trained GAN contains: its generator."""
-        return [gan.trained_generator()]
-
-
-def _discriminator_settings(recipe):
-    return _chosen(recipe, DISCRIMINATOR) | {
-        "dropout": recipe.discriminator_dropout,
-        "max_sequence_length": recipe.sequence_length,
-    }
-
-
-def _chosen(recipe, names):
-    return {name: getattr(recipe, name) for name in names}
-
-
-def _adam(learning_rate):
-    return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.99)
 
 
 def _absolute(preset):

@@ -2,26 +2,14 @@
 
 `Recipe.sized` has four sizes, for Music Transformers and for the baselines
 that they are compared with. The defaults were chosen on the validation split;
-docs/results.md has the experiments.
+docs/results.md has the experiments. This module loads no Keras, so that the
+command line can show the settings at once; `building` builds the models.
 """
 
 import dataclasses
 
-import keras
-
-from keras_pianogen import devices
 from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.models import LSTMBackbone
-from keras_pianogen.models import LSTMLanguageModel
-from keras_pianogen.models import MusicTransformerBackbone
-from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
-from keras_pianogen.models import PerformanceTokenizer
-from keras_pianogen.models import TransformerBackbone
-from keras_pianogen.models import TransformerLanguageModel
-from keras_pianogen.models.losses import SmoothedCrossentropy
-from keras_pianogen.training.optimizers import build_optimizer
 from keras_pianogen.training.recipe_checks import check_recipe
 
 # `base` is the size that was published for the Music Transformer:
@@ -67,28 +55,6 @@ ARCHITECTURES = {
     "music_transformer": {},
     "transformer": {},
     "lstm": {"num_layers": 3, "hidden_dim": 512},
-}
-
-# The backbone and the language model of each architecture, and the settings
-# that only some backbones have.
-MODELS = {
-    "music_transformer": (
-        MusicTransformerBackbone,
-        MusicTransformerCausalLM,
-        (
-            "num_heads",
-            "intermediate_dim",
-            "share_heads",
-            "local_block_size",
-            "attend_previous_block",
-        ),
-    ),
-    "transformer": (
-        TransformerBackbone,
-        TransformerLanguageModel,
-        ("num_heads", "intermediate_dim"),
-    ),
-    "lstm": (LSTMBackbone, LSTMLanguageModel, ()),
 }
 
 # For each optimizer, the product of the learning rate and the model's width.
@@ -225,6 +191,8 @@ class Recipe:
 
     def on_device(self):
         """This recipe with the device's `dtype` in place of `None`."""
+        from keras_pianogen import devices
+
         if self.dtype is not None:
             return self
         on_gpu = devices.device_memory() is not None
@@ -232,33 +200,10 @@ class Recipe:
         return dataclasses.replace(self, dtype=dtype)
 
     def build_model(self, backbone=None):
-        """A new model, whose weights are drawn by the seed.
+        """A new model, see `building.build_model`."""
+        from keras_pianogen.training import building
 
-        Args:
-            backbone: dict. Configuration of a `MusicTransformerBackbone` that
-                is built in place of the recipe's own: that of a preset can
-                have settings that a recipe lacks. Defaults to `None`.
-        """
-        keras.utils.set_random_seed(self.seed)
-        vocabulary = EventVocabulary.named(self.vocabulary)
-        preprocessor = MusicTransformerCausalLMPreprocessor(
-            PerformanceTokenizer.from_vocabulary(vocabulary),
-            sequence_length=self.sequence_length,
-        )
-        if backbone is not None:
-            backbone = MusicTransformerBackbone.from_config(backbone)
-            return MusicTransformerCausalLM(backbone, preprocessor)
-        backbone_class, model_class, names = MODELS[self.architecture]
-        backbone = backbone_class(
-            vocabulary_size=len(vocabulary),
-            num_layers=self.num_layers,
-            hidden_dim=self.hidden_dim,
-            dropout=self.dropout,
-            max_sequence_length=self.sequence_length,
-            dtype=self.on_device().dtype,
-            **{name: getattr(self, name) for name in names},
-        )
-        return model_class(backbone, preprocessor)
+        return building.build_model(self, backbone)
 
     def with_shape_of(self, model):
         """This recipe with the shape and the vocabulary of a model.
@@ -295,18 +240,10 @@ class Recipe:
         )
 
     def compile(self, model, steps=None):
-        """Compile a model with this recipe's optimizer and loss.
+        """Compile a model with the recipe's optimizer, see `building`."""
+        from keras_pianogen.training import building
 
-        Args:
-            model: a model that `build_model` returned, or one of its kind.
-            steps: int. Length of the run, which the learning rate's schedule
-                spans. `None` if the caller sets the learning rate.
-        """
-        loss = "auto"
-        if self.label_smoothing:
-            loss = SmoothedCrossentropy(self.label_smoothing)
-        model.compile(optimizer=build_optimizer(self, steps), loss=loss)
-        model.optimizer.build(model.trainable_variables)
+        building.compile_model(self, model, steps)
 
 
 def stated_settings(recipe, architecture):

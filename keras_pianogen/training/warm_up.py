@@ -8,6 +8,7 @@ import math
 
 import keras
 
+from keras_pianogen.training.gan_building import compile_gan
 from keras_pianogen.training.recorder import seed_step
 
 
@@ -28,7 +29,7 @@ def warm_up(gan, recipe, recorder, windows, progress=None):
     if recorder.step or done >= rounds:
         return
     recorder.set_model(gan)
-    recipe.compile(gan, generator_steps=0, likelihood_steps=0)
+    compile_gan(recipe, gan, generator_steps=0, likelihood_steps=0)
     gan.fit(
         windows(recipe.discriminator_steps).from_step(done),
         steps_per_epoch=recorder.length.epoch_steps,
@@ -38,7 +39,7 @@ def warm_up(gan, recipe, recorder, windows, progress=None):
         shuffle=False,
         callbacks=[_WarmUp(recorder, rounds, progress)],
     )
-    recipe.compile(gan)
+    compile_gan(recipe, gan)
 
 
 class _WarmUp(keras.callbacks.Callback):

@@ -1,0 +1,84 @@
+"""Language models of a recipe, built and compiled."""
+
+import keras
+
+from keras_pianogen.events import EventVocabulary
+from keras_pianogen.models import LSTMBackbone
+from keras_pianogen.models import LSTMLanguageModel
+from keras_pianogen.models import MusicTransformerBackbone
+from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import PerformanceTokenizer
+from keras_pianogen.models import TransformerBackbone
+from keras_pianogen.models import TransformerLanguageModel
+from keras_pianogen.models.losses import SmoothedCrossentropy
+from keras_pianogen.training.optimizers import build_optimizer
+
+# The backbone and the language model of each architecture, and the settings
+# that only some backbones have.
+MODELS = {
+    "music_transformer": (
+        MusicTransformerBackbone,
+        MusicTransformerCausalLM,
+        (
+            "num_heads",
+            "intermediate_dim",
+            "share_heads",
+            "local_block_size",
+            "attend_previous_block",
+        ),
+    ),
+    "transformer": (
+        TransformerBackbone,
+        TransformerLanguageModel,
+        ("num_heads", "intermediate_dim"),
+    ),
+    "lstm": (LSTMBackbone, LSTMLanguageModel, ()),
+}
+
+
+def build_model(recipe, backbone=None):
+    """A new model, whose weights are drawn by the recipe's seed.
+
+    Args:
+        recipe: a `Recipe`.
+        backbone: dict. Configuration of a `MusicTransformerBackbone` that is
+            built in place of the recipe's own: that of a preset can have
+            settings that a recipe lacks. Defaults to `None`.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    vocabulary = EventVocabulary.named(recipe.vocabulary)
+    preprocessor = MusicTransformerCausalLMPreprocessor(
+        PerformanceTokenizer.from_vocabulary(vocabulary),
+        sequence_length=recipe.sequence_length,
+    )
+    if backbone is not None:
+        backbone = MusicTransformerBackbone.from_config(backbone)
+        return MusicTransformerCausalLM(backbone, preprocessor)
+    backbone_class, model_class, names = MODELS[recipe.architecture]
+    backbone = backbone_class(
+        vocabulary_size=len(vocabulary),
+        num_layers=recipe.num_layers,
+        hidden_dim=recipe.hidden_dim,
+        dropout=recipe.dropout,
+        max_sequence_length=recipe.sequence_length,
+        dtype=recipe.on_device().dtype,
+        **{name: getattr(recipe, name) for name in names},
+    )
+    return model_class(backbone, preprocessor)
+
+
+def compile_model(recipe, model, steps=None):
+    """Compile a model with a recipe's optimizer and loss.
+
+    Args:
+        recipe: a `Recipe`.
+        model: a model that `build_model` returned, or one of its kind.
+        steps: int. Length of the run, which the learning rate's schedule
+            spans. `None` if the caller sets the learning rate.
+    """
+    loss = "auto"
+    if recipe.label_smoothing:
+        loss = SmoothedCrossentropy(recipe.label_smoothing)
+    model.compile(optimizer=build_optimizer(recipe, steps), loss=loss)
+    model.optimizer.build(model.trainable_variables)
