@@ -1,4 +1,4 @@
-"""The longest passage that a piece shares with a corpus: is it copied?
+"""The longest passage that a piece shares with a corpus, a sign of copying.
 
 A passage is a run of notes, each described by its step from the note before:
 the interval in semitones, and the time since that note as a multiple of the

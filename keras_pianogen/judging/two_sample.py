@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs
-"""A classifier two-sample test: can a model's music be told from real music?
+"""A classifier two-sample test of a model's music against real music.
 
 A model continues real windows from their first events. A classifier that the
 model was not trained against learns to tell the continuations from real
