@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.pieces import Piece
+from keras_pianogen.files import save_figure
 
 COLOUR = "#1d4ed8"
 MEDIAN = "#c2410c"
@@ -38,7 +39,7 @@ def plot_corpus(corpus: Corpus, path: str | os.PathLike[str]) -> dict[str, str]:
         dict of sentences.
     """
     left_out = _without_data(corpus.pieces)
-    _compose(corpus, left_out).savefig(path, dpi=100)
+    save_figure(_compose(corpus, left_out), path, dpi=100)
     return left_out
 
 
