@@ -305,10 +305,6 @@ class TransformerGAN(keras_hub.models.Backbone):
         """Noise for a generator from noise, a float tensor."""
         return self.fakes.draw_noise(batch_size)
 
-    @property
-    def continues(self):
-        return bool(self.fakes.context_length)
-
     # === Saving ===
 
     def get_compile_config(self):

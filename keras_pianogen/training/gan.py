@@ -224,13 +224,13 @@ def _likelihood(corpus, networks, gan, validation_events):
 
 
 def _samples(run, collapse, vocabulary):
-    return looks.Samples(
-        run,
-        looks.AtBothEnds(),
-        lambda: map(vocabulary.decode, collapse.samples[:SAVED_SAMPLES]),
-        lambda step, number: f"step-{step:06}-{number}.mid",
-        write_midi,
-    )
+    def generate(step):
+        return {
+            f"step-{step:06}-{number}.mid": vocabulary.decode(ids)
+            for number, ids in enumerate(collapse.samples[:SAVED_SAMPLES], 1)
+        }
+
+    return looks.Samples(run, looks.AtBothEnds(), generate, write_midi)
 
 
 def _save_results(run, networks, gan, setup):

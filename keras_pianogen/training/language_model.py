@@ -253,11 +253,9 @@ def _length(config, recipe):
 
 
 def _validation(config, corpus, recipe, evaluated, keep, state):
-    times = looks.Evenly(config["validations"], state, "validated")
-    if not len(corpus.split("validation")):
-        return looks.Unvalidated(times, keep)
-
     def measure():
+        if not len(corpus.split("validation")):
+            return None
         with evaluated() as model:
             if model is None:
                 return None
@@ -270,6 +268,7 @@ def _validation(config, corpus, recipe, evaluated, keep, state):
                 max_events=config["validation_events"],
             ).nats_per_event
 
+    times = looks.Evenly(config["validations"], state, "validated")
     return looks.Validation(times, measure, keep, state)
 
 
@@ -277,21 +276,18 @@ def _samples(run, recipe, evaluated, state):
     if not run.config["samples"]:
         return []
 
-    def generate():
+    def generate(step):
         with evaluated() as model:
             if not hasattr(model, "generate"):  # A baseline, or no model.
-                return []
-            return [model.generate(seconds=SECONDS_A_SAMPLE, seed=recipe.seed)]
+                return {}
+            notes = model.generate(seconds=SECONDS_A_SAMPLE, seed=recipe.seed)
+        return {f"step-{step:09d}.mid": notes}
 
-    return [
-        looks.Samples(
-            run,
-            looks.Evenly(run.config["samples"], state, "sampled"),
-            generate,
-            lambda step, number: f"step-{step:09d}.mid",
-            lambda notes, path: save(notes, path, picture=len(notes) > 0),
-        )
-    ]
+    def write(notes, path):
+        save(notes, path, picture=len(notes) > 0)
+
+    times = looks.Evenly(run.config["samples"], state, "sampled")
+    return [looks.Samples(run, times, generate, write)]
 
 
 def _save_preset(run, evaluated):

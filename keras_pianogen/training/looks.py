@@ -56,14 +56,14 @@ class AtBothEnds:
 
 
 class Validation:
-    """Measures the validation loss, and has the best model kept.
+    """Measures the validation loss, and keeps the model if it is the best.
 
     Args:
         times: an `Evenly`.
-        measure: a function that returns the loss in nats per event, or `None`
-            in a process that measures nothing.
-        keep: a function that is called if the loss is the lowest so far.
-        state: dict of the run's numbers, which keeps the lowest loss.
+        measure: a function that returns the loss in nats per event; or `None`
+            if there is no music to validate on, and each model is kept.
+        keep: a function that keeps the model.
+        state: dict of the run's numbers, which has the lowest loss.
     """
 
     columns = ("val_nats_per_event", "best_val_nats_per_event")
@@ -86,33 +86,12 @@ class Validation:
         self.times.count(recorder)
         loss = self.measure()
         if loss is None:
+            self.keep()
             return {}
         if loss < self.state["best"]:
             self.state["best"] = loss
             self.keep()
         return {"val_nats_per_event": loss}
-
-
-class Unvalidated:
-    """Has the model kept where there is no music to validate it on.
-
-    Args:
-        times: an `Evenly`.
-        keep: a function that is called each time.
-    """
-
-    columns = Validation.columns
-    is_kept = True
-    figures = {"val_nats_per_event": "", "best_val_nats_per_event": math.inf}
-
-    def __init__(self, times, keep):
-        self.times, self.keep = times, keep
-        self.is_due = times.is_due
-
-    def look(self, recorder):
-        self.times.count(recorder)
-        self.keep()
-        return {}
 
 
 class Likelihood:
@@ -145,29 +124,27 @@ class Samples:
     Args:
         run: the `Run`.
         times: an `Evenly` or an `AtBothEnds`.
-        generate: a function that returns a list of pieces of notes.
-        name: a function of a step and the number of a piece, from 1 on, which
-            returns the name of the piece's file.
-        write: a function of the notes and the path that writes a file.
+        generate: a function of the step that returns a dict of the names of
+            files and the notes to write there.
+        write: a function of notes and a path that writes a file.
     """
 
     columns = ()
     is_kept = False
     figures = {}
 
-    def __init__(self, run, times, generate, name, write):
+    def __init__(self, run, times, generate, write):
         self.run, self.times = run, times
-        self.generate, self.name, self.write = generate, name, write
+        self.generate, self.write = generate, write
         self.is_due = times.is_due
 
     def look(self, recorder):
         self.times.count(recorder)
-        pieces = self.generate()
         folder = self.run.folder / "samples"
-        for number, notes in enumerate(pieces, 1):
+        for name, notes in self.generate(recorder.step).items():
             with self.run.writing("A sample"):
                 folder.mkdir(exist_ok=True)
-                self.write(notes, folder / self.name(recorder.step, number))
+                self.write(notes, folder / name)
         return {}
 
 
@@ -198,15 +175,10 @@ class Collapse:
     def __init__(self, gan, vocabulary, real, samples=64, seed=0):
         self.gan, self.seed = gan, seed
         rng = np.random.default_rng(seed)
-        if gan.continues:
-            self.skipped = gan.context_length
-            self.inputs = real[rng.permutation(len(real))[:samples]]
-        else:
-            self.skipped = 0
-            shape = (samples, *gan.generator.input.shape[1:])
-            self.inputs = rng.normal(size=shape).astype("float32")
+        self.inputs = gan.fakes.inputs(real, samples, rng)
+        self.context_length = gan.fakes.context_length
         self.judge = CollapseFigures(
-            vocabulary, real[:, self.skipped :], samples
+            vocabulary, real[:, self.context_length :], samples
         )
         self.of_real = self.judge.of_real
         self.figures, self.sentence, self.samples = {}, "", None
@@ -228,7 +200,7 @@ class Collapse:
             The figures, a dict.
         """
         ids = self.gan.generate(self.inputs, seed=self.seed)
-        self.samples = ids[:, self.skipped :]
+        self.samples = ids[:, self.context_length :]
         self.figures = {"figures_step": step, **self.judge.of(self.samples)}
         self.sentence = self.judge.describe(self.samples, logs)
         return self.figures
