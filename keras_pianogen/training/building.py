@@ -16,23 +16,15 @@ from keras_pianogen.training.optimizers import build_optimizer
 
 # The backbone and the language model of each architecture, and the settings
 # that only some backbones have.
+_HEADS = ("num_heads", "intermediate_dim")
+_RELATIVE = ("share_heads", "local_block_size", "attend_previous_block")
 MODELS = {
     "music_transformer": (
         MusicTransformerBackbone,
         MusicTransformerCausalLM,
-        (
-            "num_heads",
-            "intermediate_dim",
-            "share_heads",
-            "local_block_size",
-            "attend_previous_block",
-        ),
+        _HEADS + _RELATIVE,
     ),
-    "transformer": (
-        TransformerBackbone,
-        TransformerLanguageModel,
-        ("num_heads", "intermediate_dim"),
-    ),
+    "transformer": (TransformerBackbone, TransformerLanguageModel, _HEADS),
     "lstm": (LSTMBackbone, LSTMLanguageModel, ()),
 }
 
