@@ -1,22 +1,24 @@
-"""The paper's figure 11 again: what ten people say, and what that can tell.
+"""Repeat the paper's figure 11, a listening test, with simulated listeners.
 
     python examples/paper_ratings.py --condition real=sets/real_a \\
         --condition transformer=generated \\
         --condition gan=runs/gan/straight-through/joined --seconds 15
 
-makes a blind page of these folders of MIDI files, and of an anchor, real
-pieces with their pitches shuffled; lets simulated listeners judge it, whose
-tastes are known; and reports what they said, beside what the paper's ten
-people said. It takes about as long as playing the pieces, 20 of 15 seconds.
+makes a blind page from these folders of MIDI files and from an anchor: real
+pieces with their pitches shuffled. Simulated listeners, whose tastes are
+known, rate the page. The ratings are reported beside those of the paper's ten
+people. The script takes about as long as playing the pieces, 20 of 15 seconds.
 
-Nobody was asked: the simulated ratings show what such a test can find with
-so many listeners, and say nothing about the music. For people, put `page` on a
-web server, and run `pianogen listen report` on what they send back.
+No person was asked. The simulated ratings show what such a test can find with
+this number of listeners, and say nothing about the music. To ask people, put
+`page` on a web server, and run `pianogen listen report` on the files that they
+send back.
 
-Expected: the paper's 5 of 10 is anything from 24 % to 76 %. Ten listeners with
-the tastes below, five pieces of each kind: `real` and `transformer` are told
-from `gan` and `shuffled` (p about 0.02), but not from each other, nor are
-those (p about 0.9).
+Expected: with ten listeners, the paper's 5 votes are compatible with a true
+share between 24 % and 76 %. With ten simulated listeners and five pieces of
+each condition, `real` and `transformer` differ from `gan` and `shuffled` (p
+about 0.02). `real` doesn't differ from `transformer`, nor `gan` from
+`shuffled` (p about 0.9).
 """
 
 import argparse
@@ -26,7 +28,8 @@ import pathlib
 from rich.console import Console
 from rich.table import Table
 
-from keras_pianogen.judging.comparison import read_folder
+from keras_pianogen import comparison
+from keras_pianogen import render
 from keras_pianogen.judging.statistics import wilson
 from keras_pianogen.listening import Key
 from keras_pianogen.listening import make_page
@@ -34,20 +37,19 @@ from keras_pianogen.listening import read_ratings
 from keras_pianogen.listening import report
 from keras_pianogen.listening import simulate_listeners
 from keras_pianogen.listening.picture import plot_report
-from keras_pianogen.rendering.synthesis import render
 
-# Figure 11 and section 5 of the paper: answers of ten people.
+# The answers of ten people, from figure 11 and section 5 of the paper.
 PEOPLE = 10
 PAPER = {"good": 5, "average": 4, "bad": 1, "inspiring": 6}
-# Chances of good, average, bad; and of inspiring. Made up, but for
-# `transformer`, whose are the paper's shares.
+# The probabilities of good, average and bad, and of inspiring. Those of
+# `transformer` are the paper's shares. The others are invented.
 TASTES = {
     "real": (0.7, 0.25, 0.05, 0.6),
     "transformer": (0.5, 0.4, 0.1, 0.6),
     "gan": (0.1, 0.3, 0.6, 0.1),
     "shuffled": (0.05, 0.25, 0.7, 0.05),
 }
-SPREAD = 0.2  # how much listeners differ
+SPREAD = 0.2  # of the listeners' tastes
 
 
 def parse_arguments():
@@ -60,10 +62,14 @@ def parse_arguments():
         action="append",
         required=True,
         metavar="NAME=FOLDER",
-        help=f"of {', '.join(TASTES)}; the real music first",
+        help=f"a name ({', '.join(TASTES)}) and a folder of MIDI files; the "
+        "real music first",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default="runs/ratings", help="results"
+        "--out",
+        type=pathlib.Path,
+        default="runs/ratings",
+        help="folder for the results",
     )
     parser.add_argument("--listeners", type=int, default=PEOPLE)
     parser.add_argument("--pieces", type=int, default=5)
@@ -74,30 +80,30 @@ def parse_arguments():
     arguments.folders = dict(pairs)
     for name in arguments.folders:
         if name not in TASTES or name == "shuffled":
-            parser.error(f"no tastes are known for the condition {name!r}")
+            parser.error(f"there is no taste for the condition {name!r}")
     if (arguments.out / "page").exists():
         parser.error(
-            f"a page isn't made over: remove {arguments.out}, or give another "
+            f"{arguments.out} has a page already: remove it, or give another "
             "--out"
         )
     return arguments
 
 
 def simulate(key, arguments):
-    """Files as the page saves them, in `ratings`."""
+    """Write the ratings of simulated listeners, as the page saves them."""
     folder = arguments.out / "ratings"
     folder.mkdir()
     listeners = simulate_listeners(
         key, TASTES, arguments.listeners, spread=SPREAD, seed=arguments.seed
     )
-    for place, answers in enumerate(listeners):
-        path = folder / f"simulated-{place:02}.json"
+    for number, answers in enumerate(listeners):
+        path = folder / f"simulated-{number:02}.json"
         path.write_text(json.dumps(answers))
     return folder
 
 
 def print_shares(found):
-    """Shares in percent, with 95 % intervals."""
+    """Print the share of each answer in percent, with 95 % intervals."""
     table = Table("condition", "", *PAPER)
     people = [
         show(count / PEOPLE, *wilson(count / PEOPLE, PEOPLE))
@@ -134,7 +140,7 @@ def main():
     key_file = arguments.out / "key.json"
     make_page(
         {
-            name: read_folder(folder).notes
+            name: comparison.read_folder(folder).notes
             for name, folder in arguments.folders.items()
         },
         arguments.out / "page",

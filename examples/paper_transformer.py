@@ -1,26 +1,27 @@
-"""The paper's figure 9 again: batches of 8 and 16, dropout, five epochs.
+"""Repeat the paper's figure 9: batch sizes 8 and 16, dropout, five epochs.
 
     pianogen prepare maestro-v3.0.0 --paper-subset --out corpora/paper
     KERAS_BACKEND=torch python examples/paper_transformer.py corpora/paper
 
-The paper's settings: its 100 files, the 413-event vocabulary, 8 heads, Adam,
-cross-entropy, 5 epochs; batches of 8 and 16; dropout of 0.01, 0.1 and 0.2. Of
-the width, which it doesn't tell, the code that it built on has 64, with 256 in
-the feed-forward networks (pno-ai). Smaller here, so that a laptop does it:
---num-layers 2 (pno-ai: 4), --sequence-length 256 (1,024). One setting is
-trained from two seeds: what lies no further apart than these is no
-difference.
+The settings are those of the paper: its 100 files, the vocabulary of 413
+events, 8 heads, Adam, cross-entropy, 5 epochs, batch sizes 8 and 16, and
+dropout 0.01, 0.1 and 0.2. The paper doesn't give the width. The code that it
+is based on, pno-ai, has width 64, with 256 in the feed-forward networks. Two
+settings are smaller here than in pno-ai, so that a laptop is enough:
+--num-layers is 2 (pno-ai: 4) and --sequence-length is 256 (pno-ai: 1,024). One
+setting is trained from two seeds. A difference no larger than the one between
+these two runs can be chance.
 
-An epoch is 1.45 million events, and the five runs read 36 million: some 80
-minutes of one core's time with PyTorch, at 7,500 events a second. It goes on
-where it was when it is run again; runs that are named by --runs, in processes
-of their own, can be trained side by side.
+An epoch has 1.45 million events, and the five runs read 36 million. With
+PyTorch that takes about 80 minutes of one core, at 7,500 events per second. If
+the script is run again, it goes on where it was. Runs that are named by --runs
+can be trained at the same time, each in its own process.
 
-Expected, in nats per event on validation: 3.02 for batches of 16, from either
-seed; 2.90 for batches of 8, which take twice as many steps; 2.93 with dropout
-0.01 and 3.14 with 0.2. After one epoch (--epochs 1): 3.79, 3.49, 3.73 and 3.83.
-Trigrams have 3.76.
-docs/paper.md says what agrees with the paper.
+Expected validation losses in nats per event: 3.02 with batch size 16, from
+either seed; 2.90 with batch size 8, in twice as many steps; 2.93 with dropout
+0.01; and 3.14 with dropout 0.2. After one epoch (--epochs 1) they are 3.79,
+3.49, 3.73 and 3.83. Trigrams have 3.76. docs/paper.md says which results
+agree with the paper.
 """
 
 import argparse
@@ -37,16 +38,16 @@ from rich.table import Table
 from keras_pianogen import Corpus
 from keras_pianogen import EventVocabulary
 from keras_pianogen import EventWindows
+from keras_pianogen import evaluation
 from keras_pianogen import write_midi
-from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.models import load_language_model
+from keras_pianogen.training import Recipe
+from keras_pianogen.training import train
 from keras_pianogen.training.curves import draw_losses
 from keras_pianogen.training.curves import read_history
-from keras_pianogen.training.language_model import train
-from keras_pianogen.training.recipe import Recipe
 
-# What each run has in place of batches of 16, dropout 0.1 and seed 0.
+# The settings of each run that differ from batch size 16, dropout 0.1, seed 0.
 BASE = "batch-16"
 RUNS = {
     BASE: {},
@@ -69,9 +70,12 @@ def parse_arguments():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="a corpus made by `pianogen prepare`")
+    parser.add_argument("corpus", help="a corpus that `pianogen prepare` made")
     parser.add_argument(
-        "--out", type=pathlib.Path, default="runs/paper", help="results"
+        "--out",
+        type=pathlib.Path,
+        default="runs/paper",
+        help="folder for the results",
     )
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=[*RUNS])
     parser.add_argument("--epochs", type=int, default=5)
@@ -83,16 +87,16 @@ def parse_arguments():
         "--validation-events",
         type=int,
         default=30_000,
-        help="read ten times in a run; at its end the whole split is",
+        help="events of each of the ten validations of a run; in the end, "
+        "the whole split is read",
     )
     parser.add_argument(
-        "--seconds", type=float, default=30, help="length of the piece"
+        "--seconds", type=float, default=30, help="length of the new piece"
     )
     return parser.parse_args()
 
 
 def recipe_of(name, arguments):
-    """AdamW without weight decay is Adam."""
     settings = {"batch_size": 16, "dropout": 0.1, "seed": 0} | RUNS[name]
     return Recipe(
         vocabulary="pno-ai",
@@ -102,7 +106,7 @@ def recipe_of(name, arguments):
         intermediate_dim=4 * arguments.hidden_dim,
         sequence_length=arguments.sequence_length,
         optimizer="adamw",
-        weight_decay=0.0,
+        weight_decay=0.0,  # AdamW without weight decay is Adam.
         learning_rate=arguments.learning_rate,
         **settings,
     )
@@ -119,7 +123,7 @@ def steps_of(recipe, corpus, epochs):
 
 
 def train_one(name, corpus, arguments, bar):
-    """Train a run, or go on with it, and read all of validation."""
+    """Train a run, or resume it, and evaluate it on all of validation."""
     folder = arguments.out / name
     recipe = recipe_of(name, arguments)
     task = bar.add_task(f"{name:12}", total=1.0)
@@ -143,7 +147,7 @@ def train_one(name, corpus, arguments, bar):
         bar.update(task, description=f"{name:12} validation")
         model = load_language_model(folder / "preset")
         write_pieces(
-            evaluate(model, corpus, "validation").pieces,
+            evaluation.evaluate(model, corpus, "validation").pieces,
             folder / "validation.csv",
         )
         if name == BASE:
@@ -160,7 +164,7 @@ def write_pieces(pieces, path):
 
 
 def read_pieces(path):
-    """Nats and numbers of events of the pieces that `write_pieces` wrote."""
+    """The nats and the number of events of each piece, two arrays."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     return [
@@ -170,9 +174,9 @@ def read_pieces(path):
 
 
 def tabulate(folders):
-    """A row for each run: its likelihood, and by how much it differs.
+    """A dict for each run: its loss, and the difference from that of `BASE`.
 
-    The difference is from `BASE`, piece by piece; its interval is over pieces.
+    The difference is taken piece by piece, and its interval is over pieces.
     """
     base, _ = read_pieces(folders[BASE] / "validation.csv")
     rows = []
@@ -220,9 +224,9 @@ def print_table(rows):
 
 
 def draw(folders, path):
-    """Losses against steps, and against events; batches above, dropout below.
+    """Draw losses over steps and over events: batch sizes above dropout.
 
-    Faint lines are losses of training, bold ones with dots of validation.
+    Faint lines are training losses, bold lines with dots validation losses.
     """
     histories = {name: read_history(at) for name, at in folders.items()}
     figure = Figure(figsize=(10, 7), layout="constrained")
@@ -245,7 +249,8 @@ def draw(folders, path):
         axes[1].legend(frameon=False, fontsize=8)
     grid[1, 0].set_xlabel("steps")
     grid[1, 1].set_xlabel("events seen (millions)")
-    # Losses of the first twentieth would leave no room for the others.
+    # The losses of the first twentieth are not shown: they are so high that
+    # the others would be too close together.
     parts = [
         np.array_split(history["loss"], min(20, len(history["loss"])))
         for history in histories.values()
@@ -269,7 +274,7 @@ def main():
         if (arguments.out / name / "validation.csv").exists()
     }
     if BASE not in folders:
-        print(f"{BASE} isn't trained yet: no table, no figure")
+        print(f"The table and the figure need the run {BASE}")
         return
     rows = tabulate(folders)
     print_table(rows)

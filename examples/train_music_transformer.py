@@ -1,14 +1,14 @@
 """Train a Music Transformer on MAESTRO with Keras's own `fit`.
 
-The paper's first model (section 3.1) in a hundred lines, every part of it
-yours to change. `pianogen train` does the same with a schedule, checkpoints
-and resume.
+This is the paper's first model (section 3.1) in a hundred lines, of which you
+can change every part. `pianogen train` does the same with a learning rate
+schedule and with checkpoints, from which a run can be resumed.
 
     python examples/train_music_transformer.py maestro-v3.0.0 --epochs 5
 
-The settings are the paper's where it names them: the 413-event vocabulary, 8
-heads, dropout 0.1, Adam, 5 epochs, batch size 8 or 16. With the defaults an
-epoch is 500 steps; 5 epochs take about 25 minutes on 2 CPU cores with
+The settings that the paper gives are the same here: the vocabulary of 413
+events, 8 heads, dropout 0.1, Adam, 5 epochs, batch size 8 or 16. By default an
+epoch has 500 steps, and 5 epochs take about 25 minutes on 2 CPU cores with
 KERAS_BACKEND=torch.
 """
 
@@ -38,7 +38,10 @@ def parse_arguments():
         "source", help="MAESTRO's folder, or any folder of MIDI files"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default="runs/example", help="results"
+        "--out",
+        type=pathlib.Path,
+        default="runs/example",
+        help="folder for the results",
     )
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--steps-per-epoch", type=int, default=500)
@@ -93,7 +96,7 @@ def main():
     )
     model.compile(optimizer=keras.optimizers.Adam(arguments.learning_rate))
     model.fit(windows, epochs=arguments.epochs)
-    # The first batches of the split; `pianogen evaluate` reads all of it.
+    # Read only the first batches; `pianogen evaluate` reads the whole split.
     model.evaluate(validation, steps=min(50, len(validation)))
 
     model.save_to_preset(str(arguments.out / "preset"))

@@ -1,15 +1,16 @@
-"""Train a Music Transformer on a GPU for so many minutes, and pack it up.
+"""Train a Music Transformer on a GPU for a number of minutes, and pack it.
 
     pianogen prepare maestro-v3.0.0 --out corpora/maestro
     KERAS_BACKEND=jax python examples/train_on_gpu.py corpora/maestro \\
         --out runs/base --minutes 20
 
-The size `base`, the one published for the Music Transformer, in mixed
-bfloat16, with the schedule set to end with the clock. `--resume` goes on
-after a stop. What comes back is `OUT/packed`: the best preset in float16, in
-shards of at most 15 MB, and the run's record. Printed at the end is how much
-of the device's peak the training used (model FLOPs, Chowdhery et al., 2022:
-none for what is computed twice).
+The model has the size `base`, which was published for the Music Transformer,
+and is trained in mixed bfloat16. The learning rate falls to 0 when the time is
+over. --resume continues after a stop. The result is in `OUT/packed`: the
+preset with the best validation loss, in float16 and in shards of at most
+15 MB, and the record of the run. In the end the script prints the share of the
+device's peak speed that the training used. It counts model FLOPs, after
+Chowdhery et al. (2022): operations that are recomputed count once.
 """
 
 import argparse
@@ -25,13 +26,13 @@ from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
 
 from keras_pianogen.models import load_language_model
-from keras_pianogen.training.language_model import train
-from keras_pianogen.training.recipe import Recipe
+from keras_pianogen.training import Recipe
+from keras_pianogen.training import train
 
 SHARD_GB = 15e6 / 1024**3  # Keras's gigabytes.
 RECORD = ("config.json", "history.csv", "curves.png")
-# Peaks of matrix products in bfloat16 without sparsity, in TFLOP/s, as their
-# makers give them. Longer names first.
+# Peak speed of matrix products in bfloat16 without sparsity, in TFLOP/s, as
+# published by the makers. The first name that fits counts.
 PEAKS = {
     "H200": 989,
     "H100 PCIe": 756,
@@ -51,7 +52,7 @@ def parse_arguments():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="a corpus made by `pianogen prepare`")
+    parser.add_argument("corpus", help="a corpus that `pianogen prepare` made")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, help="20")
     parser.add_argument("--size", help="base")
@@ -62,7 +63,9 @@ def parse_arguments():
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument(
-        "--peak", type=float, help="the device's peak in TFLOP/s, if not known"
+        "--peak",
+        type=float,
+        help="peak speed of the device in TFLOP/s, if it isn't known here",
     )
     arguments = parser.parse_args()
     given = [n for n in ITS_OWN if getattr(arguments, n) is not None]
@@ -74,9 +77,10 @@ def parse_arguments():
 def flops_of_event(recipe, parameters):
     """Model FLOPs of training on one event, forward and backward.
 
-    Six for each weight of a matrix (the tied embedding is one, as the output
-    layer), and for attention three products of a causal half: queries with
-    keys and with relative embeddings, and weights with values.
+    There are six for each weight of a matrix. The embedding is such a matrix,
+    because it is the output layer too. Attention has three products, of which
+    the causal half counts: queries with keys, queries with relative
+    embeddings, and attention weights with values.
     """
     attention = 3 * recipe.num_layers * recipe.hidden_dim
     relative = (
@@ -137,7 +141,7 @@ def run(arguments):
 
 
 def pack(out):
-    """The preset in float16 and small files, and the run's record."""
+    """Save the preset in float16 and in small files, and the run's record."""
     packed = out / "packed"
     shutil.rmtree(packed, ignore_errors=True)
     model = load_language_model(out / "preset", dtype="float16")
@@ -163,13 +167,15 @@ def main():
     best = rows[-1]["best_val_nats_per_event"]
     print(f"{parameters:,} parameters, {best} nats per event on validation")
     device = device_name()
-    print(f"{device}: {speed:,.0f} events a second, {tflops:.4g} model TFLOP/s")
+    print(
+        f"{device}: {speed:,.0f} events per second, {tflops:.4g} model TFLOP/s"
+    )
     peaks = [peak for name, peak in PEAKS.items() if name in device]
     peak = arguments.peak or (peaks[0] if peaks else None)
     if peak is None:
-        print("Its peak isn't known here; --peak gives it.")
+        print("The peak speed of this device isn't known; --peak sets it.")
     else:
-        print(f"{tflops / peak:.1%} of its bfloat16 peak, {peak:g} TFLOP/s")
+        print(f"{tflops / peak:.1%} of the bfloat16 peak, {peak:g} TFLOP/s")
     for path in sorted(packed.rglob("*.*")):
         print(f"{path} {path.stat().st_size / 1e6:.2f} MB")
 

@@ -1,28 +1,30 @@
-"""Train the Transformer-GAN in three set-ups, and see which one learns.
+"""Train the Transformer-GAN in three setups, and see which of them learns.
 
-The paper's second model (section 3.2), on its 100 files of MAESTRO:
+This is the paper's second model (section 3.2), trained on the paper's 100
+files of MAESTRO:
 
-- `paper` is the paper's own: an argmax stands between generator and
-  discriminator, so no gradient reaches the generator. The gradient norm is 0
-  at every round, and its samples stay as they were.
-- `straight-through` is the same with a straight-through Gumbel-softmax in
-  place of the argmax, and a Wasserstein loss with gradient penalty.
-- `fine-tune` continues real music with a pretrained Music Transformer and
-  goes on training it, by likelihood and against a discriminator.
+- `paper` has the paper's settings. There is an argmax between generator and
+  discriminator, so that no gradient reaches the generator. The norm of its
+  gradient is 0 in every round, and its samples don't change.
+- `straight-through` has a straight-through Gumbel-softmax in place of the
+  argmax, and a Wasserstein loss with a gradient penalty.
+- `fine-tune` has a pretrained Music Transformer as its generator, which
+  continues real music. It is trained by likelihood and by the discriminator.
 
     python examples/train_transformer_gan.py maestro-v3.0.0 --steps 400
 
-trains the first two, writes a picture with both histories side by side (the
-paper's figure 10, and what it doesn't show), and prints how far each one's
-events are from real music's: about 0.6 for `paper` at any time, below 0.1 for
-`straight-through` after 400 rounds. On 2 CPU cores with KERAS_BACKEND=torch a
-round takes about 0.3 s and 1.2 s: 10 minutes. Without --steps it is the
-paper's ten epochs, 7,080 and 3,540 rounds: under two hours. It goes on where
-it was when it is run again.
+trains the first two, draws the curves of both in one picture (the paper's
+figure 10, and more), and prints the distance between the events of the samples
+and those of real music. It is about 0.6 for `paper` at any time, and below 0.1
+for `straight-through` after 400 rounds. On 2 CPU cores with
+KERAS_BACKEND=torch a round of `paper` takes about 0.3 s and a round of
+`straight-through` 1.2 s, 10 minutes together. Without --steps the runs have
+the paper's ten epochs, 7,080 and 3,540 rounds, and take under two hours. If
+the script is run again, it goes on where it was.
 
---pieces writes as many pieces of each generator from noise: `pieces` has one
-sample each, 128 events or some 3 seconds, to compare; in `joined` samples
-follow each other for 20 seconds, to listen to.
+--pieces is the number of pieces to write with each generator from noise. A
+piece in `pieces` is one sample, 128 events or about 3 seconds, for measuring.
+A piece in `joined` is several samples in a row, 20 seconds, for listening.
 """
 
 import argparse
@@ -37,13 +39,13 @@ from keras_pianogen import Maestro
 from keras_pianogen import prepare_corpus
 from keras_pianogen import write_midi
 from keras_pianogen.models import TransformerGAN
+from keras_pianogen.training import GanRecipe
+from keras_pianogen.training import train_gan
 from keras_pianogen.training.curves import plot_gan_curves
-from keras_pianogen.training.gan import SETUPS
-from keras_pianogen.training.gan import GanRecipe
-from keras_pianogen.training.gan import train_gan
+from keras_pianogen.training.gan_recipe import SETUPS
 
 SECONDS = 20  # of a joined piece
-MOST_SAMPLES = 200  # that are joined: a collapsed one may never shift time
+MOST_SAMPLES = 200  # in a joined piece: a collapsed one may have no length
 
 
 def parse_arguments():
@@ -52,10 +54,14 @@ def parse_arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "source", help="MAESTRO's folder, or a corpus made by `prepare`"
+        "source",
+        help="MAESTRO's folder, or a corpus that `pianogen prepare` made",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default="runs/gan", help="results"
+        "--out",
+        type=pathlib.Path,
+        default="runs/gan",
+        help="folder for the results",
     )
     parser.add_argument(
         "--setups",
@@ -63,7 +69,9 @@ def parse_arguments():
         choices=SETUPS,
         default=["paper", "straight-through"],
     )
-    parser.add_argument("--steps", type=int, help="default: ten epochs")
+    parser.add_argument(
+        "--steps", type=int, help="rounds, by default ten epochs"
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="8 or 16")
     parser.add_argument("--pieces", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -71,7 +79,7 @@ def parse_arguments():
 
 
 def open_corpus(arguments):
-    """The paper's 100 files, or a corpus as it is."""
+    """The given corpus, or one of the paper's 100 files of MAESTRO."""
     if (pathlib.Path(arguments.source) / "corpus.json").is_file():
         return Corpus(arguments.source)
     subset = Maestro(arguments.source).paper_subset(arguments.seed)
@@ -79,7 +87,7 @@ def open_corpus(arguments):
 
 
 def write_pieces(folder, vocabulary, count):
-    """Pieces of a generator from noise, of one sample and of several."""
+    """Write pieces of a generator from noise: one sample, and several."""
     gan = TransformerGAN.from_preset(str(folder / "gan"))
     for name in ("pieces", "joined"):
         (folder / name).mkdir(exist_ok=True)
@@ -91,13 +99,13 @@ def write_pieces(folder, vocabulary, count):
 
 
 def join(gan, vocabulary, seed):
-    """Samples one after the other, until `SECONDS` are full."""
+    """The notes of samples in a row that are `SECONDS` long together."""
     ids, length = [], 0.0
-    for place in itertools.count():
-        ids.append(gan.generate(1, seed=seed + place)[0])
+    for number in itertools.count():
+        ids.append(gan.generate(1, seed=seed + number)[0])
         notes = vocabulary.decode(np.concatenate(ids))
         length = notes["end"].max(initial=0.0)
-        if length >= SECONDS or place + 1 == MOST_SAMPLES:
+        if length >= SECONDS or number + 1 == MOST_SAMPLES:
             return notes
 
 
@@ -136,7 +144,7 @@ def main():
             vocabulary = EventVocabulary.named(recipe.vocabulary)
             write_pieces(runs[name], vocabulary, arguments.pieces)
     plot_gan_curves(runs, arguments.out / "curves.png")
-    print(f"\nWrote {arguments.out}/curves.png; samples are in each run")
+    print(f"\nWrote {arguments.out}/curves.png. Each run has its samples")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_a_timed_run_is_packed_and_measured(
     run("train_on_gpu", *place, *shape, *small)
     printed = capsys.readouterr().out
     assert "model TFLOP/s" in printed
-    assert "% of its bfloat16 peak, 0.001 TFLOP/s" in printed
+    assert "% of the bfloat16 peak, 0.001 TFLOP/s" in printed
     packed = pathlib.Path("runs/base/packed")
     model = load_language_model(packed)
     assert f"{model.count_params():,} parameters" in printed
@@ -189,7 +189,7 @@ def test_figure_11_shows_the_papers_answers_with_intervals(
     assert (results / "figure_11.png").stat().st_size > 10_000
     with pytest.raises(SystemExit):
         run("paper_ratings", *conditions, "--pieces", 2, "--seconds", 3)
-    assert "a page isn't made over" in capsys.readouterr().err
+    assert "has a page already" in capsys.readouterr().err
 
 
 def test_figure_11_knows_no_tastes_but_its_own(run, capsys):
