@@ -43,8 +43,7 @@ PEAKS = {
     "L40": 181,
     "L4": 121,
 }
-# What a run that goes on has already.
-ITS_OWN = ("minutes", "size", "batch_size", "sequence_length", "dtype", "seed")
+SETTINGS = ("size", "batch_size", "sequence_length", "dtype", "seed")
 
 
 def parse_arguments():
@@ -67,11 +66,7 @@ def parse_arguments():
         type=float,
         help="peak speed of the device in TFLOP/s, if it isn't known here",
     )
-    arguments = parser.parse_args()
-    given = [n for n in ITS_OWN if getattr(arguments, n) is not None]
-    if arguments.resume and given:
-        parser.error(f"--resume goes on as it began, without {given}")
-    return arguments
+    return parser.parse_args()
 
 
 def flops_of_event(recipe, parameters):
@@ -106,10 +101,13 @@ def device_name():
 
 
 def run(arguments):
-    given = {name: getattr(arguments, name) for name in ITS_OWN}
-    given = {name: value for name, value in given.items() if value is not None}
-    minutes = given.pop("minutes", 20)
-    chosen = {"size": "base", "dtype": "mixed_bfloat16"} | given
+    settings, minutes = {}, arguments.minutes
+    if not arguments.resume:
+        settings = {"size": "base", "dtype": "mixed_bfloat16"}
+        minutes = minutes or 20
+    for name in SETTINGS:
+        if getattr(arguments, name) is not None:
+            settings[name] = getattr(arguments, name)
     with Progress(
         TextColumn("step {task.fields[step]:,}"),
         BarColumn(),
@@ -131,8 +129,8 @@ def run(arguments):
         train(
             arguments.corpus,
             arguments.out,
-            None if arguments.resume else Recipe.sized(**chosen),
-            minutes=None if arguments.resume else minutes,
+            settings,
+            minutes=minutes,
             resume=arguments.resume,
             validation_events=200_000,
             workers=arguments.workers,

@@ -36,13 +36,13 @@ import numpy as np
 from keras_pianogen import Corpus
 from keras_pianogen import EventVocabulary
 from keras_pianogen import Maestro
+from keras_pianogen import gan_training
 from keras_pianogen import prepare_corpus
 from keras_pianogen import write_midi
 from keras_pianogen.models import TransformerGAN
 from keras_pianogen.training import GanRecipe
 from keras_pianogen.training import train_gan
 from keras_pianogen.training.curves import plot_gan_curves
-from keras_pianogen.training.gan_recipe import SETUPS
 
 SECONDS = 20  # of a joined piece
 MOST_SAMPLES = 200  # in a joined piece: a collapsed one may have no length
@@ -66,7 +66,7 @@ def parse_arguments():
     parser.add_argument(
         "--setups",
         nargs="+",
-        choices=SETUPS,
+        choices=gan_training.SETUPS,
         default=["paper", "straight-through"],
     )
     parser.add_argument(

@@ -144,6 +144,8 @@ def test_train_gan_uses_every_setting_it_is_given(asked):
     words = ["--setup", "straight-through", "--no-augment"]
     succeed("train-gan", "corpus", "--out", "run", *words)
     assert asked["recipe"].augment is False
+    succeed("train-gan", "corpus", "--out", "run", "--resume", "--seed", "3")
+    assert asked["recipe"] == {"seed": 3} and asked["resume"] is True
 
 
 # Options that belong together.

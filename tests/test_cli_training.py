@@ -132,11 +132,19 @@ def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
 
 
 @pytest.mark.one_backend
-def test_resume_takes_no_other_settings(run, small_corpus):
+def test_resume_takes_the_settings_of_the_run_and_names_others(
+    run, small_corpus
+):
     train = ["train", small_corpus.folder, "--out", run, "--resume"]
-    error, hint = fail(*train, "--hidden-dim", "32", "--preset", "mine")
-    assert "hidden_dim, preset" in error
+    same = ["--hidden-dim", "16", "--optimizer", "adamw", "--steps", "4"]
+    assert "that length already" in succeed(*train, *same)
+    error, hint = fail(*train, *same[:2], "--seed", "8", "--warmup", "0.5")
+    assert "`seed` of this run is 7. Received: 8" in error
+    assert "`warmup` of this run is 0.02. Received: 0.5" in error
+    assert "hidden_dim" not in error
     assert "--preset" in hint
+    error, _ = fail(*train, "--preset", "mine")
+    assert "`preset` of this run is None. Received: 'mine'" in error
 
 
 @pytest.mark.one_backend

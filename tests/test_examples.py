@@ -149,9 +149,8 @@ def test_a_timed_run_is_packed_and_measured(
     }
     assert max(p.stat().st_size for p in packed.rglob("*")) <= 15_000_000
     run("train_on_gpu", *place, "--resume")
-    with pytest.raises(SystemExit):
-        run("train_on_gpu", *place, "--resume", "--minutes", 3)
-    assert "without ['minutes']" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="`seed` of this run is 0"):
+        run("train_on_gpu", *place, "--resume", "--seed", 3)
 
 
 # === paper_ratings ===

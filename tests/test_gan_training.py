@@ -443,7 +443,7 @@ def test_pieces_that_are_too_short_are_refused(small_corpus, tmp_path):
     [
         (["--setup", "wrong"], "`setup` must be one of"),
         ([], "`--setup` must be"),
-        (["--resume", "--setup", "paper"], "takes no others"),
+        (["--resume", "--setup", "paper"], "holds no run to go on with"),
         (["--setup", "paper", "--preset", "x"], "--setup fine-tune"),
         (["--resume"], "holds no run to go on with"),
     ],

@@ -45,6 +45,9 @@ class Length(Options):
     ] = None
 
 
+LOOKS = Source("language_model").constant("LOOKS")
+
+
 class Looks(Options):
     """How often a run is validated, and writes samples."""
 
@@ -55,7 +58,7 @@ class Looks(Options):
         typer.Option(
             min=1,
             help="Number of validation events that each validation reads.",
-            show_default="50000",
+            show_default=str(LOOKS["validation_events"]),
         ),
     ] = None
     validations: Annotated[
@@ -63,7 +66,7 @@ class Looks(Options):
         typer.Option(
             min=1,
             help="Number of validations in the run.",
-            show_default="20",
+            show_default=str(LOOKS["validations"]),
         ),
     ] = None
     samples: Annotated[
@@ -71,7 +74,7 @@ class Looks(Options):
         typer.Option(
             min=0,
             help="Number of pieces that are generated during the run.",
-            show_default="4",
+            show_default=str(LOOKS["samples"]),
         ),
     ] = None
 
@@ -178,45 +181,36 @@ SETUP = Field(
     default=None,
     help=f"{', '.join(SETUPS)}. Other options change single settings of it.",
 )
-# Options of other names are in the panel Training.
 PANELS = {
-    "setup": None,
-    "preset": None,
-    **dict.fromkeys(
-        [
-            "vocabulary",
-            "sequence_length",
-            "context_length",
-            "batch_size",
-            "augment",
-            "seed",
-        ],
-        "Data",
+    None: ("setup", "preset"),
+    "Data": (
+        "vocabulary",
+        "sequence_length",
+        "context_length",
+        "batch_size",
+        "augment",
+        "seed",
     ),
-    **dict.fromkeys(
-        [
-            "num_layers",
-            "num_heads",
-            "hidden_dim",
-            "intermediate_dim",
-            "dropout",
-            "discriminator_dropout",
-            "noise_dim",
-            "mode",
-            "annealed",
-            "feedback",
-            "bidirectional",
-            "spectral_normalization",
-            "minibatch_statistics",
-            "frozen_layers",
-        ],
-        "Networks",
+    "Training": (
+        *GAN_RECIPE.constant("COMPILED"),
+        "generator_learning_rate",
+        "discriminator_learning_rate",
+        "warm_up",
     ),
 }
+
+
+def _panel_of(name):
+    for panel, names in PANELS.items():
+        if name in names:
+            return panel
+    return "Networks"
+
+
 GanRecipeOptions = make_options(
     [SETUP, *GAN_RECIPE.fields("GanRecipe")[1:]],
     _by("setup", SETUPS),
-    panel_of=lambda name: PANELS.get(name, "Training"),
+    panel_of=_panel_of,
 )
 
 
@@ -240,9 +234,8 @@ def train(
 ):
     """Train a Music Transformer. Ctrl-C stops it, and --resume continues."""
     settings = recipe.given()
-    _check_resumed(resume, settings, preset=preset)
     _check_preset(preset, settings)
-    if preset is not None:
+    if preset is not None and not resume:
         settings.setdefault("learning_rate", FINE_TUNING_RATE)
     if not length.given() and not resume:
         length.minutes = DEFAULT_MINUTES
@@ -251,7 +244,7 @@ def train(
         row = train(
             corpus,
             out,
-            None if resume else training.Recipe.sized(**settings),
+            settings if resume else training.Recipe.sized(**settings),
             resume=resume,
             preset=preset,
             callbacks=loggers.callbacks(out),
@@ -267,15 +260,6 @@ def _check_preset(preset, settings):
         raise ValueError(
             "`--preset` brings the shape of its model with it. Received also: "
             f"{', '.join(shape)}"
-        )
-
-
-def _check_resumed(resume, settings, **others):
-    names = [*settings, *(name for name, value in others.items() if value)]
-    if resume and names:
-        raise ValueError(
-            "A run goes on with the settings it began with: --resume takes "
-            f"no others. Received: {', '.join(names)}"
         )
 
 
@@ -335,14 +319,13 @@ def train_gan(
 ):
     """Train a Transformer-GAN, and see whether it learns or collapses."""
     settings = recipe.given()
-    _check_resumed(resume, settings)
     _check_setup(resume, settings)
     train = _load("train_gan")
     with gan_bar() as (report, last):
         row = train(
             corpus,
             out,
-            None if resume else training.GanRecipe.named(**settings),
+            settings if resume else training.GanRecipe.named(**settings),
             steps=steps,
             resume=resume,
             callbacks=loggers.callbacks(out, has_one_learning_rate=False),
