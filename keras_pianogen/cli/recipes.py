@@ -1,23 +1,19 @@
-"""Options of `train` and `train-gan`, read from the fields of their recipes.
+"""Options of `train` and `train-gan`, made from the fields of their recipes.
 
-A recipe's module loads Keras when it is imported, and `--help` must answer at
-once. So the source of the module is parsed here and not run. What is read:
-the names, types and defaults of a dataclass's fields, the text about each in
-the `Args` section of its docstring, and constants that are literals.
+The help of an option is the text about its field in the `Args` section of the
+recipe's docstring.
 """
 
-import ast
-import pathlib
+import dataclasses
+import inspect
 import re
+import typing
 from typing import Annotated
 from typing import NamedTuple
 
 import typer
 
-from keras_pianogen import training
 from keras_pianogen.cli.options import Options
-
-TYPES = {"bool": bool, "float": float, "int": int, "str": str}
 
 
 class Field(NamedTuple):
@@ -45,38 +41,18 @@ class Field(NamedTuple):
         return Annotated[self.type | None, option]
 
 
-class Source:
-    """The source of a module of `keras_pianogen.training`, by its name."""
-
-    def __init__(self, module):
-        path = pathlib.Path(training.__file__).with_name(f"{module}.py")
-        self.text = path.read_text(encoding="utf-8")
-
-    def constant(self, name):
-        """The value of a constant that is a literal."""
-        return ast.literal_eval(self._statement(f"{name} = ").value)
-
-    def fields(self, name):
-        """The fields of a dataclass, a list of `Field`."""
-        node = self._statement(f"class {name}:")
-        helps = arguments_of(ast.get_docstring(node))
-        return [
-            Field(
-                field.target.id,
-                TYPES[ast.unparse(field.annotation).removesuffix(" | None")],
-                field.value and ast.literal_eval(field.value),
-                helps[field.target.id],
-            )
-            for field in node.body
-            if isinstance(field, ast.AnnAssign)
-        ]
-
-    def _statement(self, beginning):
-        """The statement that begins like this. The rest isn't parsed."""
-        further = r"(?:[ \t)\]}].*)?\n"  # indented, a bracket, or empty
-        pattern = rf"^{re.escape(beginning)}.*\n(?:{further})*"
-        (text,) = re.findall(pattern, self.text, re.MULTILINE)
-        return ast.parse(text).body[0]
+def fields_of(recipe):
+    """The fields of a recipe's class, a list of `Field`."""
+    helps = arguments_of(inspect.getdoc(recipe))
+    return [
+        Field(
+            field.name,
+            next(iter(typing.get_args(field.type)), field.type),
+            None if field.default is dataclasses.MISSING else field.default,
+            helps[field.name],
+        )
+        for field in dataclasses.fields(recipe)
+    ]
 
 
 def arguments_of(docstring):

@@ -15,8 +15,15 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import gan_bar
 from keras_pianogen.cli.progress import training_bar
 from keras_pianogen.cli.recipes import Field
-from keras_pianogen.cli.recipes import Source
+from keras_pianogen.cli.recipes import fields_of
 from keras_pianogen.cli.recipes import make_options
+from keras_pianogen.training.gan_recipe import COMPILED
+from keras_pianogen.training.gan_recipe import SETUPS
+from keras_pianogen.training.gan_recipe import GanRecipe
+from keras_pianogen.training.length import LOOKS
+from keras_pianogen.training.recipe import SHAPE
+from keras_pianogen.training.recipe import SIZES
+from keras_pianogen.training.recipe import Recipe
 
 DEFAULT_MINUTES = 30
 
@@ -43,9 +50,6 @@ class Length(Options):
             show_default=str(DEFAULT_MINUTES),
         ),
     ] = None
-
-
-LOOKS = Source("language_model").constant("LOOKS")
 
 
 class Looks(Options):
@@ -153,9 +157,6 @@ def _by(name, settings):
     return {key: f"by {name}" for chosen in settings.values() for key in chosen}
 
 
-RECIPE = Source("recipe")
-SIZES = RECIPE.constant("SIZES")
-SHAPE = ("size", *RECIPE.constant("SHAPE"))
 SIZE = Field(
     name="size",
     type=str,
@@ -163,18 +164,16 @@ SIZE = Field(
     help=f"{', '.join(SIZES)}. Other options change single settings of it.",
 )
 RecipeOptions = make_options(
-    [SIZE, *RECIPE.fields("Recipe")],
+    [SIZE, *fields_of(Recipe)],
     _by("size", SIZES)
     | {
         "intermediate_dim": "4 times --hidden-dim",
         "learning_rate": f"by size; {FINE_TUNING_RATE} with --preset",
         "dtype": "by device",
     },
-    panel_of=lambda name: "Model" if name in SHAPE else "Training",
+    panel_of=lambda name: "Model" if name in ("size", *SHAPE) else "Training",
 )
 
-GAN_RECIPE = Source("gan_recipe")
-SETUPS = GAN_RECIPE.constant("SETUPS")
 SETUP = Field(
     name="setup",
     type=str,
@@ -192,7 +191,7 @@ PANELS = {
         "seed",
     ),
     "Training": (
-        *GAN_RECIPE.constant("COMPILED"),
+        *COMPILED,
         "generator_learning_rate",
         "discriminator_learning_rate",
         "warm_up",
@@ -208,7 +207,7 @@ def _panel_of(name):
 
 
 GanRecipeOptions = make_options(
-    [SETUP, *GAN_RECIPE.fields("GanRecipe")[1:]],
+    [SETUP, *fields_of(GanRecipe)[1:]],
     _by("setup", SETUPS),
     panel_of=_panel_of,
 )

@@ -32,6 +32,7 @@ from keras_pianogen.training.curves import plot_training_curves
 from keras_pianogen.training.data_parallel import DataParallel
 from keras_pianogen.training.data_parallel import OneDevice
 from keras_pianogen.training.evaluated_model import evaluated_model
+from keras_pianogen.training.length import LOOKS
 from keras_pianogen.training.length import Minutes
 from keras_pianogen.training.length import Steps
 from keras_pianogen.training.optimizers import learning_rate_at
@@ -44,8 +45,6 @@ from keras_pianogen.training.recorder import stop_on_interrupt
 from keras_pianogen.training.run import Run
 from keras_pianogen.training.run import check_settings
 
-# How often a run is validated, and how many samples it writes, by default.
-LOOKS = {"validation_events": 50_000, "validations": 20, "samples": 4}
 SECONDS_A_SAMPLE = 20
 # A run by steps has about this many epochs.
 EPOCHS = 40

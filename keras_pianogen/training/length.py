@@ -3,6 +3,9 @@
 An epoch here is a few steps, after which a run can be validated and saved.
 """
 
+# How often a run is validated, and how many samples it writes, by default.
+LOOKS = {"validation_events": 50_000, "validations": 20, "samples": 4}
+
 FEWEST_STEPS, MOST_STEPS = 2, 50
 # A run by the clock has about this many epochs, and sets its learning rate in
 # each; long epochs are cut to `MOST_STEPS`, so that it can have more.

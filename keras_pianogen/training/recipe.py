@@ -2,14 +2,13 @@
 
 `Recipe.sized` has four sizes, for Music Transformers and for the baselines
 that they are compared with. The defaults were chosen on the validation split;
-docs/results.md has the experiments. This module loads no Keras, so that the
-command line can show the settings at once; `building` builds the models.
+docs/results.md has the experiments. This module loads neither Keras nor NumPy,
+so that the command line can show the settings at once; `building` builds the
+models.
 """
 
 import dataclasses
 
-from keras_pianogen.events import SETTINGS
-from keras_pianogen.events import EventVocabulary
 from keras_pianogen.training.recipe_checks import check_recipe
 
 # `base` is the size that was published for the Music Transformer:
@@ -181,6 +180,8 @@ class Recipe:
         return recipe.on_device()
 
     def __post_init__(self):
+        from keras_pianogen.events import EventVocabulary
+
         EventVocabulary.named(self.vocabulary)
         check_recipe(
             self,
@@ -214,6 +215,9 @@ class Recipe:
         Raises:
             ValueError: if the model's vocabulary has no name.
         """
+        from keras_pianogen.events import SETTINGS
+        from keras_pianogen.events import EventVocabulary
+
         backbone = model.backbone
         vocabulary = model.preprocessor.tokenizer.vocabulary
         names = [
