@@ -8,11 +8,11 @@ import sys
 import keras
 import numpy as np
 import pytest
-from test_gan import LENGTH
-from test_gan import SIZE
-from test_gan import build_gan
-from test_gan import weights_of
-from test_gan import with_noise
+from gan_models import LENGTH
+from gan_models import SIZE
+from gan_models import build_gan
+from gan_models import weights_of
+from gan_models import with_noise
 from test_models import build_model
 
 pytestmark = pytest.mark.one_backend

@@ -79,7 +79,8 @@ class GanRecipe:
             beta_1 is 0.5.
         discriminator_learning_rate: Learning rate of the discriminator's
             Adam, whose beta_1 is 0.5.
-        loss: "non_saturating", "hinge", "wasserstein" or "relativistic".
+        loss: Name of the adversarial loss, such as "wasserstein". An unknown
+            name is refused with a list of all names.
         discriminator_steps: Steps of the discriminator in each round.
         generator_steps: Steps of the generator in each round.
         likelihood_steps: Steps by likelihood in each round, for a language
