@@ -6,11 +6,12 @@ same time, and gives the same events with the gradient of a straight-through
 Gumbel-softmax. Sequences are (batch, time), N is the size of the vocabulary.
 """
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_pianogen.attention import dispatch
+from keras_pianogen.generation.decoding import roll_out
+from keras_pianogen.generation.draws import GivenNoise
+from keras_pianogen.generation.request import Request
 from keras_pianogen.layers.event_embedding import embed_distributions
 from keras_pianogen.layers.gumbel_softmax import straight_through
 
@@ -41,41 +42,14 @@ def continue_events(model, context, noise):
     Returns:
         Ids, an int32 tensor of shape (batch, length).
     """
-    batch, length = ops.shape(noise)[0], noise.shape[1]
-    before = context.shape[1]
-    context = ops.cast(context, "int32")
-    capacity = before + length
-    cache = tuple(
-        layer.self_attention.build_cache(batch, capacity)
-        for layer in model.backbone.transformer_layers
+    request = Request(
+        model=model,
+        prompts=context,
+        sampler=GivenNoise(noise),
+        max_length=context.shape[1] + noise.shape[1],
+        stop_token_ids=None,
     )
-    if before > 1:
-        cache = model.call_with_cache(context[:, :-1], cache, 0)[2]
-        cache = keras.tree.map_structure(ops.stop_gradient, cache)
-    on_torch = keras.config.backend() == "torch"
-    step = dispatch.cached_step(model.backbone) if on_torch else None
-
-    def logits_of(last, cache, index):
-        if step is not None:
-            return step(last, cache, index)
-        logits, _, cache = model.call_with_cache(last, cache, index)
-        return logits[:, 0], cache
-
-    def body(i, state):
-        last, cache, new = state
-        logits, cache = logits_of(last, cache, before - 1 + i)
-        logits = ops.cast(logits, "float32")
-        drawn = ops.slice(noise, (0, i, 0), (batch, 1, noise.shape[2]))[:, 0]
-        last = ops.cast(ops.argmax(logits + drawn, axis=-1), "int32")[:, None]
-        return last, cache, ops.slice_update(new, (0, i), last)
-
-    state = context[:, -1:], cache, ops.zeros((batch, length), "int32")
-    if on_torch:
-        for i in range(length):
-            state = body(i, state)
-    else:
-        state = ops.fori_loop(0, length, body, state)
-    return ops.stop_gradient(state[2])
+    return roll_out(request)
 
 
 def relax(model, ids, noise, temperature, feedback=0):

@@ -1,308 +1,368 @@
-"""The loop that samples, and the calls of it that make up a piece.
+"""The loop that samples event by event, and the functions compiled of it.
 
-The compiled function behind `generate` takes a dict and returns one, see
-`MusicTransformerCausalLM.generate_step`; what is here runs within it
-(`sample_by_step`, `sample_whole`) or calls it (`calls`). Lengths and positions
-count events; which events may come is the business of `grammar`.
+A `Decoder` holds the compiled functions of a model. `calls` makes the pieces
+of a request by calling them; `roll_out` runs the loop inside a step that is
+compiled already. Lengths and positions count events. What may come next is
+the business of `grammar`.
 """
+
+import functools
+import typing
 
 import keras
 import keras_hub
-import numpy as np
 from keras import ops
 
-from keras_pianogen.generation import grammar
-from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.attention import dispatch
+from keras_pianogen.attention.ring import KeyValueCache
+from keras_pianogen.generation.draws import Draws
 from keras_pianogen.generation.grammar import CompiledGrammar
 from keras_pianogen.generation.grammar import NoGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
-from keras_pianogen.generation.prompt_cache import Reading
+from keras_pianogen.generation.samplers import structure
 
-# Events sampled by one call of the compiled loop. Longer calls save little;
-# shorter ones report progress and stop more often.
-EVENTS_A_CALL = 64
-# Events of a prompt that are read at once.
-EVENTS_A_READING = 128
+# Structures of samplers whose compiled functions a model keeps.
+STRUCTURES_KEPT = 4
 
-
-def samples_by_step(sampler):
-    """Whether each event depends on the last probabilities alone."""
-    return type(sampler).__call__ is keras_hub.samplers.Sampler.__call__
+# === The cached step: one event after those that the cache has seen ===
 
 
-# Within the compiled function.
+class RingStep:
+    """The model's own layers; new keys and values stay beside the ring.
 
+    Args:
+        model: a `MusicTransformerCausalLM`.
+        rings: tuple of each block's ring, see `attention.ring`.
+        seen: int, or int tensor: how many events the rings have seen.
+        room: int. The most events that come.
 
-def sample_by_step(model, inputs, stop_token_ids):
-    """Sample until the room in `token_ids` is used up or all have ended."""
-    token_ids = ops.cast(inputs["token_ids"], "int32")
-    given = ops.cast(inputs["padding_mask"], "bool")
-    position, fixed_bias = inputs["position"], inputs["logit_bias"]
-    done = ops.cast(inputs["done"], "bool")
-    in_python = keras.config.backend() == "torch"
-    rules = NoGrammar()
-    if "state" in inputs:
-        rules = (HostGrammar if in_python else CompiledGrammar)(
-            model.preprocessor.tokenizer.vocabulary,
-            model.backbone.vocabulary_size,
-            inputs["state"],
-            inputs["limits"],
+    Attributes:
+        carried: what the loop carries at first, in any structure of tensors.
+    """
+
+    def __init__(self, model, rings, seen, room):
+        self.model, self.rings, self.seen = model, rings, seen
+        caches = self._caches([None] * len(rings), 0)
+        self.carried = tuple(cache.with_room(room).recent for cache in caches)
+
+    def __call__(self, last, carried, made):
+        """Logits (batch, vocabulary_size) after one more event.
+
+        Args:
+            last: int tensor (batch, 1), the event.
+            carried: what the loop carries.
+            made: int, or int tensor: events since the loop began.
+
+        Returns:
+            A pair of the logits and what the loop carries then.
+        """
+        caches = self._caches(carried, made)
+        logits, _, caches = self.model.call_with_cache(last, caches)
+        return logits[:, -1], tuple(cache.recent for cache in caches)
+
+    def merge(self, carried, made):
+        """The rings after the loop, with its events written to them."""
+        return tuple(cache.merge() for cache in self._caches(carried, made))
+
+    def _caches(self, carried, made):
+        return tuple(
+            KeyValueCache(ring, self.seen, recent, made)
+            for ring, recent in zip(self.rings, carried, strict=True)
         )
-    room = token_ids.shape[1] - 1
-    step, cache, finish = model._cached_step(inputs["cache"], position, room)
 
-    def cond(token_ids, cache, index, done, state):
+
+class InPlaceStep:
+    """A function that writes to the ring. It has the methods of `RingStep`.
+
+    Args:
+        function: see `attention.dispatch.cached_step`.
+        rings: see `RingStep`.
+        seen: see there.
+    """
+
+    def __init__(self, function, rings, seen):
+        self.function, self.carried, self.seen = function, rings, seen
+
+    def __call__(self, last, carried, made):
+        """See `RingStep`."""
+        return self.function(last, carried, self.seen + made)
+
+    def merge(self, carried, made):
+        """See `RingStep.merge`."""
+        return carried
+
+
+def cached_step(model, rings, seen, room):
+    """The fastest step of a model on this backend; arguments as `RingStep`."""
+    function = dispatch.cached_step(model.backbone)
+    if function is None:
+        return RingStep(model, rings, seen, room)
+    return InPlaceStep(function, rings, seen)
+
+
+# === The loop ===
+
+
+class Sampled(typing.NamedTuple):
+    """What a loop has made, and the state for another loop to go on from."""
+
+    token_ids: object  # int (batch, 1 + events)
+    length: object  # int, how many of these columns are made
+    done: object  # bool (batch,): whether a piece has ended
+    cache: object  # tuple of each block's ring
+    state: object  # a `grammar.State`, or () without a grammar
+    draws: object  # values of the sampler's variables
+
+
+def sample(step, draws, rules, token_ids, given, done, bias=0.0, stops=()):
+    """Sample events until the room for them is used up or all pieces end.
+
+    Args:
+        step: a `RingStep` or an `InPlaceStep`.
+        draws: a `Draws` or a `GivenNoise`.
+        rules: a `CompiledGrammar`, a `HostGrammar` or a `NoGrammar`.
+        token_ids: int tensor (batch, 1 + events): the last event before, and
+            room for new ones.
+        given: bool tensor of the shape of `token_ids`: whether an event is
+            there already, because it is a prompt's.
+        done: bool tensor (batch,): whether a piece has ended.
+        bias: float tensor (vocabulary_size,), added to all logits.
+        stops: tuple of ids that end a piece.
+
+    Returns:
+        A `Sampled`.
+    """
+    in_python = keras.config.backend() == "torch"
+
+    def cond(token_ids, index, done, cache, state, random):
         return ops.logical_not(ops.all(done))
 
-    def body(token_ids, cache, index, done, state):
+    def body(token_ids, index, done, cache, state, random):
         if in_python:  # Slices at places that are tensors cost more.
             index = int(index)
-        last = _column(token_ids, index - 1)
-        logits, cache = step(last, cache, index - 1)
-        logits = ops.cast(logits, "float32") + fixed_bias
-        logits = logits + rules.bias(state, index - 1)
-        probabilities = model.sampler.compute_probabilities(logits)
-        new = ops.cast(model.sampler.get_next_token(probabilities), "int32")
+        made = index - 1
+        logits, cache = step(_column(token_ids, made), cache, made)
+        logits = ops.cast(logits, "float32") + bias
+        logits = logits + rules.bias(state, made)
+        new, random = draws.draw(logits, random, made)
         is_given = _column(given, index)[:, 0]
         new = ops.where(is_given, _column(token_ids, index)[:, 0], new)
-        for stop in stop_token_ids or ():
+        for stop in stops:
             ends = ops.logical_and(new == stop, ops.logical_not(is_given))
             done = ops.logical_or(done, ends)
         state = rules.advance(state, new)
         done = ops.logical_or(done, rules.is_over(state))
         token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
-        return token_ids, cache, index + 1, done, state
+        return token_ids, index + 1, done, cache, state, random
 
-    index = ops.cast(1, "int32")
-    token_ids, cache, index, done, state = model.sampler.run_loop(
+    carried = step.carried, rules.carried, draws.carried
+    token_ids, index, done, cache, state, random = ops.while_loop(
         cond,
         body,
-        model=model,
-        loop_vars=(token_ids, cache, index, done, rules.carried),
-        maximum_iterations=room,
+        loop_vars=(token_ids, ops.cast(1, "int32"), done, *carried),
+        maximum_iterations=token_ids.shape[1] - 1,
     )
-    return {
-        "token_ids": token_ids,
-        "cache": finish(cache, index - 1),
-        "done": done,
-        "length": index,
-        "state": rules.state(state),
-    }
+    cache, state = step.merge(cache, index - 1), rules.state(state)
+    return Sampled(token_ids, index, done, cache, state, random)
 
 
-def sample_whole(model, inputs, stop_token_ids):
-    """Samplers that compare whole sequences run their own loop."""
+def _column(x, index):
+    """Column `index` of a (batch, time) tensor, as (batch, 1)."""
+    return ops.slice(x, (0, index), (ops.shape(x)[0], 1))
+
+
+def roll_out(request):
+    """New events of a request, inside a step that is compiled already.
+
+    Args:
+        request: a `Request` whose prompts are a tensor and whose sampler is a
+            `GivenNoise`. It goes without grammar and stop ids.
+
+    Returns:
+        An int32 tensor (batch, new events), without a gradient.
+    """
+    model, prompts = request.model, ops.cast(request.prompts, "int32")
+    batch, seen = ops.shape(prompts)[0], prompts.shape[1] - 1
+    cache = model.build_cache(batch, request.length)
+    if seen:
+        cache = model.call_with_cache(prompts[:, :-1], cache, 0)[2]
+        cache = keras.tree.map_structure(ops.stop_gradient, cache)
+    room = request.length - seen - 1
+    blank = ops.zeros((batch, room), "int32")
+    made = sample(
+        cached_step(model, cache, seen, room),
+        request.sampler,
+        NoGrammar(),
+        ops.concatenate([prompts[:, -1:], blank], axis=1),
+        given=ops.zeros((batch, 1 + room), "bool"),
+        done=ops.zeros(batch, "bool"),
+    )
+    return ops.stop_gradient(made.token_ids[:, 1:])
+
+
+# === The functions that are compiled ===
+
+
+class Prompt(typing.NamedTuple):
+    """Events that a cache is to see."""
+
+    token_ids: object  # int (batch, time)
+    count: object  # int, how many of these columns, the first ones
+    cache: object  # tuple of each block's ring
+    position: object  # int, how many events the cache has seen
+
+
+class Sampling(typing.NamedTuple):
+    """Where a loop begins, see `sample` and `Sampled`."""
+
+    token_ids: object
+    given: object
+    done: object
+    cache: object
+    position: object  # int, how many events the cache has seen
+    state: object
+    limits: object  # `grammar.Limits`, or () without a grammar
+    bias: object
+    draws: object
+
+
+class Whole(typing.NamedTuple):
+    """Prompts of which whole sequences are made."""
+
+    token_ids: object  # int (batch, time), prompts and room
+    given: object  # bool (batch, time)
+    length: object  # int, events of the shortest prompt
+    bias: object
+
+
+def prefill(model, inputs, stop_token_ids=None):
+    """The cache, once it has seen the events of a `Prompt` as well."""
+    # A tensor, so that position 0 is summed as every other.
+    seen = ops.convert_to_tensor(inputs.position)
+    cache = tuple(KeyValueCache(ring, seen) for ring in inputs.cache)
+    _, _, cache = model.call_with_cache(inputs.token_ids, cache)
+    return tuple(layer.merge(inputs.count) for layer in cache)
+
+
+def sample_by_step(model, sampler, inputs, stop_token_ids=()):
+    """Sample with the loop, from a `Sampling` to a `Sampled`."""
+    room = inputs.token_ids.shape[1] - 1
+    return sample(
+        cached_step(model, inputs.cache, inputs.position, room),
+        Draws(sampler, inputs.draws),
+        _rules(model, inputs),
+        ops.cast(inputs.token_ids, "int32"),
+        ops.cast(inputs.given, "bool"),
+        ops.cast(inputs.done, "bool"),
+        inputs.bias,
+        stop_token_ids,
+    )
+
+
+def _rules(model, inputs):
+    if not inputs.limits:
+        return NoGrammar()
+    # PyTorch's loop runs in Python, and so does its grammar.
+    in_python = keras.config.backend() == "torch"
+    rules = HostGrammar if in_python else CompiledGrammar
+    vocabulary = model.preprocessor.tokenizer.vocabulary
+    size = model.backbone.vocabulary_size
+    return rules(vocabulary, size, inputs.state, inputs.limits)
+
+
+def sample_whole(model, sampler, inputs, stop_token_ids=None):
+    """Sample with the sampler's own loop, from a `Whole` to ids."""
+    cache = model.build_cache(ops.shape(inputs.token_ids)[0])
+    _, hidden_states, cache = model.call_with_cache(inputs.token_ids, cache, 0)
 
     def next(prompt, cache, index):
         last = _column(prompt, index - 1)
         logits, hidden_states, cache = model.call_with_cache(
             last, cache, index - 1
         )
-        logits = ops.cast(logits[:, -1], "float32") + inputs["logit_bias"]
+        logits = ops.cast(logits[:, -1], "float32") + inputs.bias
         return logits, hidden_states[:, -1], cache
 
-    token_ids = model.sampler(
+    return sampler(
         next=next,
-        prompt=ops.cast(inputs["token_ids"], "int32"),
-        cache=inputs["cache"],
-        index=inputs["position"],
-        mask=inputs["padding_mask"],
+        prompt=ops.cast(inputs.token_ids, "int32"),
+        cache=cache,
+        index=inputs.length,
+        mask=inputs.given,
         stop_token_ids=stop_token_ids,
-        hidden_states=inputs["hidden_states"],
+        hidden_states=hidden_states,
         model=model,
     )
-    return {"token_ids": token_ids}
 
 
-# Calls of the compiled function.
+class Compiled:
+    """A function, compiled as KerasHub compiles a model's `generate_step`.
+
+    It stands for a model before `CausalLM.make_generate_function`.
+
+    Args:
+        model: a `MusicTransformerCausalLM`, whose variables it may use.
+        function: a function of a named tuple of tensors and `stop_token_ids`.
+        sampler: a sampler whose variables it changes, if any.
+        jit_compile: bool, whether XLA compiles it on TensorFlow. Defaults to
+            `True`, whatever compiles training: most of an event's time there
+            would go to the calls of small operations.
+    """
+
+    def __init__(self, model, function, sampler=None, jit_compile=True):
+        self.model, self.generate_step = model, function
+        self.sampler = keras_hub.samplers.GreedySampler()
+        if sampler is not None:
+            self.sampler = sampler
+        self.jit_compile = jit_compile
+        self.generate_function = None
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def __call__(self, inputs, stop_token_ids=None):
+        make = keras_hub.models.CausalLM.make_generate_function
+        return make(self)(inputs, stop_token_ids=stop_token_ids)
 
 
-def calls(
-    model,
-    prompts,
-    max_length,
-    stop_token_ids,
-    limits,
-    events_a_call,
-    prompt_cache=None,
-):
-    """Call the compiled function again and again.
+class Decoder:
+    """The compiled functions of a model, each made when it is first called.
 
     Args:
         model: a `MusicTransformerCausalLM`.
-        prompts: list of 1-D arrays of ids, none of them empty.
-        max_length: int. Events of a piece, the prompt's included, or `None`
-            to go on until all pieces have ended.
-        stop_token_ids: tuple of the ids that end a piece.
-        limits: see `grammar.bias`, without `remaining`; `None` for no grammar.
-        events_a_call: int. New events of one call.
-        prompt_cache: a `PromptCache`, or `None`.
 
-    Yields:
-        For each call, where its events begin in the pieces, and the events,
-        an array of shape (batch, events). The first one was there before.
+    Attributes:
+        prefill: see `prefill`.
     """
-    bias = _logit_bias(model, stop_token_ids)
-    if not samples_by_step(model.sampler):
-        pieces, given = stack(prompts, max_length)
-        length = min(map(len, prompts))
-        _generate_whole(model, pieces, given, length, bias, stop_token_ids)
-        yield 0, pieces
-        return
-    generate_function = model.make_generate_function()
-    first, position, cache = yield from read(model, prompts, prompt_cache)
-    inputs = {"logit_bias": bias, "done": np.zeros(len(prompts), "bool")}
-    if limits is not None:
-        inputs["state"] = grammar.initial_state(
-            model.preprocessor.tokenizer.vocabulary,
-            [prompt[: position + 1] for prompt in prompts],
-        )
-    room, last = events_a_call + 1, None
-    while max_length is None or position + 1 < max_length:
-        rest = [prompt[position : position + room] for prompt in prompts]
-        token_ids, mask = stack(rest, room)
-        if limits is not None:
-            left = NEVER if max_length is None else (
-                max_length - position - 1
-            )  # fmt: skip
-            inputs["limits"] = limits._replace(remaining=np.int32(left))
-        if not mask[:, 0].all():  # Past the prompts: what was sampled last.
-            token_ids[:, 0] = np.where(mask[:, 0], token_ids[:, 0], last)
-            mask[:, 0] = True
-        outputs = generate_function(
-            inputs
-            | {
-                "token_ids": token_ids,
-                "padding_mask": mask,
-                "cache": cache,
-                "position": np.int32(position - first),
-            },
-            stop_token_ids=stop_token_ids,
-        )
-        cache, inputs["done"] = outputs["cache"], outputs["done"]
-        if limits is not None:
-            inputs["state"] = outputs["state"]
-        new = ops.convert_to_numpy(outputs["token_ids"])
-        count = int(ops.convert_to_numpy(outputs["length"]))
-        if max_length is not None:
-            count = min(count, max_length - position)
-        yield position, new[:, :count]
-        if count < room:
-            return
-        last, position = new[:, -1], position + count - 1
 
+    def __init__(self, model):
+        self.model, self._variables = model, [id(v) for v in model.variables]
+        self.prefill = Compiled(model, functools.partial(prefill, model))
+        self._samplings = []
 
-def read(model, prompts, prompt_cache=None):
-    """Read the prompts, as far as the shortest goes, but for its last event.
+    def serves(self, model):
+        """Whether the variables are still those of the model.
 
-    They are read by `EVENTS_A_READING`, so that one length is compiled; what
-    is shorter than a call of the loop is left to it. Prompts that are equal
-    are read once. What lies further back than all blocks together reach is
-    left out.
+        LoRA and int8 replace some.
+        """
+        return self._variables == [id(v) for v in model.variables]
 
-    Args:
-        model: see `calls`, as the others.
-        prompts: see there.
-        prompt_cache: see there.
+    def sampling(self, sampler):
+        """`sample_by_step` for samplers of this one's structure."""
+        return self._find(sampler, sample_by_step)
 
-    Yields:
-        See `calls`: events that were read, which are the prompts' own.
+    def whole(self, sampler):
+        """`sample_whole` for samplers of this one's structure."""
+        jit_compile = self.model.jit_compile
+        return self._find(sampler, sample_whole, sampler, jit_compile)
 
-    Returns:
-        The first event that the cache has seen, the first one that it
-        hasn't, and the cache.
-    """
-    unread = min(map(len, prompts)) - 1
-    first = max(0, unread + 1 - _reach(model))
-    if model.backbone.local_block_size:  # Blocks begin where they did.
-        first -= first % model.backbone.local_block_size
-    if unread - first < EVENTS_A_CALL:
-        return first, first, model.build_cache(len(prompts))
-    rows, places = _distinct([prompt[:unread] for prompt in prompts])
-    store, known = prompt_cache if len(rows) == 1 else None, None
-    if store is not None:
-        store.open(model)
-        known = store.find(rows[0], first)
-    if known is None:
-        position, cache = first, model.build_cache(len(rows))
-    else:
-        first, position, cache = known.first, len(known.ids), known.cache
-        store.keep(known, instead_of=known)  # The latest to be used.
-    mine = None if known is None or known.whole else known
-    generate_function = model.make_generate_function()
-    while position < unread:
-        new = rows[:, position : min(unread, position + EVENTS_A_READING)]
-        inputs = {
-            "prompt": stack(new, EVENTS_A_READING)[0],
-            "count": np.int32(new.shape[1]),
-            "position": np.int32(position - first),
-            "cache": cache,
-        }
-        cache = generate_function(inputs)["cache"]
-        at, position = position, position + new.shape[1]
-        if store is not None:
-            ids, whole = rows[0, :position], position == unread
-            reading = Reading(first, ids, cache, whole)
-            store.keep(reading, instead_of=mine)
-            mine = reading
-        yield at, new[places]
-    # Copies: PyTorch's loop writes to what it is given.
-    copies = keras.tree.map_structure(
-        lambda x: ops.take(x, places, axis=0), cache
-    )
-    return first, unread, copies
-
-
-def _distinct(rows):
-    """Each row once, as an array, and where the rows are in it."""
-    numbers = {}
-    places = [numbers.setdefault(r.tobytes(), len(numbers)) for r in rows]
-    return np.stack([rows[places.index(i)] for i in numbers.values()]), places
-
-
-def _reach(model):
-    """How many events back all blocks together look."""
-    return model.backbone.num_layers * model.backbone.max_sequence_length
-
-
-def _logit_bias(model, stop_token_ids):
-    """Bars the special ids, but for those that end a piece."""
-    tokenizer = model.preprocessor.tokenizer
-    bias = np.zeros(model.backbone.vocabulary_size, "float32")
-    bias[len(tokenizer.vocabulary) :] = -1e9
-    bias[
-        [i for i in tokenizer.special_token_ids if i not in stop_token_ids]
-    ] = -1e9
-    return bias
-
-
-def _generate_whole(model, pieces, given, length, bias, stop_token_ids):
-    generate_function = model.make_generate_function()
-    outputs = generate_function({"prompt": pieces})
-    outputs = generate_function(
-        {
-            "token_ids": pieces,
-            "padding_mask": given,
-            "cache": outputs["cache"],
-            "hidden_states": outputs["hidden_states"],
-            "position": np.int32(length),
-            "logit_bias": bias,
-        },
-        stop_token_ids=stop_token_ids or None,
-    )
-    pieces[:] = ops.convert_to_numpy(outputs["token_ids"])
-
-
-def stack(rows, length):
-    """Rows of ids as one array, padded with 0, and where they are given."""
-    ids = np.zeros((len(rows), length), "int32")
-    given = np.zeros(ids.shape, "bool")
-    for i, row in enumerate(rows):
-        row = row[:length]
-        ids[i, : len(row)], given[i, : len(row)] = row, True
-    return ids, given
-
-
-def _column(x, index):
-    """Column `index` of a (batch, time) tensor, as (batch, 1)."""
-    return ops.slice(x, (0, index), (ops.shape(x)[0], 1))
+    def _find(self, sampler, function, *settings):
+        wanted = structure(sampler)
+        for known, compiled in self._samplings:
+            if known == wanted:
+                return compiled
+        function = functools.partial(function, self.model, sampler)
+        compiled = Compiled(self.model, function, *settings)
+        newest = [(wanted, compiled), *self._samplings]
+        self._samplings = newest[:STRUCTURES_KEPT]
+        return compiled

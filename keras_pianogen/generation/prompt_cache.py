@@ -1,4 +1,4 @@
-"""What a model has read of its latest prompts. Lengths count events."""
+"""Key-value caches of the latest prompts. Lengths count events."""
 
 import weakref
 
@@ -9,21 +9,22 @@ from keras_pianogen.layers.building import check_sizes
 
 
 class PromptCache:
-    """Keeps what was read of the latest prompts, so that none is read twice.
+    """Keeps the prefill of the latest prompts, so that none is repeated.
 
-    `generate` with a prompt that was read begins at once, and one that goes on
-    where such a prompt ends reads the new part alone. It works for one prompt
-    a call, in any number of variations, with samplers that draw event by event,
-    and changes nothing but the time, up to rounding.
+    `generate` begins at once with a prompt that is in the cache. If a prompt
+    continues one that is in the cache, only its new part is prefilled. The
+    cache serves calls with one prompt, in any number of variations, and
+    samplers that draw event by event. It saves time and changes nothing else,
+    except for rounding.
 
-    It is for one model at a time: of another one, or once its weights have
-    changed, everything is read anew. A prompt takes as much memory as the keys
-    and values of `max_sequence_length` events: 13 MB for
-    `music_transformer_maestro`.
+    A cache serves one model at a time. It is emptied if it is used with
+    another model, or if the model's weights have changed. A prompt takes as
+    much memory as the keys and values of `max_sequence_length` events: 13 MB
+    for `music_transformer_maestro`.
 
     Args:
-        size: int. Prompts that are kept; the one used least recently goes
-            first. Defaults to `4`.
+        size: int. Number of prompts that are kept. The one used least recently
+            is dropped first. Defaults to `4`.
 
     Raises:
         ValueError: if `size` isn't a positive integer.
@@ -40,49 +41,58 @@ class PromptCache:
         check_sizes(size=size)
         self.size = size
         self._model, self._sums = None, None
-        self._readings = []
+        self._kept = []
 
     def open(self, model):
-        """Drop what another model, or one of other weights, has read."""
+        """Empty the cache if the model or its weights are not those before."""
         weights = [ops.cast(w, "float32") for w in model.backbone.weights]
         sums = ops.convert_to_numpy(ops.stack([ops.sum(w) for w in weights]))
         same = self._model is not None and self._model() is model
         if not same or not np.array_equal(sums, self._sums):
-            self._readings = []
+            self._kept = []
         self._model, self._sums = weakref.ref(model), sums
 
     def find(self, ids, first=0):
-        """The longest `Reading` that `ids` begin with, or `None`.
+        """Find the longest `Prefilled` that `ids` begin with, or `None`.
 
         Args:
             ids: array of shape (events,).
             first: int. The earliest event that matters.
         """
         found = [
-            reading
-            for reading in self._readings
-            if reading.first <= first <= len(reading.ids)
-            and np.array_equal(reading.ids, ids[: len(reading.ids)])
+            kept
+            for kept in self._kept
+            if kept.first <= first <= len(kept.ids)
+            and np.array_equal(kept.ids, ids[: len(kept.ids)])
         ]
-        return max(found, key=lambda reading: len(reading.ids), default=None)
+        if not found:
+            return None
+        longest = max(found, key=lambda kept: len(kept.ids))
+        self._kept.remove(longest)
+        self._kept.append(longest)  # It is the one used last.
+        return longest
 
-    def keep(self, reading, instead_of=None):
-        """Keep a `Reading`, as the latest, and drop another."""
-        kept = [r for r in self._readings if r is not instead_of]
-        self._readings = [*kept, reading][-self.size :]
+    def keep(self, prefilled, instead_of=None):
+        """Add a `Prefilled`, in place of the part of it that was there."""
+        others = [
+            kept
+            for kept in self._kept
+            if kept is not instead_of or kept.is_whole
+        ]
+        self._kept = [*others, prefilled][-self.size :]
 
 
-class Reading:
-    """A cache of keys and values, and the events that it has seen.
+class Prefilled:
+    """A key-value cache and the events that it has seen.
 
     Args:
         first: int. The event of `ids` that the cache begins with.
         ids: array of shape (events,).
         cache: see `MusicTransformerCausalLM.build_cache`.
-        whole: bool. Whether a prompt ends here, and not only what was read of
-            it so far.
+        is_whole: bool. Whether a prompt ends here, so that this is not only a
+            part of a prefill. Defaults to `False`.
     """
 
-    def __init__(self, first, ids, cache, whole):
+    def __init__(self, first, ids, cache, is_whole=False):
         self.first, self.ids, self.cache = first, ids, cache
-        self.whole = whole
+        self.is_whole = is_whole

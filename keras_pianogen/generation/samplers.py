@@ -35,8 +35,7 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
             `min_p`, `top_p` and `top_k` are given.
 
     Examples:
-        >>> import numpy as np
-        >>> sampler = AdjustableSampler(min_p=0.5, seed=0)
+        >>>         >>> sampler = AdjustableSampler(min_p=0.5, seed=0)
         >>> probabilities = np.array([[0.05, 0.9, 0.05]], "float32")
         >>> int(sampler.get_next_token(probabilities)[0])
         1
@@ -180,6 +179,16 @@ def build_sampler(
     """
     return AdjustableSampler(
         temperature, min_p=min_p, top_p=top_p, top_k=top_k, seed=seed
+    )
+
+
+def compares_sequences(sampler):
+    """Whether a sampler runs a loop of its own, as beam search does.
+
+    All others draw one event after another from its probabilities.
+    """
+    return isinstance(sampler, keras_hub.samplers.Sampler) and (
+        type(sampler).__call__ is not keras_hub.samplers.Sampler.__call__
     )
 
 

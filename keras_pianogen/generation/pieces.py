@@ -1,0 +1,299 @@
+"""Pieces, made by calling the compiled functions of a model again and again.
+
+`write` makes the pieces of a request, `stream` their events as they come.
+`prefill` has the model see prompts. Lengths and positions count events.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pianogen.events import PITCHES
+from keras_pianogen.generation import decoding
+from keras_pianogen.generation import grammar
+from keras_pianogen.generation.draws import seeded_values
+from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.generation.prompt_cache import Prefilled
+from keras_pianogen.generation.samplers import compares_sequences
+
+# Events of one call of the loop. Longer calls would save little time; shorter
+# ones report progress, and stop, more often.
+EVENTS_A_CALL = 64
+# The same where the events are wanted as they come.
+EVENTS_OF_A_STREAM = 16
+# Events of a prompt that one call of `prefill` sees.
+EVENTS_A_PREFILL = 128
+
+
+def write(request, prompt_cache=None, progress=None, on_events=None):
+    """Make the pieces of a request.
+
+    Args:
+        request: a `Request`.
+        prompt_cache: see `MusicTransformerCausalLM.generate`.
+        progress: see there.
+        on_events: see there.
+
+    Returns:
+        A list of pieces in the form that the request asks for, or one piece.
+    """
+    prompts = request.prompts
+    pieces = stack(prompts, request.length)[0]
+    stops = [request.length] * len(prompts)
+    room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
+    draws = seeded_values(request.sampler, request.seed)
+    for at, events in calls(request, draws, room, prompt_cache):
+        reached = at + events.shape[1]
+        pieces[:, at:reached] = events
+        stops = [
+            request.stop_of(piece[:reached], prompt)
+            for piece, prompt in zip(pieces, prompts, strict=True)
+        ]
+        if progress is not None:
+            _report(progress, request, pieces, stops)
+        if on_events is not None:
+            on_events([p[:stop] for p, stop in zip(pieces, stops, strict=True)])
+        if all(stop < reached for stop in stops):
+            break
+    made = [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
+    if request.limits is not None:
+        made = [grammar.close(request.vocabulary, piece) for piece in made]
+    made = map(request.output_of, made, prompts)
+    return list(made) if request.is_list else next(made)
+
+
+def _report(progress, request, pieces, stops):
+    """Call `progress` with the number of new events and their seconds."""
+    new = [
+        piece[len(prompt) : stop]
+        for piece, prompt, stop in zip(
+            pieces, request.prompts, stops, strict=True
+        )
+    ]
+    seconds = min(map(request.vocabulary.duration, new))
+    progress(sum(map(len, new)), seconds)
+
+
+def stream(request):
+    """New events of a request without end, one piece after another.
+
+    Args:
+        request: a `Request` for one prompt.
+
+    Yields:
+        Ids, int. Before a piece's end come note-offs of what still sounds.
+    """
+    draws = seeded_values(request.sampler, request.seed)
+    while True:
+        yield from _stream_piece(request, draws)
+        request = request.from_nothing()
+
+
+def _stream_piece(request, draws):
+    vocabulary, prompt = request.vocabulary, request.prompts[0]
+    sounding = prompt
+    for at, events in calls(request, draws, EVENTS_OF_A_STREAM):
+        # The first of them was there before.
+        new = events[0, max(1, len(prompt) - at) :]
+        ids = np.append(sounding, new)
+        offs = grammar.close(vocabulary, ids)[len(ids) :]
+        if len(new) and new[-1] == vocabulary.end_id:
+            new = np.concatenate([new[:-1], offs, new[-1:]])
+        yield from new.tolist()
+        sounding = offs - PITCHES  # Note-ons of the same pitches.
+
+
+def calls(request, draws, events_a_call, prompt_cache=None):
+    """Call the compiled functions until all pieces have ended.
+
+    Args:
+        request: a `Request`.
+        draws: list of values of the sampler's variables, which is kept up to
+            date, as the sampler's variables are.
+        events_a_call: int. New events of one call of the loop.
+        prompt_cache: a `PromptCache`, or `None`.
+
+    Yields:
+        For each call, the position in the pieces at which its events begin,
+        and the events, an int array (batch, events). The first of them was
+        there before.
+    """
+    if compares_sequences(request.sampler):
+        yield 0, _whole(request, draws)
+        return
+    length = request.length
+    function = request.model.decoder.sampling(request.sampler)
+    first, position, cache = yield from prefill(request, prompt_cache)
+    made = _begin(request, position, cache, draws)
+    while length is None or position + 1 < length:
+        inputs = _inputs(request, made, first, position, events_a_call + 1)
+        made = function(inputs, stop_token_ids=request.stops)
+        draws[:] = made.draws
+        _keep(request.sampler, draws)
+        new = ops.convert_to_numpy(made.token_ids)
+        count = int(ops.convert_to_numpy(made.length))
+        if length is not None:
+            count = min(count, length - position)
+        yield position, new[:, :count]
+        if count <= events_a_call:
+            return
+        position += count - 1
+
+
+def _begin(request, position, cache, draws):
+    """A `decoding.Sampled` of which nothing is sampled yet."""
+    prompts, state = request.prompts, ()
+    if request.limits is not None:
+        begun = [prompt[: position + 1] for prompt in prompts]
+        state = grammar.initial_state(request.vocabulary, begun)
+    return decoding.Sampled(
+        token_ids=np.array([[prompt[position]] for prompt in prompts], "int32"),
+        length=1,
+        done=np.zeros(len(prompts), "bool"),
+        cache=cache,
+        state=state,
+        draws=tuple(draws),
+    )
+
+
+def _inputs(request, made, first, position, room):
+    """A `decoding.Sampling` that goes on from a `decoding.Sampled`."""
+    rest = [prompt[position : position + room] for prompt in request.prompts]
+    token_ids, given = stack(rest, room)
+    # Past a prompt, the last event is the one that was sampled last.
+    last = ops.convert_to_numpy(made.token_ids)[:, -1]
+    token_ids[:, 0] = np.where(given[:, 0], token_ids[:, 0], last)
+    given[:, 0] = True
+    limits = ()
+    if request.limits is not None:
+        left = NEVER
+        if request.length is not None:
+            left = request.length - position - 1
+        limits = request.limits._replace(remaining=np.int32(left))
+    return decoding.Sampling(
+        token_ids=token_ids,
+        given=given,
+        done=made.done,
+        cache=made.cache,
+        position=np.int32(position - first),
+        state=made.state,
+        limits=limits,
+        bias=request.logit_bias,
+        draws=made.draws,
+    )
+
+
+def _whole(request, draws):
+    """Pieces by a sampler that compares whole sequences."""
+    function = request.model.decoder.whole(request.sampler)
+    _keep(function.sampler, draws)
+    token_ids, given = stack(request.prompts, request.length)
+    inputs = decoding.Whole(
+        token_ids=token_ids,
+        given=given,
+        length=np.int32(min(map(len, request.prompts))),
+        bias=request.logit_bias,
+    )
+    made = function(inputs, stop_token_ids=request.stops or None)
+    return ops.convert_to_numpy(made)
+
+
+def _keep(sampler, draws):
+    for variable, value in zip(sampler.variables, draws, strict=True):
+        variable.assign(value)
+
+
+def prefill(request, prompt_cache=None):
+    """Have the model see the prompts, as far as the shortest one goes.
+
+    Its last event is left for the loop, and so are all events that are fewer
+    than a call of the loop makes. Calls of one length are compiled once. Equal
+    prompts are seen once. Events further back than all blocks together look
+    are left out.
+
+    Args:
+        request: a `Request`.
+        prompt_cache: a `PromptCache`, or `None`. It is used if all prompts
+            are equal.
+
+    Yields:
+        See `calls`; the events are the prompts' own.
+
+    Returns:
+        A triple: the first event that the cache has seen, the first after it
+        that the cache hasn't seen, and the cache.
+    """
+    model, prompts = request.model, request.prompts
+    stop = min(map(len, prompts)) - 1
+    first = _first_in_reach(model, stop)
+    if stop - first < EVENTS_A_CALL:
+        return first, first, model.build_cache(len(prompts))
+    rows, of_prompt = _distinct([prompt[:stop] for prompt in prompts])
+    store = prompt_cache if len(rows) == 1 else None
+    done = None
+    if store is not None:
+        store.open(model)
+        done = store.find(rows[0], first)
+    if done is None:
+        empty = model.build_cache(len(rows))
+        done = Prefilled(first, rows[0, :first], empty, is_whole=False)
+    while len(done.ids) < stop:
+        at = len(done.ids)
+        new = rows[:, at : min(stop, at + EVENTS_A_PREFILL)]
+        more = _prefill_more(model, done, rows[0, : at + new.shape[1]], new)
+        more.is_whole = len(more.ids) == stop
+        if store is not None:
+            store.keep(more, instead_of=done)
+        done = more
+        yield at, new[of_prompt]
+    # Copies, because PyTorch's loop writes to the cache that it is given.
+    copies = keras.tree.map_structure(
+        lambda x: ops.take(x, of_prompt, axis=0), done.cache
+    )
+    return done.first, stop, copies
+
+
+def _prefill_more(model, done, ids, new):
+    """A `Prefilled` of `ids`, the last of which are `new` (batch, events)."""
+    inputs = decoding.Prompt(
+        token_ids=stack(new, EVENTS_A_PREFILL)[0],
+        count=np.int32(new.shape[1]),
+        position=np.int32(len(done.ids) - done.first),
+        cache=done.cache,
+    )
+    return Prefilled(done.first, ids, model.decoder.prefill(inputs))
+
+
+def _first_in_reach(model, stop):
+    """The first event that event `stop` can see through all blocks."""
+    backbone = model.backbone
+    reach = backbone.num_layers * backbone.max_sequence_length
+    first = max(0, stop + 1 - reach)
+    if backbone.local_block_size:  # Local attention begins at a block.
+        first -= first % backbone.local_block_size
+    return first
+
+
+def _distinct(rows):
+    """The distinct rows, as an array, and the number of each row in it."""
+    numbers = {}
+    places = [numbers.setdefault(r.tobytes(), len(numbers)) for r in rows]
+    return np.stack([rows[places.index(i)] for i in numbers.values()]), places
+
+
+def stack(rows, length):
+    """Rows of ids as one array, padded with 0, and where they are given.
+
+    Args:
+        rows: list of 1-D arrays. They are cut at `length`.
+        length: int.
+
+    Returns:
+        A pair of arrays of shape (rows, length), int32 and bool.
+    """
+    ids = np.zeros((len(rows), length), "int32")
+    given = np.zeros(ids.shape, "bool")
+    for i, row in enumerate(rows):
+        row = row[:length]
+        ids[i, : len(row)], given[i, : len(row)] = row, True
+    return ids, given

@@ -1,0 +1,316 @@
+"""What is asked of a model, checked when it is asked. Lengths count events."""
+
+import dataclasses
+import functools
+import numbers
+
+import numpy as np
+
+from keras_pianogen.generation.grammar import BARRED
+from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.generation.grammar import EventGrammar
+from keras_pianogen.generation.grammar import Limits
+from keras_pianogen.generation.prompts import prompts_of
+from keras_pianogen.generation.prompts import vary
+from keras_pianogen.generation.samplers import compares_sequences
+from keras_pianogen.generation.samplers import get_sampler
+from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.writing import write_midi
+
+# With `ending`, a piece may end between these shares of `seconds`.
+EARLIEST_ENDING = 0.85
+LATEST_ENDING = 1.1
+
+# Bound on the events of one second of music, for pieces asked for in seconds.
+# MAESTRO has 41 on average, and up to 180 in its densest ten seconds.
+MAX_EVENTS_A_SECOND = 250
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What to continue, how far, and by which rules.
+
+    `from_music` makes one from performances. The arguments are those of
+    `MusicTransformerCausalLM.generate`, except for these:
+
+    Args:
+        model: a `MusicTransformerCausalLM`.
+        prompts: list of 1-D arrays of ids, none of them empty; or an int
+            tensor (batch, time), for `decoding.roll_out`.
+        sampler: a `keras_hub.samplers.Sampler`; or a `samplers.GivenNoise`,
+            for `decoding.roll_out`.
+        grammar: an `EventGrammar`, or `None` for no grammar.
+        is_endless: bool. Whether a piece goes on until a stop id comes.
+        is_list: bool. Whether the answer is a list of pieces, or one piece.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    model: object
+    prompts: object
+    sampler: object
+    max_length: int | None = None
+    stop_token_ids: object = "auto"
+    seconds: float | None = None
+    ending: bool = False
+    grammar: EventGrammar | None = None
+    repeat_penalty: float = 0.0
+    seed: int | None = None
+    strip_prompt: bool = False
+    output: str = "notes"
+    is_endless: bool = False
+    is_list: bool = True
+
+    def __post_init__(self):
+        self._check_output()
+        self._check_grammar()
+        self._check_seconds()
+        self._check_stops()
+        self._check_length()
+
+    @classmethod
+    def from_music(
+        cls,
+        model,
+        inputs,
+        *,
+        prompt_seconds=None,
+        variations=None,
+        sampler=None,
+        grammar=True,
+        **others,
+    ):
+        """A request to continue performances.
+
+        Args:
+            model: a `MusicTransformerCausalLM`.
+            inputs: see `MusicTransformerCausalLM.generate`.
+            prompt_seconds: see there.
+            variations: see there.
+            sampler: see there.
+            grammar: see there.
+            **others: see the class.
+
+        Raises:
+            MidiError: if a prompt can't be read.
+            ValueError: if an argument is out of its range.
+        """
+        if not isinstance(grammar, bool | EventGrammar):
+            raise ValueError(
+                "`grammar` must be a bool or an `EventGrammar`. "
+                f"Received: grammar={grammar!r}"
+            )
+        prompts, is_list = prompts_of(model, inputs, prompt_seconds)
+        if variations is not None:
+            prompts, is_list = vary(prompts, is_list, variations), True
+        return cls(
+            model=model,
+            prompts=prompts,
+            sampler=model.sampler if sampler is None else get_sampler(sampler),
+            grammar=EventGrammar() if grammar is True else grammar or None,
+            is_list=is_list,
+            **others,
+        )
+
+    def from_nothing(self):
+        """This request for a new piece, without a prompt."""
+        prompts, _ = prompts_of(self.model, None)
+        return dataclasses.replace(self, prompts=prompts)
+
+    # What follows from the arguments.
+
+    @property
+    def vocabulary(self):
+        return self.model.preprocessor.tokenizer.vocabulary
+
+    @functools.cached_property
+    def stops(self):
+        """A tuple of the ids that end a piece."""
+        if isinstance(self.stop_token_ids, str):  # It is "auto".
+            has_end = self.seconds is None or self.ending
+            return (self.vocabulary.end_id,) if has_end else ()
+        ids = () if self.stop_token_ids is None else self.stop_token_ids
+        return tuple(int(i) for i in np.asarray(ids).reshape(-1))
+
+    @functools.cached_property
+    def length(self):
+        """The most events of a piece, or `None` for no limit."""
+        if self.max_length is not None or self.is_endless:
+            return self.max_length
+        prompt = self._longest_prompt
+        if self.seconds is not None:
+            return prompt + int(self.most_seconds * MAX_EVENTS_A_SECOND) + 1
+        length = prompt + self.model.preprocessor.sequence_length
+        return min(length, max(self._longest_piece, prompt + 1))
+
+    @property
+    def most_seconds(self):
+        """The most seconds of new music, or `None` for no limit."""
+        return self.seconds * LATEST_ENDING if self.ending else self.seconds
+
+    @functools.cached_property
+    def limits(self):
+        """The `Limits` of the grammar, or `None` without a grammar."""
+        if self.grammar is None or compares_sequences(self.sampler):
+            return None
+        return Limits(
+            max_notes=np.int32(self.grammar.max_notes),
+            max_ticks=np.int32(self.grammar.max_ticks(self.vocabulary)),
+            max_silence=np.int32(self.grammar.max_silence(self.vocabulary)),
+            repeat_penalty=np.float32(self.repeat_penalty),
+            **self._bounds(),
+        )
+
+    def _bounds(self):
+        """When each piece may and must end, in ticks since its beginning."""
+        step = self.vocabulary.time_step
+        starts = np.array([self.vocabulary.duration(p) for p in self.prompts])
+        starts = np.round(starts / step)
+        until = end_by = end_from = np.full(len(starts), NEVER, "int32")
+        if self.seconds is not None:
+            length = self.most_seconds / step
+            until = (starts + length).astype("int32")
+            if self.ending:
+                share = EARLIEST_ENDING / LATEST_ENDING
+                end_by = until
+                end_from = (starts + length * share).astype("int32")
+        if not self.ending and self.vocabulary.end_id in self.stops:
+            end_from = np.zeros(len(starts), "int32")
+        return {"until": until, "end_from": end_from, "end_by": end_by}
+
+    @functools.cached_property
+    def logit_bias(self):
+        """What bars the special ids, except for those that end a piece."""
+        tokenizer = self.model.preprocessor.tokenizer
+        bias = np.zeros(self.model.backbone.vocabulary_size, "float32")
+        bias[len(tokenizer.vocabulary) :] = BARRED
+        barred = set(tokenizer.special_token_ids) - set(self.stops)
+        bias[list(barred)] = BARRED
+        return bias
+
+    @property
+    def _longest_prompt(self):
+        if isinstance(self.prompts, list):
+            return max(map(len, self.prompts))
+        return self.prompts.shape[1]
+
+    @property
+    def _longest_piece(self):
+        """The most events of a piece that the sampler can make."""
+        if compares_sequences(self.sampler):
+            return self.model.backbone.max_sequence_length
+        return float("inf")
+
+    # What becomes of a piece.
+
+    def stop_of(self, piece, prompt):
+        """Where a piece stops: at a stop id, after `seconds`, or at its end.
+
+        Args:
+            piece: 1-D array of ids, the prompt's first.
+            prompt: 1-D array of ids.
+
+        Returns:
+            An int, the number of events before the stop.
+        """
+        new = piece[len(prompt) :]
+        is_stop = np.isin(new, self.stops)
+        if self.seconds is not None:
+            is_stop |= self.vocabulary.times(new) > self.most_seconds
+        if not is_stop.any():
+            return len(piece)
+        return len(prompt) + int(np.argmax(is_stop))
+
+    def output_of(self, piece, prompt):
+        """A piece in the form that is asked for."""
+        tokenizer = self.model.preprocessor.tokenizer
+        if self.strip_prompt:
+            piece = piece[len(prompt) :]
+        ids = piece[~np.isin(piece, tokenizer.special_token_ids)]
+        if self.output == "ids":
+            return ids
+        if self.strip_prompt:
+            # The velocity that the prompt ended with is still in force.
+            velocities = prompt[prompt >= self.vocabulary.velocity_id]
+            ids = np.concatenate([velocities[-1:], ids])
+        notes = self.vocabulary.decode(ids)
+        return notes if self.output == "notes" else write_midi(notes)
+
+    # Checks.
+
+    def check_sampler(self, name):
+        """Check that the sampler draws event by event, as a method needs."""
+        if compares_sequences(self.sampler):
+            raise ValueError(
+                f"`{name}` needs a sampler that draws event by event. "
+                f"Received: {type(self.sampler).__name__}"
+            )
+
+    def _check_output(self):
+        if self.output not in ("notes", "midi", "ids"):
+            raise ValueError(
+                "`output` must be 'notes', 'midi' or 'ids'. "
+                f"Received: output={self.output!r}"
+            )
+
+    def _check_grammar(self):
+        penalty = self.repeat_penalty
+        if not 0 <= penalty < float("inf"):
+            raise ValueError(
+                "`repeat_penalty` must be 0 or above. "
+                f"Received: repeat_penalty={penalty}"
+            )
+        if penalty and self.grammar is None:
+            raise ValueError(
+                "`repeat_penalty` needs the grammar. "
+                f"Received: grammar=False, repeat_penalty={penalty}"
+            )
+
+    def _check_seconds(self):
+        if self.seconds is None:
+            if self.ending:
+                raise ValueError(
+                    "`ending` needs `seconds`, the length to end near. "
+                    "Received: seconds=None"
+                )
+            return
+        if not 0 < self.seconds <= MAX_SECONDS:
+            raise ValueError(
+                f"`seconds` must be above 0 and at most {MAX_SECONDS}. "
+                f"Received: seconds={self.seconds}"
+            )
+        before = max(map(self.vocabulary.duration, self.prompts))
+        if before + self.most_seconds > MAX_SECONDS:  # MIDI files end there.
+            raise ValueError(
+                "The prompt and `seconds` of new music, a tenth more with "
+                f"`ending`, must be at most {MAX_SECONDS} seconds together. "
+                f"Received: {before:.1f} and {self.most_seconds:.1f}"
+            )
+
+    def _check_stops(self):
+        size, asked = self.model.backbone.vocabulary_size, self.stop_token_ids
+        ids = self.stops if isinstance(asked, str | None) else asked
+        for i in np.asarray(ids).reshape(-1):
+            if i != int(i) or not 0 <= i < size:
+                raise ValueError(
+                    f"`stop_token_ids` must be ids below {size}. "
+                    f"Received: {asked}"
+                )
+
+    def _check_length(self):
+        prompt, length = self._longest_prompt, self.length
+        if length is None:
+            return
+        if not isinstance(length, numbers.Integral) or length <= prompt:
+            raise ValueError(
+                "`max_length` counts the prompt and must be an integer above "
+                f"its length, {prompt} events. Received: max_length={length}"
+            )
+        if length > self._longest_piece:
+            raise ValueError(
+                f"{type(self.sampler).__name__} compares whole sequences, so "
+                "prompt and new events together can be at most "
+                f"{self._longest_piece}. Received: max_length={length}, "
+                f"seconds={self.seconds}"
+            )
