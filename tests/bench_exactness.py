@@ -14,6 +14,7 @@ import test_attention
 from keras import ops
 
 from keras_pianogen.attention import dispatch
+from keras_pianogen.generation import decoding
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 
@@ -80,7 +81,7 @@ def compiled(model):
     """Logits (events, size) of some events, and the cache after them."""
 
     def go_on(ids, cache, base):
-        step, cache, finish = model._cached_step(cache, base, AT_ONCE)
+        step = decoding.cached_step(model, cache, base, AT_ONCE)
 
         def one(i, carried):
             logits, cache = carried
@@ -91,8 +92,9 @@ def compiled(model):
             return ops.slice_update(logits, (i, 0), new), cache
 
         logits = ops.zeros((AT_ONCE, SHAPE["vocabulary_size"]))
-        logits, cache = ops.fori_loop(0, AT_ONCE, one, (logits, cache))
-        return logits, finish(cache, AT_ONCE)
+        state = logits, step.carried
+        logits, cache = ops.fori_loop(0, AT_ONCE, one, state)
+        return logits, step.merge(cache, AT_ONCE)
 
     if keras.config.backend() == "jax":
         import jax

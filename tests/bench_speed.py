@@ -26,7 +26,10 @@ from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.generation import decoding
 from keras_pianogen.generation import grammar
+from keras_pianogen.generation.draws import seeded_values
+from keras_pianogen.generation.request import Request
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -398,27 +401,25 @@ def sampling(model, batch=1, position=CONTEXT, rules=True):
     vocabulary = model.preprocessor.tokenizer.vocabulary
     rng = np.random.default_rng(0)
     ids = rng.integers(3, len(vocabulary), (batch, CONTEXT), "int32")
-    generate = model.make_generate_function()
-    inputs = {
-        "token_ids": np.zeros((batch, 1 + SAMPLED), "int32"),
-        "padding_mask": np.zeros((batch, 1 + SAMPLED), "bool"),
-        "cache": generate({"prompt": ids})["cache"],
-        "position": np.int32(position),
-        "done": np.zeros(batch, "bool"),
-        "logit_bias": np.zeros(len(vocabulary), "float32"),
-    }
-    inputs["token_ids"][:, 0] = inputs["padding_mask"][:, 0] = 1
-    if rules:
-        prompts = [ids[0]] * batch
-        inputs["state"] = grammar.initial_state(vocabulary, prompts)
-        inputs["limits"] = grammar.Limits(
-            **model._rules(True, 0.0),
-            **model._bounds(prompts, None, False, ()),
-            remaining=np.int32(grammar.NEVER),
-        )
-    return lambda: ops.convert_to_numpy(
-        generate(inputs, stop_token_ids=())["token_ids"]
+    request = Request.from_music(
+        model, ids[0], variations=batch, grammar=rules, stop_token_ids=None
     )
+    _, _, cache = model.call_with_cache(ids, model.build_cache(batch), 0)
+    token_ids = np.zeros((batch, 1 + SAMPLED), "int32")
+    token_ids[:, 0] = 1
+    inputs = decoding.Sampling(
+        token_ids=token_ids,
+        given=token_ids > 0,
+        done=np.zeros(batch, "bool"),
+        cache=cache,
+        position=np.int32(position),
+        state=grammar.initial_state(vocabulary, request.prompts),
+        limits=request.limits or (),  # Without them the state is not used.
+        bias=np.zeros(len(vocabulary), "float32"),
+        draws=seeded_values(model.sampler, 0),
+    )
+    function = model.decoder.sampling(model.sampler)
+    return lambda: ops.convert_to_numpy(function(inputs, ()).token_ids)
 
 
 @pytest.mark.parametrize("position", [1_000, 10_000])

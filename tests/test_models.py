@@ -12,6 +12,7 @@ from small_models import random_ids
 from small_models import random_notes
 
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.generation import decoding
 from keras_pianogen.generation.samplers import MinPSampler
 from keras_pianogen.generation.samplers import build_sampler
 from keras_pianogen.layers import DecoderBlock
@@ -194,20 +195,29 @@ def test_prompts_of_any_lengths_are_continued_together():
 @pytest.mark.skipif(
     keras.config.backend() == "torch", reason="nothing is compiled"
 )
-def test_another_length_or_prompt_compiles_nothing_anew():
-    model = build_model(context=200)
-    step, traced = model.generate_step, []
+def test_another_length_or_prompt_compiles_nothing_anew(monkeypatch):
+    model, traced = build_model(context=200), []
 
-    def counted(inputs, stop_token_ids=None):
-        traced.append("prompt" in inputs)
-        return step(inputs, stop_token_ids)
+    def count(name):
+        function = getattr(decoding, name)
 
-    model.generate_step = counted
+        def counted(*args, **kwargs):
+            traced.append(name)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(decoding, name, counted)
+
+    count("prefill")
+    count("sample_by_step")
     model.generate(random_ids(70), seconds=2, seed=0)
-    assert sorted(traced) == [False, True]  # The loop, the prompt's reading.
+    assert sorted(traced) == ["prefill", "sample_by_step"]
     model.generate(random_ids(300, 1), seconds=9, ending=False, seed=1)
     model.generate(random_ids(70, 2), max_length=300, stop_token_ids=None)
     model.generate(random_ids(30), seconds=3, repeat_penalty=0.2)
+    assert len(traced) == 2
+    # Nor do other values of the sampler's settings.
+    for settings in ({"min_p": 0.2}, {"top_p": 0.5, "temperature": 0.9}):
+        model.generate(seconds=1, sampler=build_sampler(**settings))
     assert len(traced) == 2
 
 

@@ -1,4 +1,4 @@
-"""Prompts: read part by part, kept, and used again."""
+"""Prompts: prefilled part by part, kept, and used again."""
 
 import keras
 import numpy as np
@@ -7,6 +7,7 @@ from small_models import build_model
 from small_models import logits_of
 from small_models import random_ids
 
+from keras_pianogen.generation import decoding
 from keras_pianogen.models import PromptCache
 
 
@@ -20,7 +21,7 @@ def model():
     [{}, {"local_block_size": 5, "attend_previous_block": True}],
     ids=["global", "local"],
 )
-def test_prompts_read_part_by_part_equal_a_full_forward(settings):
+def test_a_prefill_in_parts_equals_a_full_forward(settings):
     model = build_model(context=20, num_layers=2, **settings)
     ids, start = random_ids(70), model.preprocessor.tokenizer.start_token_id
     prompt = np.concatenate([[start], ids])[None].astype("int32")
@@ -28,8 +29,8 @@ def test_prompts_read_part_by_part_equal_a_full_forward(settings):
     for first, stop in ((0, 8), (8, 13), (13, 45), (45, 70)):
         new = np.zeros((1, 32), "int32")
         new[:, : stop - first] = prompt[:, first:stop]
-        inputs = {"cache": cache, "position": first, "count": stop - first}
-        cache = model.generate_step(inputs | {"prompt": new})["cache"]
+        inputs = decoding.Prompt(new, stop - first, cache, position=first)
+        cache = decoding.prefill(model, inputs)
     logits, _, _ = model.call_with_cache(prompt[:, 70:], cache, 70)
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(logits)[0, 0],
@@ -38,49 +39,43 @@ def test_prompts_read_part_by_part_equal_a_full_forward(settings):
     )
 
 
-def watch_readings(model):
-    """A list that grows by the prompts' rows and events of each reading."""
-    make, found = model.make_generate_function, []
+def watch_prefills(model):
+    """A list that grows by the rows and the events of each prefill."""
+    prefill, found = model.decoder.prefill, []
 
-    def make_watched():
-        step = make()
+    def watched(inputs):
+        found.append((len(inputs.token_ids), int(inputs.count)))
+        return prefill(inputs)
 
-        def generate_function(inputs, **kwargs):
-            if "count" in inputs:
-                found.append((len(inputs["prompt"]), int(inputs["count"])))
-            return step(inputs, **kwargs)
-
-        return generate_function
-
-    model.make_generate_function = make_watched
+    model.decoder.prefill = watched
     return found
 
 
-def test_a_prompt_cache_changes_nothing_but_what_is_read():
+def test_a_prompt_cache_changes_nothing_but_the_prefills():
     model = build_model(context=100, num_layers=2)
-    readings = watch_readings(model)
+    prefills = watch_prefills(model)
     long, cache = random_ids(420), PromptCache()
     settings = {"max_length": 500, "seed": 0, "output": "ids"}
     expected = {n: model.generate(long[:n], **settings) for n in (250, 420)}
-    readings.clear()
+    prefills.clear()
 
     def piece(length):
         return model.generate(long[:length], prompt_cache=cache, **settings)
 
-    # Both blocks together reach 200 events back.
+    # Both blocks together look 200 events back.
     np.testing.assert_array_equal(piece(250), expected[250])
-    assert readings == [(1, 128), (1, 71)]
+    assert prefills == [(1, 128), (1, 71)]
     np.testing.assert_array_equal(piece(250), expected[250])
-    assert readings == [(1, 128), (1, 71)]
+    assert prefills == [(1, 128), (1, 71)]
     np.testing.assert_array_equal(piece(420), expected[420])
-    assert readings == [(1, 128), (1, 71), (1, 128), (1, 42)]
+    assert prefills == [(1, 128), (1, 71), (1, 128), (1, 42)]
     np.testing.assert_array_equal(piece(250), expected[250])
-    assert len(readings) == 4
+    assert len(prefills) == 4
     # Other weights, and another model.
     embeddings = model.backbone.token_embedding.embeddings
     embeddings.assign(embeddings * 1.1)
     changed = piece(250)
-    assert readings[4:] == [(1, 128), (1, 71)]
+    assert prefills[4:] == [(1, 128), (1, 71)]
     np.testing.assert_array_equal(
         changed, model.generate(long[:250], **settings)
     )
@@ -93,18 +88,18 @@ def test_a_prompt_cache_changes_nothing_but_what_is_read():
 
 def test_a_prompt_cache_keeps_the_latest():
     model = build_model(context=200)
-    readings, cache = watch_readings(model), PromptCache(size=2)
+    prefills, cache = watch_prefills(model), PromptCache(size=2)
     first, second, third = (random_ids(100, seed) for seed in range(3))
     for prompt in (first, second, first, third, first):
         model.read(prompt, cache)
-    assert len(readings) == 3
+    assert len(prefills) == 3
     model.read(second, cache)
-    assert len(readings) == 4
+    assert len(prefills) == 4
 
 
-def test_reading_that_was_stopped_goes_on_where_it_was():
+def test_a_prefill_that_was_stopped_goes_on_where_it_was():
     model = build_model(context=400)
-    readings, cache = watch_readings(model), PromptCache()
+    prefills, cache = watch_prefills(model), PromptCache()
     prompt, seen = random_ids(300), []
 
     def stop(pieces):
@@ -116,13 +111,13 @@ def test_reading_that_was_stopped_goes_on_where_it_was():
         model.read(prompt, cache, on_events=stop)
     assert seen == [128, 256]
     model.read(prompt, cache)
-    assert readings == [(1, 128), (1, 128), (1, 44)]
+    assert prefills == [(1, 128), (1, 128), (1, 44)]
 
 
-def test_what_was_read_for_a_longer_prompt_may_begin_too_late():
-    # Both blocks together reach 400 events back.
+def test_the_prefill_of_a_longer_prompt_may_begin_too_late():
+    # Both blocks together look 400 events back.
     model = build_model(context=200, num_layers=2)
-    readings, cache = watch_readings(model), PromptCache()
+    prefills, cache = watch_prefills(model), PromptCache()
     prompt = random_ids(1000)
 
     def stop(pieces):
@@ -130,18 +125,18 @@ def test_what_was_read_for_a_longer_prompt_may_begin_too_late():
 
     with pytest.raises(InterruptedError):
         model.read(prompt, cache, on_events=stop)
-    assert readings == [(1, 128)]  # From 601 to 728.
+    assert prefills == [(1, 128)]  # From 601 to 728.
     settings = {"max_length": 800, "seed": 0, "output": "ids"}
     np.testing.assert_array_equal(
         model.generate(prompt[:740], prompt_cache=cache, **settings),
         model.generate(prompt[:740], **settings),
     )
-    assert sum(count for _, count in readings[1:]) == 2 * 399
+    assert sum(count for _, count in prefills[1:]) == 2 * 399
 
 
-def test_a_reading_that_is_finished_takes_one_place():
+def test_a_prefill_that_is_finished_takes_one_place():
     model = build_model(context=400)
-    readings, cache = watch_readings(model), PromptCache(size=2)
+    prefills, cache = watch_prefills(model), PromptCache(size=2)
     first, second = random_ids(300, 1), random_ids(300, 2)
 
     def stop(pieces):
@@ -152,20 +147,20 @@ def test_a_reading_that_is_finished_takes_one_place():
         with pytest.raises(InterruptedError):
             model.read(second, cache, on_events=stop)
     model.read(second, cache)
-    count = len(readings)
+    count = len(prefills)
     model.read(first, cache)
     model.read(second, cache)
-    assert len(readings) == count
+    assert len(prefills) == count
 
 
-def test_a_prompt_is_read_for_samplers_that_draw_event_by_event(model):
+def test_a_prefill_is_for_samplers_that_draw_event_by_event(model):
     with pytest.raises(ValueError, match="event by event.*BeamSampler"):
         model.read(random_ids(10), PromptCache(), sampler="beam")
     with pytest.raises(ValueError, match="prompt_seconds=-1"):
         model.read(random_ids(10), PromptCache(), prompt_seconds=-1)
 
 
-def test_equal_prompts_are_read_once():
+def test_equal_prompts_are_prefilled_once():
     model = build_model(context=200)
     prompts = [random_ids(100, seed) for seed in (1, 0, 1)]
     settings = {
@@ -175,8 +170,8 @@ def test_equal_prompts_are_read_once():
         "stop_token_ids": None,
     }
     expected = [model.generate(prompt, **settings) for prompt in prompts]
-    readings = watch_readings(model)
+    prefills = watch_prefills(model)
     together = model.generate(prompts, **settings)
-    assert readings == [(2, 100)]
+    assert prefills == [(2, 100)]
     for piece, alone in zip(together, expected, strict=True):
         np.testing.assert_array_equal(piece, alone)

@@ -176,8 +176,7 @@ def test_numbers_of_a_sampler_change_without_compiling_again(model):
     functions = set()
     for temperature, top_p in ((1.0, None), (0.8, None), (0.9, 0.5)):
         sampler = AdjustableSampler(temperature, top_p=top_p)
-        model.generate(seconds=1, seed=0, sampler=sampler)
-        functions.add(model._other_sampling[1])
+        functions.add(model.decoder.sampling(sampler))
     assert len(functions) == 1
 
 

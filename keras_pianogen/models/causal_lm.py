@@ -1,4 +1,8 @@
-"""A Music Transformer that writes one event after another."""
+"""The Music Transformer as a model to train and to sample.
+
+Its methods are the doors. Behind them, `generation.request` checks what is
+asked, and `generation.pieces` and `generation.decoding` make the music.
+"""
 
 import keras
 import keras_hub
@@ -24,12 +28,17 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     Args:
         backbone: a `MusicTransformerBackbone`.
-        preprocessor: a `MusicTransformerCausalLMPreprocessor`, or `None` to
-            train on ready batches only.
+        preprocessor: a `MusicTransformerCausalLMPreprocessor`. With `None`
+            the model doesn't generate, and takes only batches that are
+            preprocessed already.
         **kwargs: See `keras_hub.models.CausalLM`.
 
+    Raises:
+        ValueError: if the backbone's vocabulary is smaller than the
+            tokenizer's.
+
     Examples:
-        Write thirty seconds of new music:
+        Generate thirty seconds of new music:
 
         ```python
         model = MusicTransformerCausalLM.from_preset(
@@ -50,6 +59,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     backbone_cls = MusicTransformerBackbone
     preprocessor_cls = MusicTransformerCausalLMPreprocessor
+    _decoder = None
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if preprocessor is not None:
@@ -60,7 +70,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                     f"tokenizer's, {size}. "
                     f"Received: vocabulary_size={backbone.vocabulary_size}"
                 )
-            # Nothing to build; JAX would call the model before each batch.
+            # Nothing has to be built. Otherwise Keras on JAX would call the
+            # model before each batch.
             preprocessor.built = True
         # === Layers ===
         self.backbone = backbone
@@ -83,13 +94,14 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         """Configure training and generation.
 
         Args:
-            optimizer: `"auto"` (AdamW at 3e-4), an optimizer or its name.
-            loss: `"auto"`, cross-entropy in nats averaged over the events
-                that are not padding, or a loss.
-            weighted_metrics: `"auto"` (`nats_per_event` and `accuracy`, over
-                events that are not padding), or a list.
-            sampler: `"auto"` (`MinPSampler`), a `keras_hub.samplers.Sampler`
-                or the name of one of KerasHub's.
+            optimizer: an optimizer, its name, or `"auto"` for AdamW with a
+                learning rate of 3e-4.
+            loss: a loss, or `"auto"` for the cross-entropy in nats, averaged
+                over the events that are not padding.
+            weighted_metrics: a list, or `"auto"` for `nats_per_event` and
+                `accuracy`, over the events that are not padding.
+            sampler: a `keras_hub.samplers.Sampler`, the name of one of
+                KerasHub's, or `"auto"` for a `MinPSampler`.
             **kwargs: See `keras.Model.compile`.
         """
         super().compile(
@@ -99,24 +111,28 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         )
         self._decoder = None
 
-    # === Sampling ===
+    # === Generation ===
 
     @property
     def decoder(self):
-        """The compiled functions of generation, a `decoding.Decoder`."""
+        """A `decoding.Decoder`, the compiled functions of generation.
+
+        They take the place of KerasHub's `generate_step` and
+        `make_generate_function`.
+        """
         if self._decoder is None or not self._decoder.serves(self):
             self._decoder = Decoder(self)
         return self._decoder
 
     def call_with_cache(self, token_ids, cache, cache_update_index=None):
-        """Logits of new events, with the keys and values of earlier ones.
+        """Logits after new events, given the keys and values of earlier ones.
 
         Args:
             token_ids: int tensor of shape (batch, time).
             cache: a tuple of each block's cache, see
                 `RelativeGlobalAttention`.
             cache_update_index: int or int tensor, the number of events the
-                cache has seen; not used where each block's cache is a
+                cache has seen. It isn't needed if each block's cache is a
                 `KeyValueCache`.
 
         Returns:
@@ -172,65 +188,73 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         progress=None,
         on_events=None,
     ):
-        """Write new music, from nothing or from the end of a prompt.
+        """Generate new music, from nothing or from the end of a prompt.
 
-        Pieces may be longer than `backbone.max_sequence_length`: the model
+        Pieces may be longer than `backbone.max_sequence_length`. The model
         then sees that many of the latest events.
 
         Args:
-            inputs: `None` for a new piece; or a MIDI file's path or bytes, a
-                `MidiFile`, a `Score`, notes, or event ids to continue; or a
-                list of such, of any lengths, continued at the same time. An
-                empty list of ids stands for no prompt.
-            max_length: int. The most events of a piece, prompt and special
-                ids included. Defaults to the preprocessor's
-                `sequence_length` plus the longest prompt, or, where `seconds`
-                is given, to 250 events a second. Beam and contrastive search
-                compare whole sequences: for them it is at most
+            inputs: `None` for a new piece; or a prompt to continue, which is a
+                MIDI file's path or bytes, a `MidiFile`, a `Score`, notes, or
+                event ids; or a list of prompts of any lengths, which are
+                continued at the same time. An empty list of ids is the same
+                as no prompt.
+            max_length: int. The most events of a piece, including the prompt
+                and special ids. Defaults to the longest prompt plus the
+                preprocessor's `sequence_length`, or, if `seconds` is given,
+                plus 250 events for each second. Beam and contrastive search
+                compare whole sequences, and for them it is at most
                 `backbone.max_sequence_length`.
-            stop_token_ids: ids that end a piece. `"auto"`: the tokenizer's
-                end, or none where `seconds` is given; `None`: none.
-            strip_prompt: bool. Whether only the new music is returned, its
-                time beginning at 0. Defaults to `False`.
-            seconds: float. Length of the new music, in seconds, at most 7200.
-            ending: bool. Whether the piece comes to an end of its own near
-                `seconds`: between 85 and 110 % of them, where an end is
-                likeliest. Defaults to `False`: it is cut at `seconds`.
-            variations: int. So many pieces from the one prompt, at the same
-                time, as a list. Defaults to `None`, one piece.
-            prompt_seconds: float. Continues from this second of the prompts;
-                what they hold after it is left out. Notes that sound then are
-                the new music's to end. Defaults to `None`, their end.
+            stop_token_ids: ids that end a piece, or `None` for no such ids.
+                Defaults to `"auto"`: the tokenizer's end id, or `None` if
+                `seconds` is given without `ending`.
+            strip_prompt: bool. Whether only the new music is returned, with
+                its time beginning at 0. Defaults to `False`.
+            seconds: float, above 0, at most 7200. Length of the new music.
+                Defaults to `None`: only `max_length` and `stop_token_ids`
+                end a piece.
+            ending: bool. With `True` the model itself ends the piece, between
+                85 and 110 % of `seconds`, where it finds an end most likely.
+                With `False` the piece is cut at `seconds`. Defaults to
+                `False`.
+            variations: int. Number of pieces to make of one prompt at the
+                same time; they are returned as a list. Defaults to `None`,
+                one piece.
+            prompt_seconds: float, 0 or above. The prompts are cut at this
+                time. Notes that still sound then are released by the new
+                music. Defaults to `None`: the prompts are used whole.
             output: `"notes"` for arrays of notes, `"midi"` for
-                `miditoolkit.MidiFile` objects, `"ids"` for arrays of event
-                ids without the special ones.
-            sampler: a sampler or its name, in place of the compiled one for
-                this call.
-            grammar: bool, or an `EventGrammar`. Whether only valid events
+                `miditoolkit.MidiFile` objects, or `"ids"` for arrays of event
+                ids without special ids. Defaults to `"notes"`.
+            sampler: a sampler or its name, for this call. Defaults to `None`,
+                the sampler that the model was compiled with.
+            grammar: bool, or an `EventGrammar`. Whether only valid events may
                 come: no note-off of a silent note, no second note-on of a
                 sounding one, no note that never ends. Beam and contrastive
-                search go without. Defaults to `True`.
-            repeat_penalty: float, 0 or above. Nats taken from a pitch for
-                each of its recent strokes, which ends loops on one note;
-                0.1 is mild. Needs the grammar. Defaults to `0.0`.
-            seed: int. Makes the draws repeatable.
-            prompt_cache: a `PromptCache`, where prompts are looked up that
-                were read before, and kept. Defaults to `None`.
-            progress: a function called now and then with the number of
-                new events of all pieces together, and the seconds of new
-                music that the shortest of them has.
-            on_events: a function called every few events with the ids of
-                each piece so far, prompts included, as a list of arrays; while
-                prompts are read, as much of them. What it raises ends the
-                call.
+                search ignore it. Defaults to `True`.
+            repeat_penalty: float, 0 or above. Nats subtracted from the logit
+                of a note-on for each recent note-on of its pitch. It breaks
+                loops on one note; 0.1 is mild. It needs the grammar. Defaults
+                to `0.0`.
+            seed: int. Makes the result repeatable. Defaults to `None`: the
+                sampler's random numbers go on from the call before.
+            prompt_cache: a `PromptCache`, which keeps the prefill of prompts
+                for later calls. Defaults to `None`.
+            progress: a function that is called after every few events of each
+                piece, with the number of new events of all pieces together
+                and the length of the shortest piece's new music, in seconds.
+            on_events: a function that is called after every few events, with
+                a list of each piece's ids so far, including the prompt's.
+                During prefill these are the ids that the model has seen. An
+                exception that it raises ends the call.
 
         Returns:
-            One piece, or a list of them where `inputs` was a list.
+            A piece; or a list of pieces, if `inputs` is a list or
+            `variations` is given.
 
         Raises:
             MidiError: if a prompt can't be read.
-            ValueError: if an argument is out of its range, with what was
-                expected and received.
+            ValueError: if an argument is out of its range.
         """
         request = Request.from_music(
             self,
@@ -259,22 +283,21 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         sampler=None,
         on_events=None,
     ):
-        """Read a prompt ahead of time.
+        """Prefill a prompt ahead of time.
 
-        `generate` with the same prompt and `prompt_cache` begins at once then.
+        `generate` with the same prompt and `prompt_cache` then begins at once.
 
         Args:
-            inputs: see `generate`; one prompt.
-            prompt_cache: the `PromptCache` that keeps what was read.
+            inputs: one prompt, see `generate`.
+            prompt_cache: the `PromptCache` that keeps the prefill.
             prompt_seconds: see `generate`.
-            sampler: see `generate`. Samplers of a kind share what is
-                compiled, so give one of the kind that `generate` will have.
+            sampler: the sampler that `generate` is to use, see there.
             on_events: see `generate`.
 
         Raises:
-            MidiError: see `generate`.
-            ValueError: if the sampler compares whole sequences, and see
-                `generate`.
+            MidiError: if the prompt can't be read.
+            ValueError: if the sampler compares whole sequences, or an
+                argument is out of its range.
         """
         request = Request.from_music(
             self,
@@ -298,17 +321,17 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         repeat_penalty=0.0,
         seed=None,
     ):
-        """New events as they are made, without end.
+        """Generate events without end, and yield them as they come.
 
-        The model sees the latest `backbone.max_sequence_length` events, so
-        the music may go on for hours at the same cost an event. Where the
-        model ends a piece, its notes are ended, the end's id comes, and a new
-        piece begins, which knows nothing of the one before.
+        The model sees the latest `backbone.max_sequence_length` events, so the
+        music may go on for hours at the same cost per event. If the model ends
+        a piece, note-offs release the notes that still sound, the end id
+        follows, and a new piece begins, independent of the one before.
 
         Args:
-            inputs: see `generate`; one prompt, or `None`.
+            inputs: one prompt, or `None`, see `generate`.
             prompt_seconds: see `generate`.
-            sampler: see `generate`; one that draws event by event.
+            sampler: see `generate`; a sampler that draws event by event.
             grammar: see `generate`.
             repeat_penalty: see `generate`.
             seed: see `generate`.
@@ -317,7 +340,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             Event ids, int, of the tokenizer's vocabulary.
 
         Raises:
-            ValueError: see `generate`.
+            MidiError: if the prompt can't be read.
+            ValueError: if the sampler compares whole sequences, or an
+                argument is out of its range.
         """
         request = Request.from_music(
             self,
