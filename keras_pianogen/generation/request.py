@@ -14,7 +14,7 @@ from keras_pianogen.generation.prompts import prompts_of
 from keras_pianogen.generation.prompts import vary
 from keras_pianogen.generation.samplers import compares_sequences
 from keras_pianogen.generation.samplers import get_sampler
-from keras_pianogen.midi.parsing import MAX_SECONDS
+from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.writing import write_midi
 
 # With `ending`, a piece may end between these shares of `seconds`.
