@@ -82,6 +82,7 @@ def test_the_command_compares_embeddings(model, tmp_path):
             write_midi(piece(80, pitch, i), tmp_path / folder / f"{i}.mid")
     command = ["compare", f"{tmp_path}/a", f"{tmp_path}/b", "--json"]
     command += [f"--preset={tmp_path}/preset", "--seconds=5", "--splits=2"]
+    command += ["--permutations=99"]
     result = CliRunner().invoke(cli.app, command)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
