@@ -1,4 +1,4 @@
-"""Attention weights for pictures, against what the layers really do."""
+"""Attention weights for pictures, compared with the layers' outputs."""
 
 import pathlib
 
@@ -33,7 +33,7 @@ def test_weights_times_values_are_the_layer_s_output(share_heads):
     layer = RelativeGlobalAttention(
         num_heads=3,
         key_dim=8,
-        max_distance=10,  # Below the length: the window moves along.
+        max_distance=10,  # Shorter than the sequence.
         share_heads=share_heads,
         relative_initializer=keras.initializers.RandomNormal(stddev=0.5),
     )

@@ -35,8 +35,8 @@ from keras_pianogen.notes import PEDAL_DTYPE
 
 pytestmark = pytest.mark.one_backend
 
-# Relabellings with which a corrected p-value can fall below 0.05: there are 13
-# tests at most.
+# With this many relabellings, a p-value that is corrected for 13 tests can fall
+# below 0.05.
 ENOUGH = 269
 NAMES = [feature.name for feature in FEATURES]
 PEDAL_NAMES = [feature.name for feature in PEDAL_FEATURES]
@@ -60,7 +60,7 @@ def melodies(count, first=0):
 
 
 def pedalled(pieces, share, a_minute=30):
-    """A pedal for each piece, down for a share of the time, and its presses."""
+    """Makes a pedal for each piece, which is down for a share of the time."""
     pedals = {}
     for i, name in enumerate(pieces):
         rng = np.random.default_rng(i)
@@ -104,7 +104,7 @@ def test_features_of_a_known_piece():
     assert of(notes, "pitch class")[[0, 2, 7]].tolist() == [1 / 3] * 3
     np.testing.assert_array_equal(
         np.flatnonzero(of(notes, "interval")) - 24, [7]
-    )  # both steps are fifths
+    )  # Both steps are fifths.
     # The notes of the chord are a fifth apart, and the D stands alone.
     assert of(notes, "chord")[[0, 8]].tolist() == [0.5, 0.5]
     inter_onset = FEATURES[NAMES.index("inter-onset time")]
@@ -118,7 +118,7 @@ def test_features_of_a_known_piece():
 
 
 def test_an_octave_is_found_in_the_pitch_alone():
-    """KL is 0, and the area 1, of all that an octave doesn't change."""
+    """KL is 0, and the area 1, for features that an octave doesn't change."""
     higher = melody(0)
     higher["pitch"] += 12
     ours, others = measure(melody(0)), measure(higher)
@@ -163,7 +163,7 @@ def test_excerpts_are_as_long_as_asked_and_keep_their_seed():
 
 
 def test_an_excerpt_has_two_notes_where_the_piece_has_them_in_time():
-    """Notes ten seconds apart, and two together: half a second finds them."""
+    """Notes are ten seconds apart, but for two that are 0.2 s apart."""
     notes = melody(0, count=40)
     notes["start"] = 10.0 * np.arange(40)
     notes["start"][20] -= 9.8
@@ -179,7 +179,7 @@ def test_an_excerpt_has_two_notes_where_the_piece_has_them_in_time():
 def test_the_pedal_in_each_second_is_that_of_a_slow_count():
     rng = np.random.default_rng(0)
     edges = np.cumsum(rng.uniform(0, 1.5, 60))
-    edges[10] = edges[9]  # Changed in no time.
+    edges[10] = edges[9]  # A release and a press at one moment.
     pedal = np.zeros(30, PEDAL_DTYPE)
     pedal["start"], pedal["end"] = edges[::2], edges[1::2]
     found = seconds_of_pedal(pedal, 3.5, 20.2)
@@ -228,7 +228,7 @@ def test_distances_within_and_between_agree_where_the_sets_do():
 
 
 def test_frechet_distance_meets_the_closed_form():
-    """Of Gaussians in one dimension: (m₁ - m₂)² + (s₁ - s₂)²."""
+    """For Gaussians in one dimension it is (m₁ - m₂)² + (s₁ - s₂)²."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 6))
     x = (x - x.mean(0)) @ np.linalg.inv(
@@ -241,20 +241,20 @@ def test_frechet_distance_meets_the_closed_form():
         expected
     )
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
-    # Fewer vectors than dimensions: no covariance has full rank.
+    # With fewer vectors than dimensions, no covariance has full rank.
     few = rng.normal(size=(4, 6))
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(few, few + 1) == pytest.approx(6)
 
 
 def test_the_classifier_keeps_pieces_apart():
-    """Each piece has a mark of its own, and the labels mean nothing."""
+    """All rows of a piece are equal, and the labels are arbitrary."""
     marks = np.repeat(np.eye(40), 6, axis=0).reshape(40, 6, 40)
     found = [
         classifier_accuracy(marks[::2], marks[1::2], seed=seed)
         for seed in range(5)
     ]
-    assert np.mean(found) < 0.6  # Rows at random would be told: 1.0.
+    assert np.mean(found) < 0.6  # It would be 1 if folds mixed rows.
 
 
 def test_the_classifier_tells_what_can_be_told():
@@ -285,7 +285,7 @@ def test_other_melodies_of_a_kind_are_not_told_apart():
 
 
 def test_chance_alone_tells_sets_apart_once_in_twenty_times():
-    """The tests of one set's halves hold to their level."""
+    """Tests of two halves of one set are positive no more often than 5 %."""
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(8), size=(150, 20))
     below = [

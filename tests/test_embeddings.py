@@ -59,7 +59,7 @@ def test_embeddings_are_means_of_hidden_states(model):
     ids = VOCABULARY.encode(notes)
     assert rows.shape == (len(ids) // 32, 16) and short.shape == (1, 16)
     assert heard[-1] == (len(rows) + 1, len(rows) + 1)
-    # The window beyond the first batch, and the one that isn't full, alone.
+    # A window of the second batch and a short piece, each computed by itself.
     for found, window in (
         (rows[17], ids[17 * 32 : 18 * 32]),
         (short[0], VOCABULARY.encode(piece(3))),

@@ -1,4 +1,4 @@
-"""The listening test: its page tells nothing, its report finds what is so."""
+"""The listening test: its page gives nothing away, and its report is right."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ from keras_pianogen.notes import NOTE_DTYPE
 pytestmark = pytest.mark.one_backend
 
 RATE = 8000
-# Chances of good, average and bad, and of inspiring.
+# Probabilities of good, average and bad, and of inspiring.
 TASTES = {
     "genuine": (0.7, 0.25, 0.05, 0.6),
     "machine": (0.4, 0.4, 0.2, 0.3),
@@ -132,7 +132,7 @@ def test_nothing_in_the_page_tells_a_condition_or_a_piece(page):
     assert all(re.fullmatch("[0-9a-f]{16}", path.stem) for path in sounds)
 
 
-def test_the_order_of_the_list_is_that_of_names_drawn_by_lot(page):
+def test_the_list_is_in_the_order_of_random_names(page):
     folder, key = page
     text = (folder / "items.js").read_text()
     told = json.loads(text.removeprefix("window.STUDY = ").rstrip(";\n"))
@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_page(tmp_path):
         assert path.read_bytes() == other.read_bytes()
 
 
-def test_the_page_asks_nothing_of_other_hosts(page):
+def test_the_page_loads_nothing_from_other_hosts(page):
     html = (page[0] / "index.html").read_text()
     policy = re.search('Security-Policy" content="([^"]*)"', html)[1]
     assert policy.startswith("default-src 'none'")
@@ -251,7 +251,7 @@ def test_pieces_that_do_not_fit_are_left_out_and_named(tmp_path, seed):
     assert json.loads((tmp_path / "key.json").read_text()) == key
 
 
-def test_a_stretch_has_notes_enough_wherever_a_piece_has_them(tmp_path):
+def test_an_excerpt_has_enough_notes_if_any_stretch_has_them(tmp_path):
     """Most of these notes are followed by seconds without any."""
     notes = piece(0, 60)
     notes["start"][:50] *= 30
@@ -397,7 +397,7 @@ def test_simulated_tastes_are_found_again(key):
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 0.7])
 def test_intervals_hold_the_truth_19_times_of_20(key, spread):
-    """Of ten listeners, whether they agree or each hears in their own way."""
+    """With ten listeners, whether they agree or differ."""
     held = []
     for seed in range(100):
         ratings = judged(key, TASTES, 10, spread=spread, seed=seed)
@@ -418,14 +418,14 @@ def test_intervals_are_wider_where_listeners_disagree():
     assert shares[0].share == shares[1].share == 0.5
     widths = [share.high - share.low for share in shares]
     assert widths[1] > 2 * widths[0]
-    # As of 100 ratings, and as of about ten.
+    # The effective sizes are 100 ratings and about ten ratings.
     assert widths[0] == pytest.approx(0.19, abs=0.01)
     everybody = count(np.ones((10, 10), bool))
     assert everybody.low < 0.73 and everybody.high == pytest.approx(1)
 
 
 def test_no_difference_is_found_where_there_is_none(key):
-    """In one test of twenty at most, over all of its pairs."""
+    """At most one report in twenty has a pair that differs."""
     same = dict.fromkeys(TASTES, (0.4, 0.4, 0.2, 0.3))
     found = [
         report(judged(key, same, 12, spread=0.3, seed=seed))
@@ -447,7 +447,7 @@ def test_twenty_listeners_find_a_clear_difference(key):
 
 
 def test_conditions_are_compared_within_each_listener():
-    """A small difference that all hear, among listeners who differ widely."""
+    """All listeners hear a small difference, although their tastes differ."""
     taste = np.linspace(-0.8, 0.8, 12)
     (pair,) = compare_pairs({"a": taste + 0.1, "b": taste})
     assert pair.differ and pair.difference == pytest.approx(0.1)

@@ -19,14 +19,14 @@ expect = sync_api.expect
 
 pytestmark = [
     pytest.mark.one_backend,
-    # Which of Playwright's pipes is collected when is not ours to say.
+    # Playwright closes its pipes whenever the garbage collector runs.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning"
     ),
 ]
 
-# What the listeners here say.
+# The answers of the listeners in these tests.
 TASTES = {"genuine": ("Good", "Yes"), "shuffled": ("Bad", "No")}
 SOUNDS = 4
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    """The page's, on a static web server."""
+    """The address of the page on a static web server."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -66,7 +66,7 @@ def address(folder):
 
 @pytest.fixture
 def open_page(browser, folder):
-    """Opens pages; nothing they do may fail or leave the machine."""
+    """Opens pages. None may have an error, or a request to another machine."""
     contexts, troubles = [], []
 
     def open_page(place=None, **kwargs):
@@ -96,12 +96,12 @@ def open_page(browser, folder):
 
 
 def hurry(page):
-    """From the next piece on they play at many times their speed."""
+    """Speeds up the playback of all following pieces."""
     page.evaluate("sound.defaultPlaybackRate = 16")
 
 
 def taste(page, folder):
-    """What to say of the piece that is heard."""
+    """The answers for the piece that is heard."""
     sound = page.locator("#sound").get_attribute("src")
     item = sound.removeprefix("sounds/").removesuffix(".wav")
     return TASTES[Key.read(folder / "key.json").items[item]]
@@ -112,7 +112,7 @@ def expect_heard(page):
 
 
 def rate_by_keys(page, folder):
-    """One piece: Tab, Space, arrows and Enter alone."""
+    """Rates one piece with Tab, Space, the arrows and Enter alone."""
     quality, inspiring = taste(page, folder)
     page.keyboard.press("Tab")
     expect(page.locator("#sound")).to_be_focused()
@@ -171,7 +171,7 @@ def test_what_two_listeners_say_by_keys_and_by_clicks_is_reported(
         "genuine": {"good": 1, "average": 0, "bad": 0, "inspiring": 1},
         "shuffled": {"good": 0, "average": 0, "bad": 1, "inspiring": 0},
     }
-    # Of four sounds, two listeners in 24 have the same order.
+    # Four sounds have 24 orders: one pair of listeners in 24 has the same.
     orders = [json.loads(path.read_text())["order"] for path in files]
     orders += [page.evaluate("begin().order") for _ in range(8)]
     assert len(set(map(tuple, orders))) > 1
@@ -195,7 +195,7 @@ def test_half_of_a_piece_is_heard_before_it_is_judged(open_page):
     following.click()
     unheard = "Please listen to half of the piece or more."
     expect(missing).to_have_text(unheard)
-    # To leap to its end is not to hear it.
+    # A jump to its end does not count as hearing it.
     page.evaluate("sound.currentTime = 2.6")
     page.locator("#sound").press("Space")
     expect_heard(page)

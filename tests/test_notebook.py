@@ -1,4 +1,4 @@
-"""Pieces in a notebook: the page holds all of it, picture and sound."""
+"""Pieces in a notebook: the page holds both picture and sound."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from keras_pianogen.rendering.synthesis import synthesize
 pytestmark = pytest.mark.one_backend
 
 NOTES = np.array([(0, 1, 60, 64), (0.5, 2, 67, 96)], NOTE_DTYPE)
-# Names of XML's languages look like addresses; nothing is fetched from them.
+# XML namespaces look like addresses, but nothing is fetched from them.
 NAMESPACE = re.compile(r'xmlns(:\w+)?="[^"]*"')
 
 
@@ -60,7 +60,7 @@ def test_the_sound_is_the_built_in_pianos_in_mono():
     np.testing.assert_allclose(samples / 32767, expected, atol=1 / 32767)
 
 
-def test_nothing_is_asked_of_the_network():
+def test_a_page_loads_nothing_from_the_network():
     title = "See http://example.com"
     html = NAMESPACE.sub("", page(NOTES, title=title)).replace(title, "")
     assert "//" not in re.sub(r"base64,[^\"]*", "", html)

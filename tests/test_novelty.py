@@ -12,7 +12,7 @@ pytestmark = pytest.mark.one_backend
 
 
 def performance(pitches, waits):
-    """Notes with the waits, in seconds, before each."""
+    """Notes, each after a wait in seconds."""
     notes = np.zeros(len(pitches), NOTE_DTYPE)
     notes["pitch"] = pitches
     notes["start"] = np.cumsum(waits)
@@ -59,7 +59,7 @@ def test_a_copied_passage_is_found_transposed_and_faster():
     copied["start"] = 30 + 0.8 * (copied["start"] - copied["start"][0])
     ours = np.concatenate([random_performance(rng, 60, 40), copied])
     match = Passages(pieces).longest(ours)
-    assert match.notes >= 38  # The first wait is another.
+    assert match.notes >= 38  # The wait before the copy differs.
     assert match.corpus_piece == 3 and 50 <= match.corpus_start <= 52
     assert 60 <= match.start <= 62
 
@@ -94,7 +94,7 @@ def test_copies_are_told_from_new_music():
         progress=lambda done, total: seen.append((done, total)),
     )
     assert found.suspects == (3,)
-    assert found.matches[3].notes >= 78  # The first wait is another.
+    assert found.matches[3].notes >= 78  # The wait before the copy differs.
     assert max(found.usual) < 15
     assert [len(real) for real in found.real] == [100] * 4
     assert seen[-1] == (104, 104)

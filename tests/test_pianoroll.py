@@ -361,7 +361,7 @@ def test_drawing_starts_neither_pyplot_nor_a_backend():
 
 
 def test_ten_thousand_notes_are_no_more_artists_than_a_hundred(tmp_path):
-    # Each artist takes as long as hundreds of notes in one.
+    # An artist takes as long to draw as hundreds of notes in one artist.
     few, many = (
         plot_piano_roll(random_notes(count, 300), tmp_path / "roll.png")
         for count in (100, 10_000)

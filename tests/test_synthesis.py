@@ -124,7 +124,7 @@ def test_a_key_let_go_falls_silent(pitch):
     np.testing.assert_allclose(held[same], released[same], atol=1e-6)
     assert rms(released, 1.1, 1.2) < 0.1 * rms(released, 0.3, 0.5)
     assert rms(released, 1.5, 1.6) < 0.03 * rms(released, 0.3, 0.5)
-    # What is there for ever is nothing: the room's answer ends too.
+    # The room's response ends too, so that the rest is exactly 0.
     assert len(released) < 2.2 * RATE
 
 

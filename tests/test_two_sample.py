@@ -85,8 +85,8 @@ def test_continuations_keep_the_context_and_the_seed(small_corpus):
     assert (first >= VOCABULARY.note_on_id).all()
 
 
-def test_draws_are_of_the_models_own_probabilities(small_corpus):
-    """Of a model that knows one event alone, nothing else is drawn."""
+def test_events_are_drawn_by_the_models_own_probabilities(small_corpus):
+    """A model that gives all probability to one event draws no other."""
     model = language_model()
     embedding = model.backbone.token_embedding.embeddings
     value = np.zeros(embedding.shape, "float32")
@@ -99,7 +99,7 @@ def test_draws_are_of_the_models_own_probabilities(small_corpus):
 
 
 def test_random_weights_are_told_from_music(small_corpus):
-    """Noise is told from scales nearly always; scales from scales aren't."""
+    """The classifier tells noise from scales, but not scales from scales."""
     heard = []
     results = judge_continuations(
         {"random": language_model()},
