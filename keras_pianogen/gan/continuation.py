@@ -1,9 +1,10 @@
 """Continuations by a language model, with gradients.
 
-`continue_events` samples event after event through the cache, without a
-gradient. `relax` runs the model once over what was sampled, all places at the
-same time, and gives the same events with the gradient of a straight-through
-Gumbel-softmax. Sequences are (batch, time), N is the size of the vocabulary.
+`continue_events` samples one event after another through the key-value cache,
+without a gradient. `relax` runs the model over all sampled events at once, and
+returns the same events with the gradient of a straight-through
+Gumbel-softmax. Ids have the shape (batch, time); N is the size of the
+vocabulary.
 """
 
 import numpy as np
@@ -11,15 +12,14 @@ from keras import ops
 
 from keras_pianogen.generation.decoding import roll_out
 from keras_pianogen.generation.draws import GivenNoise
+from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.request import Request
 from keras_pianogen.layers.event_embedding import embed_distributions
 from keras_pianogen.layers.gumbel_softmax import straight_through
 
-BARRED = -1e9
-
 
 def bars(vocabulary_size, ids):
-    """What is added to logits, or to noise, so that ids are never drawn.
+    """The bias that, added to logits or to noise, bars ids from being drawn.
 
     Returns:
         A float32 array of shape (vocabulary_size,).
@@ -35,9 +35,9 @@ def continue_events(model, context, noise):
     Args:
         model: a `MusicTransformerCausalLM`.
         context: int tensor of shape (batch, context_length).
-        noise: Gumbel noise (batch, length, N), with `bars` added for ids that
-            may not come. The largest of logits plus noise is a draw from
-            softmax of the logits.
+        noise: Gumbel noise (batch, length, N), to which `bars` may have been
+            added. The id with the largest sum of logit and noise is a draw
+            from the softmax of the logits.
 
     Returns:
         Ids, an int32 tensor of shape (batch, length).
@@ -55,27 +55,27 @@ def continue_events(model, context, noise):
 def relax(model, ids, noise, temperature, feedback=0):
     """Sampled events as one-hot vectors with a gradient.
 
-    The gradient of an event reaches the weights through the logits it was
-    drawn from; and, as later events were drawn from logits that had seen it,
-    through theirs. Paths over `feedback` later draws are followed; with
-    `feedback` as large as `length - 1` the gradient is that of the whole
-    rollout, backwards through each step.
+    The gradient of an event reaches the weights in two ways: through the
+    logits that the event was drawn from, and through the logits of later
+    events, which depend on it. The second way is followed over `feedback`
+    later draws. With `feedback` of `length - 1`, the gradient is that of the
+    whole rollout.
 
     Args:
         model: a `MusicTransformerCausalLM`.
-        ids: int tensor (batch, context_length + length), a context and what
-            `continue_events` made of it.
-        noise: the noise (batch, length, N) that it was made with.
+        ids: int tensor (batch, context_length + length), a context and
+            the events that `continue_events` returned for it.
+        noise: the noise (batch, length, N) of these draws.
         temperature: float above 0, of the softmax whose gradient is taken.
-        feedback: int, 0 or more. Each one costs a pass more. Dropout is off,
-            as it was for the draws.
+        feedback: int, 0 or more. Each unit costs one more pass of the model.
+            Dropout is off, as it was for the draws.
 
     Returns:
         A float tensor (batch, context_length + length, N), one-hot.
     """
     hard = ops.one_hot(ids, noise.shape[2])
     before = ids.shape[1] - noise.shape[1]
-    events = hard
+    events = hard  # (batch, context_length + length, N)
     for _ in range(feedback + 1):
         logits = event_logits(model, events[:, :-1])
         soft = ops.softmax(
@@ -87,7 +87,16 @@ def relax(model, ids, noise, temperature, feedback=0):
 
 
 def event_logits(model, events, training=False):
-    """Logits (batch, time, N) in float32 after ids or distributions."""
+    """Logits of the events after ids or after distributions over them.
+
+    Args:
+        model: a `MusicTransformerCausalLM`.
+        events: int tensor (batch, time) or float tensor (batch, time, N).
+        training: bool. Whether dropout is on.
+
+    Returns:
+        A float32 tensor (batch, time, N).
+    """
     backbone = model.backbone
     if len(events.shape) == 3:
         x = embed_distributions(backbone.token_embedding, events)
