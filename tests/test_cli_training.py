@@ -100,21 +100,31 @@ def test_train_says_which_sizes_there_are(small_corpus, tmp_path):
 
 @pytest.mark.one_backend
 @pytest.mark.parametrize(
-    ("options", "expected", "received"),
+    ("options", "expected", "received", "advice"),
     [
-        (["--local-block-size", "0"], "positive", "local_block_size=0"),
-        (["--local-block-size", "33"], "at least", "sequence_length=32"),
-        (["--attend-previous-block"], "needs", "local_block_size=None"),
+        ("--local-block-size 0", "positive", "local_block_size=0", "--help"),
+        (
+            "--local-block-size 33",
+            "at least",
+            "sequence_length=32",
+            "--sequence-length",
+        ),
+        (
+            "--attend-previous-block",
+            "needs",
+            "local_block_size=None",
+            "--local-block-size",
+        ),
     ],
 )
 def test_train_says_what_blocks_it_expected_and_received(
-    small_corpus, tmp_path, options, expected, received
+    small_corpus, tmp_path, options, expected, received, advice
 ):
     train = ["train", small_corpus.folder, "--out", tmp_path / "run", *TINY]
-    error, hint = fail(*train, *options)
+    error, hint = fail(*train, *options.split())
     assert expected in error
     assert received in error.partition("Received")[2]
-    assert "--sequence-length" in hint
+    assert advice in hint
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,6 @@ import os
 import typer
 
 from keras_pianogen.cli import options
-from keras_pianogen.cli.hints import HINTS
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 
@@ -95,10 +94,6 @@ def explain(error):
         hint = "Check the path, and that it may be read or written."
         if error.strerror and error.filename:
             message = f"{error.strerror}: {os.fspath(error.filename)}"
-    for words, text in HINTS.items():
-        if words in message:
-            hint = text
-            break
     return message, " ".join(getattr(error, "__notes__", [hint]))
 
 

@@ -7,6 +7,7 @@ import typer
 
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.loading import preset_hinted
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.options import CorpusFolder
@@ -16,6 +17,7 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
 from keras_pianogen.cli.progress import counting_bar
+from keras_pianogen.hints import hinted
 
 PIECES_AT_ONCE = 16
 
@@ -141,15 +143,16 @@ def _open(folder, split):
     from keras_pianogen.data.pieces import SPLITS
 
     if split not in SPLITS:
-        raise ValueError(
+        error = ValueError(
             f"`--split` must be one of {', '.join(SPLITS)}. Received: {split!r}"
         )
+        raise hinted(error, "Without it, the validation split is read.")
     return Corpus(folder)
 
 
 def _load(corpus, preset, split, question):
     """The preset's model; refuses splits that are needed and are empty."""
-    with loading():
+    with loading(), preset_hinted():
         from keras_pianogen.judging.likelihood import check_split
         from keras_pianogen.models import load_language_model
 

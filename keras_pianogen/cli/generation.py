@@ -8,6 +8,7 @@ from typing import NamedTuple
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
@@ -21,6 +22,7 @@ from keras_pianogen.cli.rendering import SoundFont
 from keras_pianogen.cli.rendering import draw
 from keras_pianogen.cli.rendering import figures
 from keras_pianogen.cli.rendering import play
+from keras_pianogen.hints import hinted
 
 
 class Music(Options):
@@ -171,12 +173,8 @@ def generate(
     """Write new piano music to a MIDI file."""
     files = _files(out, beside, music.variations)
     notes, pedal = _read_prompt(prompt, music.prompt_seconds)
-    with loading():
-        from keras_pianogen.generation.samplers import build_sampler
-        from keras_pianogen.models import MusicTransformerCausalLM
-
-        sampler = build_sampler(**vars(sampling))
-        model = MusicTransformerCausalLM.from_preset(preset)
+    sampler = _build_sampler(sampling)
+    model = load_model(preset)
     asked = vars(music) | {"variations": len(files)}
     with generation_bar(music.seconds) as (report, speed):
         pieces = model.generate(
@@ -208,17 +206,32 @@ def _read_prompt(prompt, prompt_seconds):
     """The notes and the pedal of a file, or `None` and `None` without one."""
     if prompt is None:
         if prompt_seconds is not None:
-            raise ValueError(
+            error = ValueError(
                 "`--prompt-seconds` needs `--prompt`, the file to continue. "
                 f"Received: --prompt-seconds {prompt_seconds} alone"
             )
+            hint = (
+                "--prompt FILE --prompt-seconds 10 continues from the tenth "
+                "second of FILE."
+            )
+            raise hinted(error, hint)
         return None, None
     if not prompt.is_file():
-        raise ValueError(f"`--prompt` must be a MIDI file. Received: {prompt}")
+        error = ValueError(
+            f"`--prompt` must be a MIDI file. Received: {prompt}"
+        )
+        raise hinted(error, "Check the path.")
     from keras_pianogen.midi.reading import read_notes
     from keras_pianogen.midi.reading import read_pedal
 
     return read_notes(prompt), read_pedal(prompt)
+
+
+def _build_sampler(sampling):
+    with loading():
+        from keras_pianogen.generation.samplers import build_sampler
+
+        return build_sampler(**vars(sampling))
 
 
 def _kept_of_prompt(prompt, pedal, prompt_seconds, model):

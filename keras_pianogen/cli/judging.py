@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
-from keras_pianogen.cli.loading import loading
+from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.options import CorpusFolder
@@ -121,11 +121,9 @@ def read_folder(folder):
 
 def _load_embedding(preset):
     """A function from pieces to embeddings, by a preset's backbone."""
-    with loading():
-        from keras_pianogen.judging.embeddings import embed_pieces
-        from keras_pianogen.models import MusicTransformerCausalLM
+    model = load_model(preset)
+    from keras_pianogen.judging.embeddings import embed_pieces
 
-        model = MusicTransformerCausalLM.from_preset(preset)
     return functools.partial(embed_pieces, model)
 
 
@@ -234,13 +232,9 @@ def _tell_apart(folder, presets, trial):
     from keras_pianogen.data.corpus import Corpus
 
     corpus = Corpus(folder)
-    with loading():
-        from keras_pianogen.judging.two_sample import judge_continuations
-        from keras_pianogen.models import MusicTransformerCausalLM
+    models = {name: load_model(name) for name in presets}
+    from keras_pianogen.judging.two_sample import judge_continuations
 
-        models = {
-            name: MusicTransformerCausalLM.from_preset(name) for name in presets
-        }
     with stages_bar() as report:
         return judge_continuations(
             models, corpus, progress=report, **vars(trial)
@@ -307,14 +301,10 @@ def attention(
 
     check_place("--out", out, PICTURES)
     notes = read_notes(piece)
-    with loading():
-        from keras_pianogen.judging import attention_maps
-        from keras_pianogen.models import MusicTransformerCausalLM
+    model = load_model(preset)
+    from keras_pianogen.judging import attention_maps
 
-        model = MusicTransformerCausalLM.from_preset(preset)
-        ids, weights = attention_maps.attention_weights(
-            model, notes, max_events
-        )
+    ids, weights = attention_maps.attention_weights(model, notes, max_events)
     out.parent.mkdir(parents=True, exist_ok=True)
     if heads.all_heads:
         attention_maps.plot_heads(weights, out)

@@ -16,6 +16,11 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
 from keras_pianogen.cli.progress import counting_bar
+from keras_pianogen.hints import hinted
+
+EXAMPLE = (
+    "Such as --condition real=FOLDER --condition transformer=ANOTHER_FOLDER."
+)
 
 listen = typer.Typer(
     help="A blind listening test: make its page, and report its ratings.",
@@ -97,15 +102,17 @@ def _named_folders(conditions):
     for text in conditions:
         name, _, folder = text.partition("=")
         if not (name and folder):
-            raise ValueError(
+            error = ValueError(
                 f"`--condition` must be NAME=FOLDER. Received: {text!r}"
             )
+            raise hinted(error, EXAMPLE)
         folders[name] = pathlib.Path(folder)
     if len(folders) < len(conditions):
-        raise ValueError(
+        error = ValueError(
             "`--condition` must have a name of its own each time. Received: "
             f"{', '.join(conditions)}"
         )
+        raise hinted(error, EXAMPLE)
     return folders
 
 

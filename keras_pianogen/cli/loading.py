@@ -14,6 +14,7 @@ from rich.console import Console
 
 from keras_pianogen.cli.app import BACKENDS
 from keras_pianogen.cli.app import REPORTED
+from keras_pianogen.hints import hinted
 
 # Lines that TensorFlow logs while it loads, before it reads any setting.
 CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
@@ -53,6 +54,25 @@ def loading():
                 terminal.writelines(x for x in log if not hidden.match(x))
 
 
+def load_model(preset):
+    """The Music Transformer of a preset."""
+    with loading(), preset_hinted():
+        from keras_pianogen.models import MusicTransformerCausalLM
+
+        return MusicTransformerCausalLM.from_preset(preset)
+
+
+@contextlib.contextmanager
+def preset_hinted():
+    """Adds a hint to an error about a preset that KerasHub can't load."""
+    try:
+        yield
+    except ValueError as error:
+        if not hasattr(error, "__notes__"):
+            error.add_note("`pianogen train` saves a preset in RUN/preset.")
+        raise
+
+
 def _check_backend():
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
@@ -60,8 +80,7 @@ def _check_backend():
             f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
             f"Received: {backend!r}"
         )
-        error.add_note("Without it, the backend is TensorFlow.")
-        raise error
+        raise hinted(error, "Without it, the backend is TensorFlow.")
 
 
 def _hidden_lines():

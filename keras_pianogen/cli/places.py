@@ -1,4 +1,6 @@
-"""Files that commands are asked to write, checked before any work."""
+"""Paths of files that commands write, checked before any work."""
+
+from keras_pianogen.hints import hinted
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -6,7 +8,7 @@ SOUNDS = (".wav",)
 
 
 def place(name, path, number, suffixes=None):
-    """A path that was asked for, checked, and with its number if it has one."""
+    """The path of a file of a piece: checked, and with the piece's number."""
     check_place(name, path, suffixes)
     if number is None:
         return path
@@ -16,22 +18,33 @@ def place(name, path, number, suffixes=None):
 
 
 def check_place(name, path, suffixes=None):
-    """Refuse a path where no file can be written, and leave nothing there."""
+    """Refuse a path where no file can be written. It leaves nothing there.
+
+    Args:
+        name: the option that has the path.
+        path: a `pathlib.Path`.
+        suffixes: those that the path can end in. Defaults to `None`, any.
+    """
     import tempfile
 
+    suffix = suffixes[0] if suffixes else path.suffix
+    hint = f"Give the path of a file, such as music/piece{suffix}."
     if path.is_dir():
-        raise ValueError(f"`{name}` must be a file. Received a folder: {path}")
+        message = f"`{name}` must be a file. Received a folder: {path}"
+        raise hinted(ValueError(message), hint)
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(
+        message = (
             f"`{name}` must end in {', '.join(suffixes)}. Received: {path}"
         )
+        raise hinted(ValueError(message), hint)
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ValueError(
+        message = (
             f"`{name}` must be in a folder that can be written to. "
             f"Received: {path} ({error.strerror})"
-        ) from error
+        )
+        raise hinted(ValueError(message), hint) from error

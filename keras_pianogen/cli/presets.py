@@ -8,6 +8,7 @@ from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import stdout
+from keras_pianogen.hints import hinted
 
 
 @command("Nothing was changed.")
@@ -21,7 +22,7 @@ def presets(as_json: AsJson = False):
         try:
             folder = pathlib.Path(bundled.locate(name))
         except ValueError as error:
-            damaged.append(str(error))
+            damaged.append(error)
         else:
             rows[name] = _describe(entry, folder)
     if as_json:
@@ -29,7 +30,8 @@ def presets(as_json: AsJson = False):
     else:
         _print(rows)
     if damaged:
-        raise ValueError(" ".join(damaged))
+        (hint,) = {note for error in damaged for note in error.__notes__}
+        raise hinted(ValueError(". ".join(map(str, damaged))), hint)
 
 
 def _describe(entry, folder):

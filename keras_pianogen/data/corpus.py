@@ -30,9 +30,11 @@ from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 from keras_pianogen.files import sha256
 from keras_pianogen.files import whole
+from keras_pianogen.hints import hinted
 
 FORMAT = "keras_pianogen corpus"
 FORMAT_VERSION = 1
+PREPARE_AGAIN = "`pianogen prepare` with --overwrite makes the corpus again."
 TABLE = "corpus.json"
 NOTES = "notes.npy"
 
@@ -185,15 +187,18 @@ def _read_table(path: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
         if table["format"] != FORMAT:
             raise ValueError(f"format={table['format']!r}")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
+        message = (
             "`folder` must be a corpus, as `prepare_corpus` writes it. "
             f"Received: {path.parent}, where {path.name} can't be read: {error}"
-        ) from error
-    if table["version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must be of version {FORMAT_VERSION}: prepare the corpus "
-            f"again. Received: version={table['version']!r}"
         )
+        hint = "`pianogen prepare SOURCE --out CORPUS` makes a corpus."
+        raise hinted(ValueError(message), hint) from error
+    if table["version"] != FORMAT_VERSION:
+        message = (
+            f"{path} must be of version {FORMAT_VERSION}. "
+            f"Received: version={table['version']!r}"
+        )
+        raise hinted(ValueError(message), PREPARE_AGAIN)
     return text, table
 
 
@@ -201,9 +206,8 @@ def _map_notes(path: pathlib.Path, num_notes: int) -> NDArray[np.void]:
     try:
         packed = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} is missing or cut short: prepare the corpus again"
-        ) from error
+        message = f"{path} is missing or cut short"
+        raise hinted(ValueError(message), PREPARE_AGAIN) from error
     if packed.dtype != PACKED_DTYPE or packed.shape != (num_notes,):
         raise ValueError(
             f"{path} must hold {num_notes} notes of {PACKED_DTYPE}. "

@@ -21,6 +21,7 @@ from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 from keras_pianogen.data.pieces import read_table
+from keras_pianogen.hints import hinted
 
 NAME = "maestro-v3.0.0"
 URL = (
@@ -221,10 +222,14 @@ def _find_table(folder: pathlib.Path) -> pathlib.Path:
     if folder.is_dir():
         names = sorted(path.name for path in folder.iterdir())
         found = ", ".join(names[:8] + ["…"] * (len(names) > 8)) or "nothing"
-    raise FileNotFoundError(
+    error = FileNotFoundError(
         f"`folder` must hold {name}, itself or one folder below it. "
-        f"Received: {folder}. Found there: {found}. "
-        f"`Maestro.download({str(folder)!r})` fetches the data set."
+        f"Received: {folder}. Found there: {found}."
+    )
+    raise hinted(
+        error,
+        f"`Maestro.download({str(folder)!r})` downloads the data set there. "
+        "So does `pianogen prepare` with --download.",
     )
 
 

@@ -34,9 +34,14 @@ from keras_pianogen.data.workers import Found
 from keras_pianogen.data.workers import Workers
 from keras_pianogen.data.workers import read_file
 from keras_pianogen.files import whole
+from keras_pianogen.hints import hinted
 
 # Hidden in the corpus's folder: a folder of the parts that are read, and a
 # file with a digest of the source, by which it is known again.
+DOWNLOAD = (
+    "Give a folder with .mid or .midi files in it. With --download, "
+    "`pianogen prepare` downloads MAESTRO there."
+)
 PARTS = ".parts"
 STAMP = ".source"
 FILES_A_PART = 16
@@ -127,9 +132,10 @@ def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece[str]]]:
     else:
         root = pathlib.Path(source)
         if not root.is_dir():
-            raise ValueError(
+            message = (
                 f"`source` must be a folder of MIDI files. Received: {root}"
             )
+            raise hinted(ValueError(message), DOWNLOAD)
         pieces = list_pieces(root)
     relative = [_relative(root, piece) for piece in pieces]
     return root, sorted(relative, key=lambda piece: piece.path)
@@ -158,11 +164,12 @@ def _check_any(
     pieces: list[Piece[str]], skipped: list[SkippedFile], root: pathlib.Path
 ) -> None:
     if not pieces:
-        raise ValueError(
+        message = (
             "`source` must hold MIDI files that can be read. Received: "
             f"{root}, with {len(skipped)} files"
             + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
         )
+        raise hinted(ValueError(message), DOWNLOAD)
 
 
 def _draw_splits(
@@ -328,10 +335,11 @@ def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:
     except (OSError, ValueError):
         same = False
     if not (same or overwrite):
-        raise ValueError(
+        message = (
             "`folder` must not hold another corpus, or `overwrite` be True. "
             f"Received: folder={str(folder)!r}, which holds one"
         )
+        raise hinted(ValueError(message), "--overwrite replaces it.")
     return same
 
 

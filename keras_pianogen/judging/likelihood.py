@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
+from keras_pianogen.hints import hinted
 from keras_pianogen.judging.ngram import NGram
 from keras_pianogen.judging.scoring import ModelScorer
 from keras_pianogen.judging.scoring import NGramScorer
@@ -262,9 +263,13 @@ def check_split(corpus, split):
             for row in corpus.summary()
             if row["pieces"] and row["split"] != "all"
         )
-        raise ValueError(
-            f"The split {split!r} must have pieces. Received: {corpus.folder}, "
-            f"whose pieces are in {held}"
+        raise hinted(
+            ValueError(
+                f"The split {split!r} must have pieces. Received: "
+                f"{corpus.folder}, whose pieces are in {held}"
+            ),
+            "--split chooses another. A corpus of three files or more has "
+            "pieces in each split.",
         )
 
 

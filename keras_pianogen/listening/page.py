@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_pianogen.files import whole
+from keras_pianogen.hints import hinted
 from keras_pianogen.judging.features import cut
 from keras_pianogen.judging.features import shuffle_pitches
 from keras_pianogen.notes import check_notes
@@ -172,14 +173,17 @@ def _check(
             f"`seconds` of a sound must be 3 to 120. Received: {seconds}"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"`out` must be a new folder. Received: {folder}")
+        error = ValueError(f"`out` must be a new folder. Received: {folder}")
+        raise hinted(error, "A page is never replaced: give another folder.")
     if key.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
+        error = ValueError(
             "`key` must lie outside the page's folder, because it tells what "
             f"listeners must not know. Received: {key}, in {folder}"
         )
+        raise hinted(error, "Give a path that listeners never get.")
     if key.exists():
-        raise ValueError(f"`key` must be a new file. Received: {key}")
+        error = ValueError(f"`key` must be a new file. Received: {key}")
+        raise hinted(error, "A key is never replaced: give another path.")
 
 
 def _sift(

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.hints import hinted
+
 # From best to worst, as in the paper's figure 11.
 QUALITIES = ("good", "average", "bad")
 SCORES = (1.0, 0.0, -1.0)  # of `QUALITIES`, for means
@@ -107,9 +109,10 @@ def read_ratings(paths: Iterable[str | os.PathLike[str]], key: Key) -> Ratings:
     first: dict[str, pathlib.Path] = {}
     for path, row in rows.items():
         if row["listener"] in first:
-            raise ValueError(
+            error = ValueError(
                 f"{path} is of the same listener as {first[row['listener']]}"
             )
+            raise hinted(error, "Leave one of these files out.")
         first[row["listener"]] = path
     simulated = [path for path, row in rows.items() if row["simulated"]]
     if simulated and len(simulated) < len(rows):
@@ -155,12 +158,16 @@ def _read(path: pathlib.Path, key: Key) -> dict[str, Any]:
     """One listener's answers, checked."""
     contents = _read_json(path, "a file of ratings")
     if contents.get("version") != 1 or "study" not in contents:
-        raise ValueError(f"{path} is not a file of ratings, version 1")
+        error = ValueError(f"{path} is not a file of ratings, version 1")
+        raise hinted(
+            error, "Give the files that listeners saved from the page."
+        )
     if contents["study"] != key.study:
-        raise ValueError(
+        error = ValueError(
             f"{path} belongs to another page than the key: expected study "
             f"{key.study}. Received: {contents['study']}"
         )
+        raise hinted(error, "Each page has a key of its own.")
     listener, ratings = contents.get("listener"), contents.get("ratings")
     if not isinstance(listener, str) or not isinstance(ratings, list):
         raise ValueError(f"{path} is broken: no listener, or no ratings")
@@ -175,10 +182,11 @@ def _read(path: pathlib.Path, key: Key) -> dict[str, Any]:
             )
         quality[item], inspiring[item] = judged, inspired
     if len(quality) < len(key.items):
-        raise ValueError(
+        error = ValueError(
             f"{path} is not whole: {len(quality)} of {len(key.items)} sounds "
             "are rated"
         )
+        raise hinted(error, "Ask for it again, or leave that file out.")
     return {
         "listener": listener,
         "quality": quality,

@@ -7,6 +7,7 @@ import warnings
 
 from keras_pianogen.files import sha256
 from keras_pianogen.files import whole
+from keras_pianogen.hints import hinted
 
 # The presets inside the package, with the sha256 of each file that is read
 # when they load.
@@ -78,6 +79,11 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 # The file of a saved preset that lists the sha256 of its other files, in the
 # format of the program `sha256sum`.
 SUMS = "SHA256SUMS"
+
+REINSTALL = (
+    "`pip install --force-reinstall --no-deps keras_pianogen` installs the "
+    "bundled presets again."
+)
 
 
 def bundled_presets(cls):
@@ -151,20 +157,23 @@ def locate(preset):
     name = os.fspath(preset)
     if name in PRESETS:
         folder, sums = FOLDER / name, PRESETS[name]["sha256"]
-        _verify(f"{name!r}", folder, sums, "Install keras_pianogen again.")
+        _verify(f"{name!r}", folder, sums, REINSTALL)
         return str(folder)
     if "://" in name:
-        folder, remedy = _download(name), "Clear the cache and load it again."
+        folder, hint = _download(name), "Clear the cache and load it again."
     elif os.path.isdir(name):
-        folder, remedy = pathlib.Path(name), "Copy it again."
+        folder, hint = pathlib.Path(name), "Copy it again."
     else:
-        raise ValueError(
-            "`preset` must be the name of a bundled preset "
-            f"({', '.join(map(repr, PRESETS))}), a folder, or a handle such as "
-            f"'hf://user/model'. Received: preset={name!r}"
+        raise hinted(
+            ValueError(
+                "`preset` must be the name of a bundled preset "
+                f"({', '.join(map(repr, PRESETS))}), a folder, or a handle "
+                f"such as 'hf://user/model'. Received: preset={name!r}"
+            ),
+            "`pianogen train` saves a preset in RUN/preset.",
         )
     if folder is not None and (folder / SUMS).exists():
-        _verify(f"in {name}", folder, _read_sums(folder), remedy)
+        _verify(f"in {name}", folder, _read_sums(folder), hint)
         return str(folder)
     if folder is None or (folder / "config.json").exists():
         warnings.warn(
@@ -243,16 +252,16 @@ def _read_sums(folder):
     return sums
 
 
-def _verify(name, folder, sums, remedy):
+def _verify(name, folder, sums, hint):
     for file, expected in sums.items():
         try:
             received = sha256(folder / file)
         except OSError as error:
-            raise ValueError(
-                f"The preset {name} is incomplete: {error}. {remedy}"
-            ) from error
+            message = f"The preset {name} is incomplete: {error}"
+            raise hinted(ValueError(message), hint) from error
         if received != expected:
-            raise ValueError(
+            message = (
                 f"The preset {name} is damaged: {folder / file} must have "
-                f"the sha256 {expected}. Received: {received}. {remedy}"
+                f"the sha256 {expected}. Received: {received}"
             )
+            raise hinted(ValueError(message), hint)

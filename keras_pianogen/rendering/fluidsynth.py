@@ -15,6 +15,7 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 
+from keras_pianogen.hints import hinted
 from keras_pianogen.midi.writing import write_midi
 
 PROGRAM = "fluidsynth"
@@ -47,6 +48,7 @@ SIGNS = (
     "Failed to load",
     "not a SoundFont",
 )
+WITHOUT = "The built-in piano needs no SoundFont: --soundfont built-in."
 SILENT = 1e-6  # of full scale; the dither of FluidSynth's reverb is lower
 
 
@@ -80,13 +82,17 @@ def choose_soundfont(
     with path.open("rb") as file:
         head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        raise ValueError(
+        error = ValueError(
             f"`soundfont` must be a SoundFont, .sf2 or .sf3. Received: {path}"
         )
+        raise hinted(error, WITHOUT)
     if shutil.which(PROGRAM) is None:
-        raise FileNotFoundError(
-            f"`{PROGRAM}` must be installed to play a SoundFont. Found none "
-            f"on the path. Received: {path}"
+        raise hinted(
+            FileNotFoundError(
+                f"`{PROGRAM}` must be installed to play a SoundFont. Found "
+                f"none on the path. Received: {path}"
+            ),
+            f"`apt install {PROGRAM}` installs it. {WITHOUT}",
         )
     return path
 
@@ -130,7 +136,8 @@ def play(
         .astype(np.float32, copy=False)
     )
     if not max(sound.max(initial=0), -sound.min(initial=0)) > SILENT:
-        raise OSError(f"`{PROGRAM}` must make a sound. Received: silence")
+        error = f"`{PROGRAM}` must make a sound. Received: silence"
+        raise hinted(OSError(error), WITHOUT)
     return sound
 
 
@@ -147,11 +154,11 @@ def _run(command: list[str | pathlib.Path], seconds: float) -> None:
             errors="replace",
         )
     except subprocess.TimeoutExpired as error:
-        raise OSError(
-            f"`{PROGRAM}` must end within {seconds:.0f} s. It was stopped"
-        ) from error
+        message = f"`{PROGRAM}` must end within {seconds:.0f} s. It was stopped"
+        raise hinted(OSError(message), WITHOUT) from error
     said = [line for line in result.stderr.splitlines() if line.strip()]
     wrong = [line for line in said if any(sign in line for sign in SIGNS)]
     if result.returncode or wrong:
         found = wrong or said or [f"exit code {result.returncode}"]
-        raise OSError(f"`{PROGRAM}` must play the notes. It said: {found[-1]}")
+        message = f"`{PROGRAM}` must play the notes. It said: {found[-1]}"
+        raise hinted(OSError(message), WITHOUT)

@@ -9,6 +9,7 @@ import urllib.parse
 
 import uvicorn
 
+from keras_pianogen.hints import hinted
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.studio.guard import is_loopback
 from keras_pianogen.studio.server import make_app
@@ -44,10 +45,13 @@ def _find_preset(name):
         return name
     if os.path.isfile(os.path.join(name, "config.json")):
         return os.path.abspath(name)
-    raise ValueError(
-        "`preset` must be the name of a bundled preset "
-        f"({', '.join(map(repr, BUNDLED))}), a handle, or a folder with a "
-        f"preset in it. Received: {name!r}"
+    raise hinted(
+        ValueError(
+            "`preset` must be the name of a bundled preset "
+            f"({', '.join(map(repr, BUNDLED))}), a handle, or a folder with a "
+            f"preset in it. Received: {name!r}"
+        ),
+        "`pianogen train` saves a preset in RUN/preset.",
     )
 
 
@@ -60,9 +64,13 @@ def check_sound():
     try:
         fluidsynth.choose_soundfont()
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"`{fluidsynth.SOUNDFONT_VARIABLE}` must be a SoundFont that can "
-            f"be played, or {fluidsynth.BUILT_IN}. Received: {error}"
+        variable = fluidsynth.SOUNDFONT_VARIABLE
+        raise hinted(
+            ValueError(
+                f"`{variable}` must be a SoundFont that can be played, or "
+                f"{fluidsynth.BUILT_IN}. Received: {error}"
+            ),
+            f"{variable}={fluidsynth.BUILT_IN} plays without a SoundFont.",
         ) from error
 
 
@@ -73,9 +81,12 @@ def check_address(host, token):
         ValueError: others could come in.
     """
     if token is None and not is_loopback(host):
-        raise ValueError(
-            "`--host` must be 127.0.0.1, or `--token` be given: others could "
-            f"use this machine. Received: --host {host}"
+        raise hinted(
+            ValueError(
+                "`--host` must be 127.0.0.1, or `--token` be given: others "
+                f"could use this machine. Received: --host {host}"
+            ),
+            "Without --host the page is for this machine alone.",
         )
     if token is not None and (
         len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()
@@ -141,8 +152,7 @@ def serve(presets, host, port, token, announce):
     Raises:
         OSError: the address or port can't be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:
+    with _listen(host, port) as listener:
         config = uvicorn.Config(
             make_app(presets, host=host, token=token),
             lifespan="on",
@@ -156,6 +166,15 @@ def serve(presets, host, port, token, announce):
         )
         announce(_address(host, listener.getsockname()[1], token))
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        error.add_note("--port chooses another port.")
+        raise
 
 
 def _address(host, port, token):

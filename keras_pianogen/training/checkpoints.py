@@ -15,21 +15,11 @@ import keras
 import numpy as np
 
 from keras_pianogen.files import sync
+from keras_pianogen.hints import hinted
 
 
 class TrainingError(ValueError):
-    """Says why a run can't begin or go on.
-
-    Args:
-        message: the reason.
-        hint: what a user of the command line can do about it, which becomes a
-            note of the error. Defaults to `None`, no note.
-    """
-
-    def __init__(self, message, hint=None):
-        super().__init__(message)
-        if hint is not None:
-            self.add_note(hint)
+    """Says why a run can't begin or go on."""
 
 
 class Checkpoints:
@@ -93,10 +83,8 @@ class Checkpoints:
             if state.pop("sha256", None) == _sha256(state, content):
                 _assign(model, np.load(io.BytesIO(content)), path)
                 return state
-        raise TrainingError(
-            f"{self.folder} holds no whole checkpoint.",
-            "Begin again in another folder.",
-        )
+        error = TrainingError(f"{self.folder} holds no whole checkpoint.")
+        raise hinted(error, "Begin again in another folder.")
 
 
 def variables_of(model):

@@ -3,6 +3,8 @@
 import math
 import numbers
 
+from keras_pianogen.hints import hinted
+
 COUNTS = (
     "num_layers",
     "num_heads",
@@ -15,6 +17,7 @@ COUNTS = (
 )
 SHARES = ("dropout", "warmup", "label_smoothing", "ema_momentum")
 # Settings that may be `None`.
+BLOCKS = "With --local-block-size 128, two blocks fit --sequence-length 256."
 OPTIONAL = ("local_block_size", "ema_momentum", "dtype")
 
 
@@ -78,14 +81,16 @@ def _check_blocks(recipe):
             f"local_block_size={size}, architecture={recipe.architecture!r}"
         )
     if size is None and previous:
-        raise ValueError(
+        error = ValueError(
             "`attend_previous_block` needs `local_block_size`. Received: "
             f"local_block_size=None, attend_previous_block={previous}"
         )
+        raise hinted(error, BLOCKS)
     if (size or 0) * (2 if previous else 1) > recipe.sequence_length:
-        raise ValueError(
+        error = ValueError(
             "`sequence_length` must be at least `local_block_size`, and twice "
             "as much with `attend_previous_block`. "
             f"Received: sequence_length={recipe.sequence_length}, "
             f"local_block_size={size}, attend_previous_block={previous}"
         )
+        raise hinted(error, BLOCKS)

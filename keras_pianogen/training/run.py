@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from keras_pianogen.files import whole
+from keras_pianogen.hints import hinted
 from keras_pianogen.training.checkpoints import Checkpoints
 from keras_pianogen.training.checkpoints import TrainingError
 from keras_pianogen.training.checkpoints import recover_folders
@@ -90,10 +91,8 @@ class Run:
     def check_unused(self):
         """Refuse a folder that has a checkpoint: it is another run's."""
         if self.checkpoints.last_step() is not None:
-            raise TrainingError(
-                f"{self.folder} holds a run already.",
-                "--resume goes on with it.",
-            )
+            error = TrainingError(f"{self.folder} holds a run already.")
+            raise hinted(error, "--resume goes on with it.")
         if self.writes:
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             self.history.path.unlink(missing_ok=True)
@@ -116,17 +115,16 @@ class Run:
             settings = read_settings(self.config)
             fingerprint = self.config["corpus"]
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise TrainingError(
-                f"{self.folder} holds no run to go on with: {error}",
-                "Without --resume, the command begins one.",
-            ) from error
+            message = f"{self.folder} holds no run to go on with: {error}"
+            hint = "Without --resume, the command begins one."
+            raise hinted(TrainingError(message), hint) from error
         if corpus.fingerprint != fingerprint:
-            raise TrainingError(
+            error = TrainingError(
                 "A run goes on with the corpus it began with, whose "
                 f"fingerprint is {fingerprint}. Received: a corpus with the "
-                f"fingerprint {corpus.fingerprint}",
-                "Give that corpus, or begin another run.",
+                f"fingerprint {corpus.fingerprint}"
             )
+            raise hinted(error, "Give that corpus, or begin another run.")
         return settings
 
     def _read_config(self):
@@ -264,13 +262,13 @@ class Run:
         """
         recipe = self.config.get("recipe", {})
         before = recipe.get("gradient_accumulation_steps", 1)
-        return TrainingError(
+        error = TrainingError(
             f"A number stopped being finite: at step {step} the {what}, "
             "through that step or through the gradient of "
             f"{'the one' if before == 1 else f'the {before}'} before. "
-            f"{self._last_checkpoint()}",
-            "Begin again with a lower --learning-rate.",
+            f"{self._last_checkpoint()}"
         )
+        return hinted(error, "Begin again with a lower --learning-rate.")
 
     def _last_checkpoint(self):
         last = self.checkpoints.last_step()
@@ -291,12 +289,13 @@ def check_settings(own, given):
     """
     differing = [name for name in given if given[name] != own.get(name)]
     if differing:
-        raise TrainingError(
-            ". ".join(
-                f"`{name}` of this run is {own.get(name)!r}. "
-                f"Received: {given[name]!r}"
-                for name in differing
-            ),
+        message = ". ".join(
+            f"`{name}` of this run is {own.get(name)!r}. "
+            f"Received: {given[name]!r}"
+            for name in differing
+        )
+        raise hinted(
+            TrainingError(message),
             "Leave it out to go on with the run. Other settings need a run of "
             "their own; --preset RUN/preset begins it from the weights of "
             "this one.",
