@@ -400,6 +400,7 @@ def test_pytorch_s_grammar_is_that_of_compiled_loops(name, walk, wild):
     host = HostGrammar(vocabulary, size, state, limits)
     compiled = CompiledGrammar(vocabulary, size, state, limits)
     state, to_numpy = compiled.carried, keras.ops.convert_to_numpy
+    going_on = keras.ops.zeros((count,), "bool")
     for made in range(min(int(limits.remaining), 60)):
         expected = to_numpy(
             compiled.bias(state, keras.ops.convert_to_tensor(made))
@@ -414,7 +415,8 @@ def test_pytorch_s_grammar_is_that_of_compiled_loops(name, walk, wild):
         state = compiled.advance(state, events)
         host.advance((), events)
         np.testing.assert_array_equal(
-            to_numpy(host.is_over(())), to_numpy(compiled.is_over(state))
+            to_numpy(host.end(going_on, ())),
+            to_numpy(compiled.end(going_on, state)),
         )
     for ours, theirs in zip(host.state(()), state, strict=True):
         theirs = to_numpy(theirs)

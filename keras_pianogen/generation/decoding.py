@@ -151,7 +151,7 @@ def sample(step, draws, rules, token_ids, given, done, bias=0.0, stops=()):
             ends = ops.logical_and(new == stop, ops.logical_not(is_given))
             done = ops.logical_or(done, ends)
         state = rules.advance(state, new)
-        done = ops.logical_or(done, rules.is_over(state))
+        done = rules.end(done, state)
         token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
         return token_ids, index + 1, done, cache, state, random
 

@@ -314,9 +314,9 @@ class CompiledGrammar:
             ),
         )
 
-    def is_over(self, state):
-        """Whether each piece's time is up, a bool tensor (batch,)."""
-        return state.clock > self.limits.until
+    def end(self, done, state):
+        """End the pieces whose time is up, in a bool tensor (batch,)."""
+        return ops.logical_or(done, state.clock > self.limits.until)
 
     def state(self, carried):
         """The `State` after the loop, of what it carried last."""
@@ -334,8 +334,8 @@ class NoGrammar:
     def advance(self, state, events):
         return state
 
-    def is_over(self, state):
-        return False
+    def end(self, done, state):
+        return done
 
     def state(self, carried):
         return carried

@@ -57,10 +57,10 @@ class HostGrammar:
             piece.advance(event)
         return state
 
-    def is_over(self, state):
-        """See `CompiledGrammar.is_over`."""
+    def end(self, done, state):
+        """See `CompiledGrammar.end`."""
         over = [piece.clock > piece.limits.until for piece in self._pieces]
-        return ops.convert_to_tensor(np.array(over))
+        return ops.logical_or(done, np.array(over)) if any(over) else done
 
     def state(self, carried):
         """The `State` as it is now, in NumPy."""

@@ -69,37 +69,45 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
         probabilities = ops.convert_to_tensor(probabilities)
         if self.top_k is not None:
             kept, ids = ops.top_k(probabilities, self.top_k, sorted=False)
-        else:
-            kept, ids = ops.cond(
-                self.top_p > 0,
-                lambda: self._keep_top_p(probabilities),
-                lambda: self._keep_min_p(probabilities),
-            )
-        drawn = keras.random.categorical(
-            ops.log(kept), 1, seed=self.seed_generator, dtype="int32"
+            return self._draw(kept, ids)
+        is_top_p = self.top_p.value > 0
+        if keras.config.backend() == "torch" and not is_top_p:
+            # Python can choose here. `ops.cond` would cost 0.1 ms per event.
+            return self._draw(self._keep_min_p(probabilities))
+        ids = ops.arange(ops.shape(probabilities)[1], dtype="int32")
+        ids = ops.broadcast_to(ids, ops.shape(probabilities))
+        kept, ids = ops.cond(
+            is_top_p,
+            lambda: self._keep_top_p(probabilities),
+            lambda: (self._keep_min_p(probabilities), ids),
         )
-        return ops.take_along_axis(ids, drawn, axis=-1)[:, 0]
+        return self._draw(kept, ids)
 
     def _keep_top_p(self, probabilities):
         """Probabilities (batch, size), descending or 0, and their ids."""
         size = ops.shape(probabilities)[1]
         ranked, ids = ops.top_k(probabilities, size, sorted=True)
-        kept = ops.cumsum(ranked, axis=-1) <= self.top_p
+        kept = ops.cumsum(ranked, axis=-1) <= self.top_p.value
         # The id at which the sum exceeds `top_p` is kept as well.
         kept = ops.concatenate(
             [ops.ones_like(kept[:, :1]), kept[:, :-1]], axis=-1
         )
-        ids = ops.cast(ids, "int32")
-        return ops.where(kept, ranked, ops.zeros_like(ranked)), ids
+        return ops.where(kept, ranked, 0.0), ops.cast(ids, "int32")
 
     def _keep_min_p(self, probabilities):
-        """Probabilities (batch, size), in order of ids or 0, and the ids."""
-        least = self.min_p * ops.max(probabilities, axis=-1, keepdims=True)
-        kept = ops.where(
-            probabilities >= least, probabilities, ops.zeros_like(probabilities)
+        """Probabilities (batch, size), or 0 for the ids that are dropped."""
+        most = ops.max(probabilities, axis=-1, keepdims=True)
+        kept = probabilities >= self.min_p.value * most
+        return ops.where(kept, probabilities, 0.0)
+
+    def _draw(self, kept, ids=None):
+        """An id (batch,) by its probability, of `ids` if they aren't all."""
+        drawn = keras.random.categorical(
+            ops.log(kept), 1, seed=self.seed_generator, dtype="int32"
         )
-        ids = ops.arange(ops.shape(probabilities)[1], dtype="int32")
-        return kept, ops.broadcast_to(ids, ops.shape(probabilities))
+        if ids is not None:
+            drawn = ops.take_along_axis(ids, drawn, axis=-1)
+        return drawn[:, 0]
 
     def get_config(self):
         if self.top_k is not None:
