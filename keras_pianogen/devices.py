@@ -1,10 +1,10 @@
-"""Devices and processes, as each backend knows them."""
+"""Memory of the GPU, and the processes of a run that JAX has joined."""
 
 import keras
 
 
 def device_memory():
-    """Bytes in use on the GPU; `None` without one."""
+    """Bytes in use on the GPU, or `None` without a GPU."""
     backend = keras.config.backend()
     if backend == "torch":
         import torch
@@ -25,14 +25,14 @@ def device_memory():
 
 
 def process():
-    """This process's index among those of JAX, and their number."""
+    """The index of this process among JAX's, and their number."""
     import jax
 
     return jax.process_index(), jax.process_count()
 
 
 def processes_are_joined():
-    """Whether JAX knows of its other processes already."""
+    """Whether JAX has already been joined with its other processes."""
     import jax
 
     return jax.distributed.is_initialized()

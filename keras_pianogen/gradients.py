@@ -2,8 +2,7 @@
 
 With these three functions a training step is written once, in plain Keras
 whose layers and optimizers keep their own state, and runs compiled on
-TensorFlow, JAX and PyTorch. Only this file, `feeding` and `kernels` know the
-backends.
+TensorFlow, JAX and PyTorch.
 """
 
 import keras

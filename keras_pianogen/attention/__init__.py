@@ -1,1 +1,1 @@
-"""Relative attention on each backend: whole sequences, and a ring cache."""
+"""Relative attention on each backend, over sequences and over a cache."""

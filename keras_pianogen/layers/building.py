@@ -1,4 +1,4 @@
-"""What layers share: built parts called fast, initializers, checks."""
+"""How the layers of this package call and build their parts."""
 
 import numbers
 
@@ -6,11 +6,11 @@ import keras
 
 
 def apply(layer, inputs, **kwargs):
-    """Call a built layer that needs nothing of `Layer.__call__`'s own work.
+    """Call a built layer without the bookkeeping of `Layer.__call__`.
 
-    One event's arithmetic is so small that Keras's bookkeeping around each
-    call (mask and scope handling, some 100 microseconds) would cost more
-    than it. Casting and quantization need that bookkeeping.
+    Keras's handling of masks and scopes takes some 100 microseconds, which is
+    more than the arithmetic of one event. A layer that casts its inputs or is
+    quantized needs this bookkeeping and is called as usual.
     """
     if (
         layer.quantization_mode is not None
@@ -21,7 +21,7 @@ def apply(layer, inputs, **kwargs):
 
 
 def check_sizes(**sizes):
-    """Refuse a size that is not a positive integer."""
+    """Raise a `ValueError` if a size is not a positive integer."""
     for name, value in sizes.items():
         if not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(
@@ -31,7 +31,7 @@ def check_sizes(**sizes):
 
 
 def output_spec(layer, inputs, cache):
-    """What a layer that keeps its inputs' shape returns, cache included."""
+    """Outputs of a layer that keeps its inputs' shape, as `KerasTensor`s."""
     outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)
     if cache is None:
         return outputs
@@ -41,5 +41,5 @@ def output_spec(layer, inputs, cache):
 
 
 def clone(initializer):
-    """A fresh copy, so that two weights never share a seed."""
+    """A copy of an initializer, so that two weights never share a seed."""
     return initializer.__class__.from_config(initializer.get_config())

@@ -6,10 +6,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class EventEmbedding(keras.layers.ReversibleEmbedding):
-    """A `ReversibleEmbedding` that takes distributions in place of ids too.
+    """A `ReversibleEmbedding` that also takes distributions instead of ids.
 
-    Through a distribution over events gradients reach whatever made it; a
-    one-hot distribution has the embedding of its event.
+    Gradients pass through a distribution over events to whatever made it. The
+    embedding of a one-hot distribution is that of its event.
 
     Args:
         **kwargs: See `keras.layers.ReversibleEmbedding`.
@@ -17,7 +17,7 @@ class EventEmbedding(keras.layers.ReversibleEmbedding):
     Call arguments:
         inputs: int tensor of shape (batch, time), ids; or float tensor of
             shape (batch, time, input_dim), a distribution over ids at each
-            place; or, with `reverse=True`, hidden states of shape (batch,
+            time; or, with `reverse=True`, hidden states of shape (batch,
             time, output_dim).
         reverse: bool. Whether to turn hidden states into logits.
 
@@ -48,7 +48,15 @@ class EventEmbedding(keras.layers.ReversibleEmbedding):
 
 
 def embed_distributions(layer, inputs):
-    """Mean embeddings of an embedding layer under distributions over ids."""
+    """Mean embeddings under distributions over ids.
+
+    Args:
+        layer: an embedding layer.
+        inputs: float tensor of shape (batch, time, input_dim).
+
+    Returns:
+        A tensor of shape (batch, time, output_dim).
+    """
     dtype = layer.compute_dtype
     embeddings = ops.cast(layer.embeddings, dtype)
     return ops.matmul(ops.cast(inputs, dtype), embeddings)

@@ -1,4 +1,7 @@
-"""A choice of events through which gradients pass, and one that stops them."""
+"""Samples of events that gradients pass through, and a choice that stops them.
+
+The layer sees logits only; it knows nothing of notes.
+"""
 
 import keras
 from keras import ops
@@ -8,7 +11,7 @@ MODES = ("straight_through", "soft", "argmax")
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class GumbelSoftmax(keras.layers.Layer):
-    r"""Draws from a categorical distribution, differentiably.
+    r"""Samples from a categorical distribution, with a gradient.
 
     With Gumbel noise $g$ and temperature $\tau$ (Jang et al., 2017, equation
     2),
@@ -17,25 +20,26 @@ class GumbelSoftmax(keras.layers.Layer):
 
     - `"soft"` gives $y$.
     - `"straight_through"` gives the one-hot vector of $y$'s largest element,
-      a true draw from softmax$(\ell)$, and the gradient of $y$.
+      which is a true sample from softmax$(\ell)$, and the gradient of $y$.
     - `"argmax"` gives the one-hot vector of $\ell$'s largest element without
-      noise, and no gradient: the paper's connection between generator and
-      discriminator, kept as a control.
+      noise, and no gradient. The paper connects its generator and
+      discriminator like this; here it serves as a control.
 
     Args:
         mode: one of the three above. Defaults to `"straight_through"`.
         temperature: float above 0, or a
-            `keras.optimizers.schedules.LearningRateSchedule` of the step that
-            is handed to `call`; `GumbelSoftmax.annealing(steps)` is the usual
-            one. Defaults to `1.0`.
+            `keras.optimizers.schedules.LearningRateSchedule` of the `step`
+            that `call` is given, for example
+            `GumbelSoftmax.annealing(steps)`. Defaults to `1.0`.
         seed: int, or `None`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: float tensor of shape (..., num_events), logits.
-        noise: optional tensor of the same shape, Gumbel noise drawn before.
-        step: int or int tensor, the optimizer step that a schedule is asked
-            for. Defaults to `0`.
+        noise: optional tensor of the same shape, Gumbel noise that was drawn
+            before. Defaults to `None`, new noise.
+        step: int or int tensor, the optimizer step whose temperature is used
+            if `temperature` is a schedule. Defaults to `0`.
 
     Returns:
         A distribution over events, a tensor of the shape of `inputs`.
@@ -77,11 +81,11 @@ class GumbelSoftmax(keras.layers.Layer):
     def annealing(steps, start=1.0, end=0.01):
         """Temperatures that fall from `start` to `end` exponentially.
 
-        With the defaults `100 ** (-step / steps)`, as Muhamed et al. (2021)
-        train; from `steps` on it stays at `end`.
+        The defaults give `100 ** (-step / steps)`, the schedule of Muhamed et
+        al. (2021). From step `steps` on the temperature stays at `end`.
 
         Args:
-            steps: int. Length of the training in steps.
+            steps: int. Number of optimizer steps of the training.
             start: float above 0.
             end: float above 0.
 
@@ -97,7 +101,7 @@ class GumbelSoftmax(keras.layers.Layer):
         return self.temperature
 
     def draw_noise(self, shape):
-        """Gumbel noise, a float32 tensor of a shape."""
+        """Gumbel noise, a float32 tensor of the given shape."""
         tiny = 1e-7
         uniform = keras.random.uniform(
             shape, tiny, 1 - tiny, dtype="float32", seed=self.seed_generator
@@ -158,7 +162,6 @@ class Annealing(keras.optimizers.schedules.LearningRateSchedule):
 def straight_through(hard, soft):
     """The value of `hard` with the gradient of `soft`.
 
-    Zero is added to `hard`, exactly: a sum that is first made of `soft` and
-    `-soft` has no rounding.
+    `soft` minus itself is exactly zero, so adding it to `hard` rounds nothing.
     """
     return ops.stop_gradient(hard) + (soft - ops.stop_gradient(soft))

@@ -6,13 +6,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's layer, with second derivatives that are right on TensorFlow.
+    """Keras's layer, with correct second derivatives on TensorFlow.
 
-    There Keras uses a fused operation whose second derivative by its inputs
-    is off (by some percent, where the gradient that reaches the layer depends
-    on its inputs). A gradient penalty needs it; so with `differentiable_twice`
-    the layer is made of plain operations. Training without a penalty does
-    not, and keeps the fused one.
+    On TensorFlow Keras uses a fused operation whose second derivative by its
+    inputs is wrong by a few percent if the gradient that reaches the layer
+    depends on the layer's inputs. A gradient penalty needs this derivative:
+    after `layer.differentiable_twice = True` the layer uses plain operations.
+    Training without a penalty keeps the fused operation.
 
     Args:
         **kwargs: See `keras.layers.LayerNormalization`.

@@ -1,4 +1,4 @@
-"""Noise in place of events: where a generator begins."""
+"""The first layer of a generator: from noise to embeddings of events."""
 
 import keras
 from keras import ops
@@ -11,22 +11,22 @@ from keras_pianogen.layers.building import clone
 class NoiseProjectionEmbedding(keras.layers.Layer):
     r"""A feed-forward network from noise to embeddings.
 
-    It stands where a Transformer has its token embedding (the paper's
-    generator: "a feed forward network on a noise vector", Z = 50),
+    It replaces the token embedding of a Transformer, as in the paper's
+    generator ("a feed forward network on a noise vector", Z = 50),
 
     $$x_t = W_2\,\mathrm{ReLU}(W_1 z_t + p_t + b_1) + b_2$$
 
-    One vector $z$ for a whole sequence gives every place the same $z_t$; then
-    $p_t$, a learned vector for each place, tells places apart (attention over
-    equal vectors would return them equal). With a vector for each place there
-    is no $p_t$, and a sequence may have any length.
+    With one noise vector for a whole sequence, $z_t$ is the same at all times
+    $t$. A learned vector $p_t$ for each time then makes them differ, because
+    attention over equal vectors would return equal vectors. With a noise
+    vector for each time there is no $p_t$, and a sequence may have any length.
 
     Args:
         hidden_dim: int. Width of the embeddings.
         intermediate_dim: int. Width of the network's middle. Defaults to
             `None`, the same as `hidden_dim`.
-        sequence_length: int. Length of the sequences made from one vector;
-            only needed for these. Defaults to `None`.
+        sequence_length: int. Length of sequences that are made from one
+            vector. Only these need it. Defaults to `None`.
         activation: activation of the middle. Defaults to `"relu"`.
         kernel_initializer: initializer of the kernels. Defaults to
             `"glorot_uniform"`.
