@@ -2,11 +2,13 @@
 
 This file computes the sums of `blocks` in PyTorch's own operations, because on
 PyTorch starting an operation and allocating a buffer cost more than the maths.
-All blocks write to one workspace, which fits the processor's cache, and skewing
-(Huang et al., 2018, section 3.4.1) is a view with other strides, not a copy.
+All blocks write to one workspace, which fits the processor's cache, and
+skewing (Huang et al., 2018, section 3.4.1) is a view with other strides, not a
+copy.
 
-Measured gain: outputs and gradients of 8 heads, 1,024 events and key_dim 32 take
-387 ms, and 852 ms with `blocks` on PyTorch (one thread, in turns, the best of 12).
+Measured gain: outputs and gradients of 8 heads, 1,024 events and key_dim 32
+take 387 ms, and 852 ms with `blocks` on PyTorch (one thread, in turns, the
+best of 12).
 
 Shapes are (batch, heads, time, key_dim); a "row" is one head of one sequence.
 """
