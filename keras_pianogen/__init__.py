@@ -9,6 +9,8 @@ finds this package's classes only after `import keras_pianogen.models`.
 """
 
 import importlib
+import sys
+import types
 import typing
 
 if typing.TYPE_CHECKING:
@@ -102,6 +104,25 @@ __all__ = [
     "two_sample",
     "write_midi",
 ]
+
+
+class _PublicModule(types.ModuleType):
+    """A public module, imported by its public name: it has the names of the
+    module that holds them."""
+
+    def __init__(self, name: str, home: str) -> None:
+        super().__init__(f"{__name__}.{name}", f"See `{__name__}.{home}`.")
+        self._home = f"{__name__}.{home}"
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # Whoever looks through all modules.
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self._home), name)
+
+
+for _name, _home in _MODULES.items():
+    if _name != _home:  # Such as `from keras_pianogen.samplers import …`.
+        sys.modules[f"{__name__}.{_name}"] = _PublicModule(_name, _home)
 
 
 def __getattr__(name: str) -> object:

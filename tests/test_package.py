@@ -62,6 +62,22 @@ def test_every_public_name_loads_and_is_listed(name):
     assert name in dir(keras_pianogen)
 
 
+def test_public_modules_can_be_imported_from():
+    from keras_pianogen.comparison import compare
+    from keras_pianogen.evaluation import evaluate
+    from keras_pianogen.gan_training import GanRecipe
+    from keras_pianogen.samplers import build_sampler
+    from keras_pianogen.two_sample import judge_continuations
+
+    assert compare is keras_pianogen.comparison.compare
+    assert evaluate is keras_pianogen.evaluation.evaluate
+    assert GanRecipe is keras_pianogen.training.GanRecipe
+    assert build_sampler is keras_pianogen.samplers.build_sampler
+    assert judge_continuations is keras_pianogen.two_sample.judge_continuations
+    with pytest.raises(ImportError, match="no_such_name"):
+        from keras_pianogen.samplers import no_such_name  # noqa: F401
+
+
 def test_type_checkers_see_exactly_the_public_names():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     shown = {

@@ -35,7 +35,8 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
             `min_p`, `top_p` and `top_k` are given.
 
     Examples:
-        >>>         >>> sampler = AdjustableSampler(min_p=0.5, seed=0)
+        >>> import numpy as np
+        >>> sampler = AdjustableSampler(min_p=0.5, seed=0)
         >>> probabilities = np.array([[0.05, 0.9, 0.05]], "float32")
         >>> int(sampler.get_next_token(probabilities)[0])
         1
