@@ -220,13 +220,7 @@ class EventVocabulary:
         Raises:
             ValueError: `notes` is no such array, or lasts longer.
         """
-        notes = check_notes(notes)
-        last = notes["end"].max(initial=0)
-        if last > MAX_SECONDS:
-            raise ValueError(
-                f"`notes` must end within {MAX_SECONDS:.0f} seconds. "
-                f"Received: a note that ends at {last} s"
-            )
+        notes = check_performance(notes)
         return self.encode_runs(
             notes["start"],
             cut_overlaps(notes),
@@ -559,6 +553,28 @@ class _KeyBits(NamedTuple):
 
     def ticks(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         return (keys >> self.tick) & ((1 << (self.run - self.tick)) - 1)
+
+
+def check_performance(notes: NDArray[np.void]) -> NDArray[np.void]:
+    """Checks and sorts notes that are to be encoded.
+
+    Args:
+        notes: array of `NOTE_DTYPE`, times in seconds from 0 to 86,400.
+
+    Returns:
+        The notes as a new array, sorted by start, then pitch.
+
+    Raises:
+        ValueError: `notes` is no such array, or lasts longer.
+    """
+    notes = check_notes(notes)
+    last = notes["end"].max(initial=0)
+    if last > MAX_SECONDS:
+        raise ValueError(
+            f"`notes` must end within {MAX_SECONDS:.0f} seconds. "
+            f"Received: a note that ends at {last} s"
+        )
+    return notes
 
 
 def _changes(

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from keras_pianogen.events import MAX_SECONDS
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.events import check_performance
 from keras_pianogen.notes import NOTE_DTYPE
-from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import cut_overlaps
 
 NOTE_TUPLE_DTYPE = np.dtype(
@@ -195,13 +195,7 @@ class NoteTuples:
         Raises:
             ValueError: `notes` is no such array, or lasts longer.
         """
-        notes = check_notes(notes)
-        last = notes["end"].max(initial=0)
-        if last > MAX_SECONDS:
-            raise ValueError(
-                f"`notes` must end within {MAX_SECONDS:.0f} seconds. "
-                f"Received: a note that ends at {last} s"
-            )
+        notes = check_performance(notes)
         starts = self._grid.to_ticks(notes["start"])
         ends = self._grid.to_ticks(cut_overlaps(notes))
         order = np.lexsort((notes["pitch"], starts))

@@ -227,7 +227,7 @@ class Sampling(typing.NamedTuple):
 
 
 class Whole(typing.NamedTuple):
-    """Prompts of which whole sequences are made."""
+    """Prompts for a sampler that makes whole sequences."""
 
     token_ids: object  # int (batch, time), prompts and room
     given: object  # bool (batch, time)

@@ -144,7 +144,7 @@ def _pedals(controls: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Division:
-    """How long a tick is: so many to a beat, or to a frame of film."""
+    """The length of a tick, as a part of a beat or of a frame of film."""
 
     ticks: int
     frames: int = 0  # in a second; 0 for beats

@@ -266,9 +266,9 @@ class Track:
         order = np.argsort(key, kind="stable")
         numbers, key = numbers[order], key[order].astype(np.int64)
         is_on = (self.status[numbers] >= 0x90) & (self.second[numbers] > 0)
-        for rows in _late_offs(key, is_on, self.ticks[numbers]):
-            numbers[rows] = numbers[rows[::-1]]
-            is_on[rows] = is_on[rows[::-1]]
+        rows = _late_offs(key, is_on, self.ticks[numbers])
+        numbers[rows] = numbers[rows[::-1]]
+        is_on[rows] = is_on[rows[::-1]]
         goes_on = np.append(key[1:] == key[:-1], False)[: len(key)]
         following = np.append(numbers[1:], 0)[: len(key)]
         how = np.where(goes_on, np.append(is_on[1:], False)[: len(key)], NEVER)
@@ -276,7 +276,7 @@ class Track:
             goes_on, self._moments(following), (end + 1 << PLACE_BITS) - 1
         )
         on = numbers[is_on]
-        rows = np.stack(
+        strokes = np.stack(
             [
                 self._moments(on),
                 release[is_on],
@@ -286,7 +286,7 @@ class Track:
                 self._programs(on),
             ]
         )
-        return rows, how[is_on]
+        return strokes, how[is_on]
 
     def _programs(self, numbers: np.ndarray) -> np.ndarray:
         """The program of the channel at each of these events; 0 at first."""
@@ -323,13 +323,12 @@ class Track:
 
 def _late_offs(
     key: np.ndarray, is_on: np.ndarray, ticks: np.ndarray
-) -> list[np.ndarray]:
-    """Where a note-on and the older stroke's note-off change places.
+) -> np.ndarray:
+    """The numbers of rows that change places, (2, pairs).
 
-    Returns:
-        The pair of row numbers, (2, pairs), or nothing.
+    They are a note-on, and after it the older stroke's note-off.
     """
     same = key[2:] == key[:-2]
     late = is_on[:-2] & is_on[1:-1] & ~is_on[2:] & (ticks[1:-1] == ticks[2:])
     found = np.flatnonzero(same & late)
-    return [np.stack([found + 1, found + 2])] if len(found) else []
+    return np.stack([found + 1, found + 2])
