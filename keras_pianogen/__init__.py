@@ -30,9 +30,11 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.judging import likelihood as evaluation
     from keras_pianogen.judging import two_sample
     from keras_pianogen.midi import MidiError
+    from keras_pianogen.midi import MidiReport
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import read_pedal
     from keras_pianogen.midi import write_midi
+    from keras_pianogen.notes import NOTE_DTYPE
     from keras_pianogen.rendering.notebook import show
     from keras_pianogen.rendering.pianoroll import plot_piano_roll
     from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
@@ -43,7 +45,7 @@ if typing.TYPE_CHECKING:
 
     __version__: str
 
-# Each public function and class, and the module that holds it.
+# Each public function, class and type of arrays, and the module that holds it.
 _HOMES = {
     "Corpus": "data.corpus",
     "EvaluationWindows": "data.windows",
@@ -51,6 +53,8 @@ _HOMES = {
     "EventWindows": "data.training_windows",
     "Maestro": "data.maestro",
     "MidiError": "midi",
+    "MidiReport": "midi",
+    "NOTE_DTYPE": "notes",
     "piano_roll_svg": "rendering.pianoroll_svg",
     "plot_piano_roll": "rendering.pianoroll",
     "prepare_corpus": "data.preparing",
@@ -83,6 +87,8 @@ __all__ = [
     "EventWindows",
     "Maestro",
     "MidiError",
+    "MidiReport",
+    "NOTE_DTYPE",
     "comparison",
     "evaluation",
     "gan",

@@ -1,17 +1,50 @@
-"""Files that are whole or not there, and their hashes."""
+"""Files that are whole or not there, their hashes, and folders of one writer.
+
+A sealed file holds JSON and its own hash, so that each changed byte is noticed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import threading
 import typing
 from collections.abc import Iterator
 
+import filelock
+
 if typing.TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LOCK = ".lock"
+SEAL = "sha256"  # the last key of a sealed file
+
+
+@contextlib.contextmanager
+def held(
+    folder: str | os.PathLike[str], *, wait: bool = False
+) -> Iterator[None]:
+    """A context in which no other process, or thread, holds the folder.
+
+    Args:
+        folder: an existing folder. It has a file `.lock` for as long.
+        wait: whether to wait until another one releases the folder.
+
+    Raises:
+        filelock.Timeout: another one holds the folder, and `wait` is False.
+    """
+    path = pathlib.Path(folder, LOCK)
+    lock = filelock.FileLock(path)
+    lock.acquire(blocking=wait)
+    try:
+        yield
+    finally:
+        # Whoever waits for the removed file notices, and makes a new one.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -78,3 +111,37 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(values: dict[str, typing.Any]) -> bytes:
+    """Values as JSON, with the SHA-256 of the text as one more value.
+
+    Examples:
+        >>> unseal(seal({"notes": 3}))
+        {'notes': 3}
+        >>> unseal(seal({"notes": 3}).replace(b"3", b"4"))
+        Traceback (most recent call last):
+        ...
+        ValueError: a byte of it has changed since it was written
+    """
+    text = _as_json(values)
+    return _as_json(values | {SEAL: hashlib.sha256(text).hexdigest()})
+
+
+def unseal(text: bytes) -> dict[str, typing.Any]:
+    """The values in a text of `seal`.
+
+    Raises:
+        ValueError: the text is not exactly what `seal` made of them.
+    """
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"a JSON object was expected, not {values!r:.40}")
+    values.pop(SEAL, None)
+    if seal(values) != text:
+        raise ValueError("a byte of it has changed since it was written")
+    return values
+
+
+def _as_json(values: dict[str, typing.Any]) -> bytes:
+    return json.dumps(values, indent=2).encode() + b"\n"

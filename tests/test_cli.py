@@ -70,6 +70,21 @@ def test_prepare_prints_the_table_and_names_what_it_skipped(
 
 
 @pytest.mark.one_backend
+def test_prepare_prints_what_was_repaired_by_kind(shared, tmp_path):
+    source, out = shared / "data" / "reported-midi", tmp_path / "corpus"
+    printed = succeed("prepare", source, "--out", out)
+    repairs = Corpus(out).report.repairs
+    assert len(repairs) >= 5
+    for kind, count in repairs.items():
+        assert f"\n  {count} {kind}\n" in printed
+    assert "\n  1 pedals that never lift\n" in printed
+    # A corpus that is there already is described as well.
+    assert "pedals that never lift" in succeed("prepare", source, "--out", out)
+    succeed("prepare", source, "--out", tmp_path / "b", "--max-ring", "0.25")
+    assert Corpus(tmp_path / "b").max_ring == 0.25
+
+
+@pytest.mark.one_backend
 def test_prepare_draws_the_splits_that_were_asked_for(midi_folder, tmp_path):
     options = ["--validation-fraction", "0", "--test-fraction", "0"]
     out = tmp_path / "corpus"

@@ -72,9 +72,9 @@ def test_a_table_that_is_none_is_refused(copy, text):
 
 def test_another_version_is_refused(copy):
     table = (copy / "corpus.json").read_text()
-    table = table.replace('"version": 1', '"version": 2')
+    table = table.replace('"version": 2', '"version": 1')
     (copy / "corpus.json").write_text(table)
-    with pytest.raises(ValueError, match="version 1.*Received: version=2"):
+    with pytest.raises(ValueError, match="version 2.*Received: version=1"):
         Corpus(copy)
 
 
@@ -92,10 +92,27 @@ def test_notes_of_another_corpus_are_refused(copy):
         Corpus(copy)
 
 
-def test_a_flipped_bit_is_found_by_verify(copy):
-    Corpus(copy).verify()
-    data = bytearray((copy / "notes.npy").read_bytes())
-    data[5000] ^= 4
-    (copy / "notes.npy").write_bytes(data)
+@pytest.mark.parametrize(
+    ("name", "flips"), [("notes.npy", 60), ("corpus.json", 150)]
+)
+def test_every_flipped_bit_is_noticed(copy, name, flips):
+    data = (copy / name).read_bytes()
+    bits = np.random.default_rng(0).choice(8 * len(data), flips, replace=False)
+    for bit in bits:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (copy / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged|must be") as error:
+            Corpus(copy)
+        assert "pianogen prepare" in error.value.__notes__[0]
+    (copy / name).write_bytes(data)
+    assert len(Corpus(copy)) == 12
+
+
+def test_damage_after_opening_is_found_by_verify(copy):
+    opened = Corpus(copy)
+    with open(copy / "notes.npy", "r+b") as file:
+        file.seek(5000)
+        file.write(b"\1\2\3")
     with pytest.raises(ValueError, match="must have the sha256"):
-        Corpus(copy).verify()
+        opened.verify()

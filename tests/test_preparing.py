@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 
+import miditoolkit
 import numpy as np
 import pytest
+from performances import notes_of
 
+from keras_pianogen.data import parts
 from keras_pianogen.data import preparing
 from keras_pianogen.data import workers as workers_module
 from keras_pianogen.data.corpus import Corpus
@@ -19,6 +22,7 @@ from keras_pianogen.data.packing import unpack
 from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.midi.reading import MidiReport
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
@@ -108,7 +112,7 @@ def test_a_copy_of_the_source_gives_identical_bytes(source, corpus, tmp_path):
 def test_many_processes_give_the_same_bytes_as_one(
     source, corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(parts, "FILES_A_PROCESS", 10)
     paths = count_reads(monkeypatch)
     again = prepare_corpus(source, tmp_path / "b", workers=2)
     assert paths == []  # none was read in this process
@@ -157,7 +161,7 @@ def test_a_file_that_kills_its_worker_is_skipped(
 ):
     folder = shutil.copytree(source, tmp_path / "midi")
     shutil.copy(folder / "01.mid", folder / "deadly.mid")
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(parts, "FILES_A_PROCESS", 10)
     monkeypatch.setattr(
         workers_module,
         "SERVE",
@@ -178,7 +182,7 @@ workers.serve()
 def test_where_no_process_starts_files_are_read_all_the_same(
     source, corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(preparing, "FILES_A_PROCESS", 10)
+    monkeypatch.setattr(parts, "FILES_A_PROCESS", 10)
     monkeypatch.setattr(workers_module, "SERVE", "raise SystemExit(1)")
     again = prepare_corpus(source, tmp_path / "b", workers=2)
     assert files_of(again.folder) == files_of(corpus.folder)
@@ -199,6 +203,63 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path):
         prepare_corpus(tmp_path / "nowhere", tmp_path / "corpus")
 
 
+# How files are read.
+
+
+def write_ringing(folder, count=40):
+    """Notes of 0.5 s that a pedal, never lifted, holds to the end of 60 s."""
+    folder.mkdir()
+    for i in range(count):
+        file = write_midi(notes_of((0, 0.5, 60, 80), (59, 60, 62, 80)))
+        pedal = miditoolkit.ControlChange(64, 127, 10)
+        file.instruments[0].control_changes = [pedal]
+        file.dump(folder / f"{i:02}.mid")
+    return folder
+
+
+def lengths(corpus):
+    notes = unpack(corpus.packed)
+    return set(np.round(notes["end"] - notes["start"], 3).tolist())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_of_ringing_is_kept_with_the_corpus(
+    tmp_path, monkeypatch, workers
+):
+    monkeypatch.setattr(parts, "FILES_A_PROCESS", 10)
+    midi = write_ringing(tmp_path / "midi")
+    free = prepare_corpus(midi, tmp_path / "a", workers=workers)
+    assert (free.max_ring, lengths(free)) == (None, {60.0, 1.0})
+    held = prepare_corpus(midi, tmp_path / "b", workers=workers, max_ring=8)
+    assert (held.max_ring, lengths(held)) == (8, {8.5, 1.0})
+    assert Corpus(held.folder).max_ring == 8
+    with pytest.raises(ValueError, match="must not hold another"):
+        prepare_corpus(midi, held.folder)
+
+
+@pytest.mark.parametrize("max_ring", [0, -1, float("nan")])
+def test_a_limit_of_ringing_is_above_0(source, tmp_path, max_ring):
+    with pytest.raises(ValueError, match="`max_ring` must be above 0"):
+        prepare_corpus(source, tmp_path, max_ring=max_ring)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_corpus_has_the_reports_of_all_its_files(
+    shared, tmp_path, monkeypatch, workers
+):
+    monkeypatch.setattr(parts, "FILES_A_PROCESS", 4)
+    folder = shared / "data" / "reported-midi"
+    made = prepare_corpus(folder, tmp_path / "corpus", workers=workers)
+    reports = [
+        read_notes(folder / piece.path, return_report=True)[1]
+        for piece in made.pieces
+    ]
+    assert made.report == sum(reports, MidiReport())
+    assert Corpus(made.folder).report == made.report
+    kind = "notes whose key was struck again before its note-off"
+    assert made.report.repairs[kind] == 1
+
+
 # Interruptions.
 
 KILLED = """
@@ -213,8 +274,8 @@ prepare_corpus(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=die)
 """
 
 FEW_FILES_A_PROCESS = """
-from keras_pianogen.data import preparing
-preparing.FILES_A_PROCESS = 10
+from keras_pianogen.data import parts
+parts.FILES_A_PROCESS = 10
 
 """
 
@@ -301,7 +362,137 @@ def test_a_damaged_part_is_read_again(source, corpus, tmp_path):
     assert files_of(tmp_path) == files_of(corpus.folder)
 
 
+# Kills and full disks while a corpus takes another one's place.
+
+OVERWRITTEN = """
+import errno, json, os, shutil, signal, sys
+from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.preparing import prepare_corpus
+
+source, old, folder, way = sys.argv[1:]
+place = os.path.realpath(folder)
+changes = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+count, last = 0, 0
+
+
+def watch(event, arguments):
+    # Every change of a file in the folder counts. At one of them the process
+    # is killed, or the disk is full from then on.
+    global count
+    if event not in changes or not last or place not in str(arguments[0]):
+        return
+    if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        return
+    count += 1
+    if count >= last:
+        if way == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if event in ("open", "os.mkdir"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+sys.addaudithook(watch)
+before = Corpus(old).fingerprint
+after = None
+seen = []
+for at in range(1, 1000):
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(old, folder)
+    child = os.fork()
+    if not child:
+        last = at
+        try:
+            prepare_corpus(source, folder, workers=1, overwrite=True)
+        except OSError:
+            pass
+        os._exit(count < last)
+    _, status = os.waitpid(child, 0)
+    seen.append(Corpus(folder).fingerprint)
+    whole = prepare_corpus(source, folder, workers=1, overwrite=True)
+    assert after in (None, whole.fingerprint)
+    after = whole.fingerprint
+    left = sorted(os.listdir(folder))
+    assert left == [".source", "corpus.json", "notes.npy"], left
+    if os.waitstatus_to_exitcode(status) == 1:
+        break
+assert set(seen) == {before, after}, (before, after, seen)
+assert seen == sorted(seen, key=[before, after].index)
+print(len(seen) - 1)
+"""
+
+
+@pytest.mark.parametrize("way", ["kill", "full disk"])
+def test_an_old_corpus_is_there_until_the_new_one_is_whole(
+    source, corpus, tmp_path, way
+):
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", OVERWRITTEN),
+            *(source / "below", corpus.folder, tmp_path / "folder", way),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) >= 17
+
+
+def test_two_cannot_prepare_in_one_folder_at_once(source, corpus, tmp_path):
+    def prepare_too(done, total):
+        with pytest.raises(ValueError, match="another process prepares"):
+            prepare_corpus(source / "below", tmp_path, overwrite=True)
+
+    first = prepare_corpus(source, tmp_path, progress=prepare_too)
+    assert files_of(first.folder) == files_of(corpus.folder)
+
+
+def test_parts_of_a_source_that_was_given_up_are_cleared(source, tmp_path):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    finished = prepare_corpus(source, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_corpus(
+            source / "below", tmp_path, overwrite=True, progress=interrupt
+        )
+    assert ".parts" in names_in(tmp_path)
+    again = prepare_corpus(source, tmp_path)
+    assert again.fingerprint == finished.fingerprint
+    assert names_in(tmp_path) == {"corpus.json", "notes.npy", ".source"}
+
+
 # A folder that holds a corpus already.
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "notes.npy"])
+def test_a_damaged_corpus_is_made_again_from_its_source(
+    source, corpus, tmp_path, name
+):
+    folder = shutil.copytree(corpus.folder, tmp_path / "corpus")
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(ValueError, match="damaged|can't be read"):
+        prepare_corpus(source / "below", folder)
+    prepare_corpus(source, folder)
+    assert files_of(folder) == files_of(corpus.folder)
+    (folder / name).unlink()
+    prepare_corpus(source, folder)
+    assert files_of(folder) == files_of(corpus.folder)
+
+
+def test_a_damaged_corpus_of_unknown_source_needs_overwrite(
+    source, corpus, tmp_path
+):
+    folder = shutil.copytree(corpus.folder, tmp_path / "corpus")
+    (folder / "corpus.json").write_bytes(b"{}")
+    (folder / ".source").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="must be a corpus") as error:
+        prepare_corpus(source, folder)
+    assert "--overwrite" in error.value.__notes__[0]
+    prepare_corpus(source, folder, overwrite=True)
+    assert files_of(folder) == files_of(corpus.folder)
 
 
 def test_preparing_an_unchanged_source_again_reads_nothing(

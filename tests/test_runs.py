@@ -19,7 +19,10 @@ from small_runs import read_history
 from small_runs import train
 from small_runs import variables_of
 
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.judging.likelihood import evaluate
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import TrainingError
@@ -116,6 +119,42 @@ def test_fifty_kills_inside_saves_lose_nothing(tmp_path):
     assert found["steps"][-1] > 25
     # The kills do come in the middle of saves.
     assert found["partial"] >= 10
+
+
+@pytest.mark.one_backend
+def test_no_run_begins_or_goes_on_with_a_damaged_corpus(
+    stopped, small_corpus, tmp_path
+):
+    corpus = shutil.copytree(small_corpus.folder, tmp_path / "corpus")
+    with open(corpus / "notes.npy", "r+b") as file:
+        file.seek(5000)
+        file.write(b"\1\2\3")
+    for settings in (
+        {"out": tmp_path / "new", "recipe": RECIPE, "steps": 4},
+        {"out": stopped, "resume": True},
+    ):
+        with pytest.raises(ValueError, match="notes.npy is damaged"):
+            train(corpus, **settings)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.one_backend
+def test_a_run_goes_on_with_the_very_notes_it_began_with(
+    stopped, small_corpus, tmp_path
+):
+    midi = tmp_path / "midi"
+    midi.mkdir()
+    for path in small_corpus.folder.parent.glob("*.mid"):
+        shutil.copy(path, midi)
+    notes = read_notes(midi / "00.mid")
+    notes["velocity"][0] += 5
+    write_midi(notes, midi / "00.mid")
+    other = prepare_corpus(
+        midi, tmp_path / "other", validation_fraction=0.2, test_fraction=0.2
+    )
+    assert other.pieces == small_corpus.pieces
+    with pytest.raises(TrainingError, match="goes on with the corpus it began"):
+        train(other, stopped, resume=True)
 
 
 @pytest.mark.bit_for_bit

@@ -36,8 +36,8 @@ class OfMaestro(Options):
     ] = False
 
 
-class Splits(Options):
-    """How a corpus is split; arguments of `prepare_corpus`."""
+class Preparing(Options):
+    """How a corpus is made of files; arguments of `prepare_corpus`."""
 
     validation_fraction: Annotated[
         float,
@@ -52,6 +52,14 @@ class Splits(Options):
         ),
     ] = 0.1
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0
+    max_ring: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for which the pedal holds a note at most after its "
+            "key is released.",
+            show_default="no limit",
+        ),
+    ] = None
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace another corpus in OUT."),
@@ -66,16 +74,17 @@ def prepare(
     ],
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the corpus.")],
     of_maestro: OfMaestro,
-    splits: Splits,
+    preparing: Preparing,
 ):
     """Read MIDI files once, and keep them as a corpus to train on."""
     from keras_pianogen.data.preparing import prepare_corpus
 
     began = time.monotonic()
-    source = _find_source(source, of_maestro, splits.seed)
+    source = _find_source(source, of_maestro, preparing.seed)
     with counting_bar("Reading MIDI files") as report:
-        corpus = prepare_corpus(source, out, progress=report, **vars(splits))
+        corpus = prepare_corpus(source, out, progress=report, **vars(preparing))
     say(corpus)
+    _print_report(corpus)
     _print_skipped(corpus)
     say(f"{out} ({time.monotonic() - began:.1f} s)")
 
@@ -90,6 +99,16 @@ def _find_source(source, of_maestro, seed):
     elif of_maestro.paper_subset:
         source = Maestro(source)
     return source.paper_subset(seed) if of_maestro.paper_subset else source
+
+
+def _print_report(corpus):
+    """Print what was repaired and left out, and what is strange, by kind."""
+    lines = corpus.report.warnings()
+    if lines:
+        say("Repaired, left out or strange in the files that were read:")
+        say(*(f"  {line}" for line in lines))
+    if corpus.report.ringing_notes and corpus.max_ring is None:
+        say("  --max-ring 10 lets the pedal hold a note for at most 10 s.")
 
 
 def _print_skipped(corpus):

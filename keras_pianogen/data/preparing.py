@@ -1,54 +1,44 @@
 """Many MIDI files read once, into a corpus on disk.
 
-Files are read in parts of a few files each. The notes of a part are written at
-once, so that a run that was stopped, even by `kill -9`, goes on with the parts
-that are left. The same source gives the same corpus, byte for byte: pieces are
-sorted by path.
+The same source gives the same corpus, byte for byte: pieces are sorted by
+path. One process at a time prepares in a folder.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
-import shutil
-import zipfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import filelock
 
-from keras_pianogen.data.corpus import FORMAT_VERSION
+from keras_pianogen.data.corpus import PARTS
+from keras_pianogen.data.corpus import SOURCE
 from keras_pianogen.data.corpus import TABLE
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.corpus import SkippedFile
+from keras_pianogen.data.corpus import clear_parts
+from keras_pianogen.data.corpus import read_source
+from keras_pianogen.data.corpus import settle
 from keras_pianogen.data.corpus import write_corpus
-from keras_pianogen.data.packing import UNITS
-from keras_pianogen.data.packing import packed_ends
+from keras_pianogen.data.parts import Progress
+from keras_pianogen.data.parts import collect
+from keras_pianogen.data.parts import digest
+from keras_pianogen.data.parts import make_parts
+from keras_pianogen.data.parts import read_parts
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 from keras_pianogen.data.pieces import list_pieces
-from keras_pianogen.data.workers import Found
-from keras_pianogen.data.workers import Workers
-from keras_pianogen.data.workers import read_file
-from keras_pianogen.files import whole
+from keras_pianogen.files import held
 from keras_pianogen.hints import hinted
+from keras_pianogen.midi.reading import check_max_ring
 
-# Hidden in the corpus's folder: a folder of the parts that are read, and a
-# file with a digest of the source, by which it is known again.
 DOWNLOAD = (
     "Give a folder with .mid or .midi files in it. With --download, "
     "`pianogen prepare` downloads MAESTRO there."
 )
-PARTS = ".parts"
-STAMP = ".source"
-FILES_A_PART = 16
-# Starting a process takes as long as reading this many files.
-FILES_A_PROCESS = 128
-
-Progress = Callable[[int, int], object]
 
 
 def prepare_corpus(
@@ -58,6 +48,7 @@ def prepare_corpus(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     seed: int = 0,
+    max_ring: float | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -67,7 +58,8 @@ def prepare_corpus(
     A file that cannot be read is skipped and named in `Corpus.skipped`. After
     an interruption, even by `kill -9`, the next call goes on with the files
     that are left. If `folder` already holds the corpus of this source, and the
-    source has not changed since, the corpus is opened and nothing is read.
+    source has not changed since, the corpus is opened and nothing is read; if
+    that corpus is damaged, it is made again.
 
     Args:
         source: a `Maestro`, a folder with MAESTRO's CSV table in it, or any
@@ -82,18 +74,21 @@ def prepare_corpus(
             its split when others come and go, with one exception: if a split
             would be empty and there are three files or more, one is moved
             there.
+        max_ring: seconds, above 0, for which the pedal holds a note at most
+            after its key is released. Defaults to `None`, no limit.
         workers: number of processes that read. Defaults to the machine's
             cores.
         progress: called with (files done, files in all) as work goes on.
         overwrite: whether the corpus of another source in `folder` may be
-            replaced.
+            replaced. It is there until the new one is whole.
 
     Returns:
         The `Corpus`.
 
     Raises:
-        ValueError: no file of the source can be read, or `folder` holds the
-            corpus of another source and `overwrite` is False.
+        ValueError: no file of the source can be read; or `folder` holds the
+            corpus of another source, or a damaged one, and `overwrite` is
+            False; or another process prepares a corpus there.
 
     Examples:
         ```python
@@ -102,22 +97,34 @@ def prepare_corpus(
         ```
     """
     _check_fractions(validation_fraction, test_fraction)
+    check_max_ring(max_ring)
     root, listed = _list_source(source)
     folder = pathlib.Path(folder)
     stamps = [_stamp(root, piece.path) for piece in listed]
-    settings = validation_fraction, test_fraction, seed
+    splits = validation_fraction, test_fraction, seed
+    reading = {} if max_ring is None else {"max_ring": max_ring}
     listing = [dataclasses.astuple(piece) for piece in listed]
-    stamp = _digest([settings, listing, stamps])
-    if not _is_finished(folder, stamp, overwrite):
-        parts = _parts(root, listed, stamps, folder / PARTS)
-        _read(parts, workers or _num_cores(), progress)
-        pieces, skipped = _tables(parts)
-        if pieces:
-            pieces = _draw_splits(pieces, *settings)
-            _write(folder, stamp, pieces, skipped, parts)
-        shutil.rmtree(folder / PARTS)
-        _check_any(pieces, skipped, root)
-    return Corpus(folder)
+    made_of = digest([splits, reading, listing, stamps])
+    with _held(folder):
+        corpus = _find_finished(folder, made_of, overwrite)
+        if corpus is not None:
+            settle(corpus)
+            return corpus
+        parts = make_parts(root, listed, stamps, folder / PARTS, reading)
+        read_parts(parts, reading, workers, progress)
+        pieces, skipped, report = collect(parts)
+        if not pieces:
+            clear_parts(folder)
+            raise _nothing_read(skipped, root)
+        return write_corpus(
+            folder,
+            (part.load()["notes"] for part in parts),
+            pieces=_draw_splits(pieces, *splits),
+            skipped=skipped,
+            report=report,
+            max_ring=max_ring,
+            source=made_of,
+        )
 
 
 # The source: which files, in which splits.
@@ -160,16 +167,13 @@ def _check_fractions(validation: float, test: float) -> None:
         )
 
 
-def _check_any(
-    pieces: list[Piece[str]], skipped: list[SkippedFile], root: pathlib.Path
-) -> None:
-    if not pieces:
-        message = (
-            "`source` must hold MIDI files that can be read. Received: "
-            f"{root}, with {len(skipped)} files"
-            + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
-        )
-        raise hinted(ValueError(message), DOWNLOAD)
+def _nothing_read(skipped: list[SkippedFile], root: pathlib.Path) -> ValueError:
+    message = (
+        "`source` must hold MIDI files that can be read. Received: "
+        f"{root}, with {len(skipped)} files"
+        + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
+    )
+    return hinted(ValueError(message), DOWNLOAD)
 
 
 def _draw_splits(
@@ -211,136 +215,55 @@ def _uniform(text: str) -> float:
     return int.from_bytes(hashlib.sha256(data).digest()[:6], "big") / 2**48
 
 
-# Reading, in parts that survive an interruption.
+# The folder.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """Some files of the source, and their notes on disk once they are read.
+def _find_finished(
+    folder: pathlib.Path, source: str, overwrite: bool
+) -> Corpus | None:
+    """The corpus in the folder, if it is whole and of this very source.
 
-    The part's name is a digest of its files' paths, sizes and dates. So a file
-    on disk of that name holds the notes of these files.
+    A damaged corpus of this source is made again.
+
+    Raises:
+        ValueError: the folder holds the corpus of another source, or one that
+            can't be read, and `overwrite` is False.
     """
-
-    root: pathlib.Path
-    listed: list[Piece[str]]
-    path: pathlib.Path
-
-    def read(self, read: Callable[[pathlib.Path], Found]) -> None:
-        """Reads the files with `read`, unless their notes are on disk."""
-        if self._load() is not None:
-            return
-        found = [read(self.root / piece.path) for piece in self.listed]
-        with whole(self.path) as part:
-            np.savez(
-                part,
-                notes=np.concatenate([notes for notes, _ in found]),
-                counts=np.array([len(notes) for notes, _ in found]),
-                reasons=np.array([reason for _, reason in found]),
-            )
-
-    def load(self) -> dict[str, NDArray[Any]]:
-        """All notes, how many each file has, and why if it has none."""
-        part = self._load()
-        if part is None:
-            raise OSError(f"{self.path} was written but cannot be read back")
-        return part
-
-    def _load(self) -> dict[str, NDArray[Any]] | None:
-        try:
-            with open(self.path, "rb") as file, np.load(file) as part:
-                return dict(part)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            return None
-
-
-def _parts(
-    root: pathlib.Path,
-    listed: list[Piece[str]],
-    stamps: list[Any],
-    folder: pathlib.Path,
-) -> list[_Part]:
-    """The parts of a source. `folder` is made for them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for i in range(0, len(listed), FILES_A_PART):
-        some = slice(i, i + FILES_A_PART)
-        name = _digest([str(root.resolve()), stamps[some]])
-        parts.append(_Part(root, listed[some], folder / f"{name}.npz"))
-    return parts
-
-
-def _read(parts: list[_Part], workers: int, progress: Progress | None) -> None:
-    """Reads all parts, in as many processes as are worth starting."""
-    total = sum(len(part.listed) for part in parts)
-    workers = max(1, min(workers, -(-total // FILES_A_PROCESS)))
-    done = 0
-    with Workers() as processes, ThreadPoolExecutor(workers) as pool:
-        read = processes.read if workers > 1 else read_file
-        try:
-            jobs = pool.map(lambda part: part.read(read), parts)
-            for part, _ in zip(parts, jobs, strict=True):
-                done += len(part.listed)
-                if progress is not None:
-                    progress(done, total)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _tables(
-    parts: list[_Part],
-) -> tuple[list[Piece[str]], list[SkippedFile]]:
-    """The pieces, and the files that gave none."""
-    pieces: list[Piece[str]] = []
-    skipped = []
-    first = 0
-    for part in parts:
-        found = part.load()
-        ends = packed_ends(found["notes"])
-        for listed, count, reason in zip(
-            part.listed, found["counts"].tolist(), found["reasons"], strict=True
-        ):
-            if not count:
-                skipped.append(SkippedFile(listed.path, str(reason)))
-                continue
-            seconds, ends = int(ends[:count].max()) / UNITS, ends[count:]
-            facts = dict(first_note=first, num_notes=count, seconds=seconds)
-            pieces.append(dataclasses.replace(listed, **facts))
-            first += count
-    return pieces, skipped
-
-
-def _write(
-    folder: pathlib.Path,
-    stamp: str,
-    pieces: list[Piece[str]],
-    skipped: list[SkippedFile],
-    parts: list[_Part],
-) -> None:
-    """Writes the corpus and its stamp."""
-    # The stamp must not stand beside the table of another corpus.
-    (folder / TABLE).unlink(missing_ok=True)
-    (folder / STAMP).write_text(stamp)
-    notes = (part.load()["notes"] for part in parts)
-    write_corpus(folder, pieces, skipped, notes, folder / PARTS)
-
-
-def _is_finished(folder: pathlib.Path, stamp: str, overwrite: bool) -> bool:
-    """Whether the folder already holds the corpus of this very source."""
     if not (folder / TABLE).exists():
-        return False
+        return None
     try:
-        Corpus(folder)
-        same = (folder / STAMP).read_text() == stamp
-    except (OSError, ValueError):
-        same = False
-    if not (same or overwrite):
-        message = (
-            "`folder` must not hold another corpus, or `overwrite` be True. "
-            f"Received: folder={str(folder)!r}, which holds one"
-        )
-        raise hinted(ValueError(message), "--overwrite replaces it.")
-    return same
+        corpus = Corpus(folder)
+    except ValueError:
+        if overwrite or read_source(folder / SOURCE) == source:
+            return None
+        raise
+    if corpus.source == source:
+        return corpus
+    if overwrite:
+        return None
+    message = (
+        "`folder` must not hold another corpus, or `overwrite` be True. "
+        f"Received: folder={str(folder)!r}, which holds one"
+    )
+    raise hinted(ValueError(message), "--overwrite replaces it.")
+
+
+@contextlib.contextmanager
+def _held(folder: pathlib.Path) -> Iterator[None]:
+    """Makes the folder, and keeps other processes from preparing in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder))
+        except filelock.Timeout as error:
+            message = (
+                "`folder` must not be in use. Received: "
+                f"folder={str(folder)!r}, where another process prepares a "
+                "corpus"
+            )
+            hint = "Wait for it, or give another folder."
+            raise hinted(ValueError(message), hint) from error
+        yield
 
 
 def _stamp(root: pathlib.Path, path: str) -> list[Any]:
@@ -350,14 +273,3 @@ def _stamp(root: pathlib.Path, path: str) -> list[Any]:
     except OSError:
         return [path, -1, -1]
     return [path, status.st_size, status.st_mtime_ns]
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps([FORMAT_VERSION, value])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -34,6 +34,7 @@ How a performance is read, whoever reads it:
   a minute until the first; the last one at a tick holds.
 """
 
+import collections
 import dataclasses
 import logging
 import typing
@@ -86,6 +87,26 @@ class MidiReport:
     repairs: dict[str, int] = dataclasses.field(default_factory=dict)
     ringing_notes: int = 0
     unlifted_pedals: int = 0
+
+    def __add__(self, other: "MidiReport") -> "MidiReport":
+        """The report of two sources together."""
+        sums: dict[str, typing.Any] = {}
+        for name, mine in vars(self).items():
+            theirs = getattr(other, name)
+            if isinstance(mine, dict):
+                counter = collections.Counter(mine)
+                counter.update(theirs)
+                sums[name] = dict(counter)
+            else:
+                sums[name] = mine + theirs
+        return MidiReport(**sums)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, typing.Any]) -> "MidiReport":
+        """The reverse of `dataclasses.asdict`, also of what JSON kept of it."""
+        programs = values["other_programs"].items()
+        programs = {int(program): count for program, count in programs}
+        return cls(**values | {"other_programs": programs})
 
     def warnings(self) -> list[str]:
         """What a user should know, in words, a line for each."""
@@ -157,10 +178,7 @@ def read_notes(
         >>> read_notes(write_midi(notes)).tolist()
         [(0.0, 0.5, 60, 80)]
     """
-    if max_ring is not None and not max_ring > 0:
-        raise ValueError(
-            f"`max_ring` must be above 0 s. Received: max_ring={max_ring}"
-        )
+    check_max_ring(max_ring)
     name, played = open_source(source)
     keys = played.keys
     released = played.seconds(keys[RELEASE] >> PLACE_BITS)
@@ -176,6 +194,14 @@ def read_notes(
     if report.warnings():
         logger.warning("%s: %s", name, "; ".join(report.warnings()))
     return notes
+
+
+def check_max_ring(max_ring: float | None) -> None:
+    """Refuses a limit of ringing that is not above 0 s."""
+    if max_ring is not None and not max_ring > 0:
+        raise ValueError(
+            f"`max_ring` must be above 0 s. Received: max_ring={max_ring}"
+        )
 
 
 def read_pedal(source: object) -> np.ndarray:
