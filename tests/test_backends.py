@@ -90,3 +90,37 @@ def test_two_rounds_are_the_same_on_every_backend(tmp_path):
     paths = tmp_path / "gan.keras", os.path.dirname(__file__)
     for theirs in on_other_backends(TWO_ROUNDS, *paths):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+ONE_PIECE_AFTER_ANOTHER = """
+import pathlib
+import sys
+sys.path.insert(0, sys.argv[1])
+from small_models import build_model
+from small_models import random_ids
+def compilations():
+    return len(list(pathlib.Path(sys.argv[2]).glob("*before_optimizations.txt")))
+model = build_model(context=200)
+counts = []
+for prompt in (70, 200, 400, 0):
+    model.generate(random_ids(prompt), max_length=prompt + 200, seed=prompt)
+    counts.append(compilations())
+print(counts)
+"""
+
+
+def test_tensorflow_compiles_once_whatever_the_position(tmp_path):
+    flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
+    flags += " --xla_backend_optimization_level=0"
+    printed = subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-c", ONE_PIECE_AFTER_ANOTHER),
+            *(os.path.dirname(__file__), tmp_path),
+        ],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "XLA_FLAGS": flags},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    # The prefill and the loop, and for the other pieces nothing.
+    assert printed == "[2, 2, 2, 2]\n"

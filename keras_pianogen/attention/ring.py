@@ -126,15 +126,13 @@ class KeyValueCache:
         near = self.count - 1 - ops.arange(room, dtype="int32")
         visible = ops.concatenate([far <= most, (near >= 0) & (near <= most)])
         by_distance = _by_distance(query[:, :, 0], relative)
-        by_place = _columns_from(
-            ops.concatenate([by_distance, by_distance], axis=-1),
-            (capacity - 1 - self.count - (self.seen - 1) % capacity) % capacity,
-            capacity,
-        )
-        beside = _columns_from(
+        # A roll, because TensorFlow's XLA compiles a slice anew for each
+        # `seen`.
+        by_place = ops.roll(by_distance, self.seen + self.count, axis=-1)
+        beside = ops.slice(
             ops.pad(by_distance, ((0, 0), (0, 0), (room, room))),
-            room + capacity - self.count,
-            room,
+            (0, 0, room + capacity - self.count),
+            (*ops.shape(by_distance)[:2], room),
         )
         column = ops.transpose(query, (0, 1, 3, 2))
         logits = ops.concatenate(
@@ -167,9 +165,7 @@ class KeyValueCache:
 
     def _in_order(self, ring):
         """The tensor of a ring from its oldest event to its latest."""
-        twice = ops.concatenate([ring, ring], axis=2)
-        oldest = self.seen % self.capacity
-        return ops.slice(twice, (0, 0, oldest, 0), ops.shape(ring))
+        return ops.roll(ring, -self.seen, axis=2)
 
     def merge(self, count=None):
         """The ring with the events beside it written to it.
@@ -215,8 +211,3 @@ def _by_distance(query, relative):
         return ops.reshape(products, (-1, query.shape[1], distances))
     products = ops.matmul(ops.transpose(query, (1, 0, 2)), columns)
     return ops.transpose(products, (1, 0, 2))  # (batch, heads, distances)
-
-
-def _columns_from(x, start, size):
-    shape = ops.shape(x)
-    return ops.slice(x, (0, 0, start), (shape[0], shape[1], size))
