@@ -98,8 +98,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from small_models import build_model
 from small_models import random_ids
-def compilations():
-    return len(list(pathlib.Path(sys.argv[2]).glob("*before_optimizations.txt")))
+def compilations(name="*before_optimizations.txt"):
+    return len(list(pathlib.Path(sys.argv[2]).glob(name)))
 model = build_model(context=200)
 counts = []
 for prompt in (70, 200, 400, 0):
