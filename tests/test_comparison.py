@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 
@@ -480,15 +481,18 @@ def test_folders_are_read_to_their_depths_and_broken_files_skipped(tmp_path):
     (tmp_path / "notes.txt").write_text("no music")
     (tmp_path / "bad.mid").write_bytes(b"no music")
     (tmp_path / "b" / "._2.mid").write_bytes(b"\0\5\x16\7" + bytes(40))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mid")
     found = read_folder(tmp_path)
     assert list(found.notes) == list(found.pedals) == ["1.midi", "b/2.MID"]
     assert found.pedals["1.midi"].tolist() == [(0.1, 0.9), (1, 2)]
     assert not len(found.pedals["b/2.MID"])
-    assert list(found.skipped) == ["b/._2.mid", "bad.mid"]
+    skipped = ["loop", "b/._2.mid", "bad.mid", "pipe.mid"]
+    assert list(found.skipped) == skipped
     assert found.skipped["bad.mid"].startswith("is not a MIDI file")
     for name in ("1.midi", "b/2.MID"):
         (tmp_path / name).unlink()
-    with pytest.raises(ValueError, match="with 2 that can't; b/._2.mid: is"):
+    with pytest.raises(ValueError, match="with 4 that can't; loop: is a link"):
         read_folder(tmp_path)
     with pytest.raises(ValueError, match="must be a folder with .mid"):
         read_folder(tmp_path / "nowhere")

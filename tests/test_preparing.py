@@ -22,6 +22,7 @@ from keras_pianogen.data.packing import unpack
 from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.reading import MidiReport
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
@@ -145,6 +146,72 @@ def test_bad_files_are_skipped_and_named(source, tmp_path):
     assert all(reasons.values())
     assert not any(str(tmp_path) in reason for reason in reasons.values())
     assert reasons["gone.mid"] == "No such file or directory"
+
+
+def test_only_regular_files_are_opened(source, tmp_path):
+    folder = shutil.copytree(source, tmp_path / "midi")
+    os.mkfifo(folder / "pipe.mid")
+    (folder / "device.mid").symlink_to("/dev/zero")
+    (folder / "maestro-v9.csv").mkdir()
+    mixed = prepare_corpus(folder, tmp_path / "corpus")
+    assert len(mixed) == 40
+    assert {file.path: file.reason for file in mixed.skipped} == {
+        name: "is a pipe or a device. Expected a MIDI file"
+        for name in ("device.mid", "pipe.mid")
+    }
+    with pytest.raises(MidiError, match="pipe.mid is a pipe or a device"):
+        read_notes(folder / "pipe.mid")
+
+
+def test_linked_folders_are_entered_once_and_loops_are_named(source, tmp_path):
+    folder, other = tmp_path / "midi", tmp_path / "other"
+    shutil.copytree(source, folder / "real")
+    shutil.copytree(source / "below", other / "one")
+    (folder / "a link to real").symlink_to(folder / "real")
+    (folder / "linked").symlink_to(other)
+    (folder / "linked again").symlink_to(other)
+    loops = ["loop", "real/below/loop", "linked/loop", "linked/one/loop"]
+    for loop, target in zip(
+        loops, (folder, tmp_path, other, other / "one"), strict=True
+    ):
+        (folder / loop).symlink_to(target)
+    (folder / "itself").symlink_to("itself")
+    mixed = prepare_corpus(folder, tmp_path / "corpus")
+    firsts = [piece.path.split("/")[0] for piece in mixed.pieces]
+    assert firsts == ["linked"] * 14 + ["real"] * 40
+    skipped = {file.path: file.reason for file in mixed.skipped}
+    assert skipped.pop("itself") == "Too many levels of symbolic links"
+    assert set(skipped) == set(loops)
+    assert set(skipped.values()) == {"is a link to a folder that it lies in"}
+
+
+def nest(top, name, depth, file):
+    """Folders one in the other, and a file in the last of them."""
+    home = os.getcwd()
+    os.mkdir(top)
+    os.chdir(top)
+    try:
+        for _ in range(depth):
+            os.mkdir(name)
+            os.chdir(name)
+        shutil.copy(file, ".")
+    finally:
+        os.chdir(home)
+
+
+def test_folders_may_lie_in_each_other_as_deep_as_paths_can(source, tmp_path):
+    top = tmp_path / "d"
+    nest(top, "d", 1500, source / "01.mid")
+    deep = prepare_corpus(top, tmp_path / "corpus")
+    assert [piece.path for piece in deep.pieces] == ["d/" * 1500 + "01.mid"]
+    subprocess.run(["rm", "-r", top], check=True)
+    # Paths of more than 4,096 bytes can't be opened.
+    nest(top, 200 * "d", 25, source / "01.mid")
+    shutil.copy(source / "02.mid", top)
+    some = prepare_corpus(top, tmp_path / "corpus", overwrite=True)
+    assert [piece.path for piece in some.pieces] == ["02.mid"]
+    assert [file.reason for file in some.skipped] == ["File name too long"]
+    subprocess.run(["rm", "-r", top], check=True)
 
 
 def test_odd_files_are_read_or_skipped(shared, tmp_path):

@@ -6,15 +6,14 @@ here reads a MIDI file.
 
 import csv
 import dataclasses
-import os
 import pathlib
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import Generic
 from typing import TypeVar
 
 from keras_pianogen.data.archives import leads_out
+from keras_pianogen.data.folders import MidiFolder
 
 SPLITS = ("train", "validation", "test")
 # Of MAESTRO's table.
@@ -80,26 +79,23 @@ def check_split(name: str, argument: str = "split") -> str:
     return name
 
 
-def list_pieces(folder: pathlib.Path) -> list[Piece[pathlib.Path]]:
-    """The pieces of a folder.
+def list_pieces(
+    folder: pathlib.Path,
+) -> tuple[list[Piece[pathlib.Path]], dict[pathlib.Path, str]]:
+    """The pieces of a folder, and what was passed over in it, with reasons.
 
     They are those of MAESTRO's table if the folder holds one. Otherwise there
-    is a piece for each `.mid` and `.midi` file in the folder and below it.
+    is a piece for each `.mid` and `.midi` file in the folder and below it, see
+    `MidiFolder`.
 
     Raises:
         ValueError: the table is not as MAESTRO's, see `read_table`.
     """
-    if tables := sorted(folder.glob("maestro-v*.csv")):
-        return read_table(tables[-1], COLUMNS[:-1])
-    return [Piece(path) for path in midi_files(folder)]
-
-
-def midi_files(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields the `.mid` and `.midi` files in a folder and below it."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith((".mid", ".midi")):
-                yield pathlib.Path(parent, name)
+    tables = [path for path in folder.glob("maestro-v*.csv") if path.is_file()]
+    if tables:
+        return read_table(max(tables), COLUMNS[:-1]), {}
+    found = MidiFolder(folder)
+    return [Piece(path) for path in found.files], found.skipped
 
 
 def read_table(

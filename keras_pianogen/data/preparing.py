@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,24 +99,26 @@ def prepare_corpus(
     """
     _check_fractions(validation_fraction, test_fraction)
     check_max_ring(max_ring)
-    root, listed = _list_source(source)
+    files = _Source.of(source)
     folder = pathlib.Path(folder)
-    stamps = [_stamp(root, piece.path) for piece in listed]
+    stamps = files.stamps()
     splits = validation_fraction, test_fraction, seed
     reading = {} if max_ring is None else {"max_ring": max_ring}
-    listing = [dataclasses.astuple(piece) for piece in listed]
-    made_of = digest([splits, reading, listing, stamps])
+    made_of = digest([splits, reading, dataclasses.astuple(files)[1:], stamps])
     with _held(folder):
         corpus = _find_finished(folder, made_of, overwrite)
         if corpus is not None:
             settle(corpus)
             return corpus
-        parts = make_parts(root, listed, stamps, folder / PARTS, reading)
+        parts = make_parts(
+            files.root, files.pieces, stamps, folder / PARTS, reading
+        )
         read_parts(parts, reading, workers, progress)
         pieces, skipped, report = collect(parts)
+        skipped += files.skipped
         if not pieces:
             clear_parts(folder)
-            raise _nothing_read(skipped, root)
+            raise _nothing_read(skipped, files.root)
         return write_corpus(
             folder,
             (part.load()["notes"] for part in parts),
@@ -130,32 +133,65 @@ def prepare_corpus(
 # The source: which files, in which splits.
 
 
-def _list_source(source: Any) -> tuple[pathlib.Path, list[Piece[str]]]:
-    """The source's folder and its pieces, sorted by path."""
-    if hasattr(source, "pieces") and hasattr(source, "folder"):
-        root, pieces = pathlib.Path(source.folder), source.pieces
-        for piece in pieces:
-            check_split(piece.split)
-    else:
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What there is to read.
+
+    Args:
+        root: the source's folder.
+        pieces: its pieces, sorted by path.
+        skipped: what lies in the folder and is not read.
+    """
+
+    root: pathlib.Path
+    pieces: list[Piece[str]]
+    skipped: list[SkippedFile]
+
+    @classmethod
+    def of(cls, source: Any) -> "_Source":
+        """Lists what `prepare_corpus` takes."""
+        if hasattr(source, "pieces") and hasattr(source, "folder"):
+            root, pieces = pathlib.Path(source.folder), source.pieces
+            for piece in pieces:
+                check_split(piece.split)
+            return cls(root, _relative(root, pieces), [])
         root = pathlib.Path(source)
         if not root.is_dir():
             message = (
                 f"`source` must be a folder of MIDI files. Received: {root}"
             )
             raise hinted(ValueError(message), DOWNLOAD)
-        pieces = list_pieces(root)
-    relative = [_relative(root, piece) for piece in pieces]
-    return root, sorted(relative, key=lambda piece: piece.path)
+        pieces, passed_over = list_pieces(root)
+        skipped = [
+            SkippedFile(path.relative_to(root).as_posix(), reason)
+            for path, reason in passed_over.items()
+        ]
+        return cls(root, _relative(root, pieces), skipped)
+
+    def stamps(self) -> list[Any]:
+        """Path, size and date of each file: they differ when it changes."""
+        return [_stamp(self.root, piece.path) for piece in self.pieces]
 
 
-def _relative(root: pathlib.Path, piece: Any) -> Piece[str]:
-    """A piece of a source as a corpus lists it, before it is read."""
-    path = pathlib.Path(piece.path)
-    for folder in (root, root.resolve()):
-        if path.is_relative_to(folder):
-            path = path.relative_to(folder)
-    fields = piece.split, piece.composer, piece.title, piece.year
-    return Piece(path.as_posix(), *fields)
+def _stamp(root: pathlib.Path, path: str) -> list[Any]:
+    try:
+        status = os.stat(root / path)
+    except OSError:
+        return [path, -1, -1]
+    return [path, status.st_size, status.st_mtime_ns]
+
+
+def _relative(root: pathlib.Path, pieces: Iterable[Any]) -> list[Piece[str]]:
+    """Pieces as a corpus lists them before they are read, sorted by path."""
+    listed = []
+    for piece in pieces:
+        path = pathlib.Path(piece.path)
+        for folder in (root, root.resolve()):
+            if path.is_relative_to(folder):
+                path = path.relative_to(folder)
+        fields = piece.split, piece.composer, piece.title, piece.year
+        listed.append(Piece(path.as_posix(), *fields))
+    return sorted(listed, key=lambda piece: piece.path)
 
 
 def _check_fractions(validation: float, test: float) -> None:
@@ -264,12 +300,3 @@ def _held(folder: pathlib.Path) -> Iterator[None]:
             hint = "Wait for it, or give another folder."
             raise hinted(ValueError(message), hint) from error
         yield
-
-
-def _stamp(root: pathlib.Path, path: str) -> list[Any]:
-    """Path, size and date of a file. They differ when the file has changed."""
-    try:
-        status = os.stat(root / path)
-    except OSError:
-        return [path, -1, -1]
-    return [path, status.st_size, status.st_mtime_ns]

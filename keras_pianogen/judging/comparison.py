@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.data.pieces import midi_files
+from keras_pianogen.data.folders import MidiFolder
 from keras_pianogen.judging.excerpts import Embed
 from keras_pianogen.judging.excerpts import Excerpt
 from keras_pianogen.judging.excerpts import describe_pedal
@@ -239,7 +239,10 @@ def read_folder(folder: str | os.PathLike[str]) -> Folder:
     """
     folder = pathlib.Path(folder)
     found = Folder({}, {}, {})
-    for path in sorted(midi_files(folder)):
+    listed = MidiFolder(folder)
+    for path, reason in listed.skipped.items():
+        found.skipped[path.relative_to(folder).as_posix()] = reason
+    for path in listed.files:
         name = path.relative_to(folder).as_posix()
         try:
             notes, pedal = read_notes(path), read_pedal(path)

@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import os
 import pathlib
+import stat
 import struct
 
 import miditoolkit
@@ -58,8 +59,7 @@ def open_source(source: object) -> tuple[str, Movements]:
     """
     if isinstance(source, str | os.PathLike):
         name = str(pathlib.Path(source))
-        with open(source, "rb") as file:
-            played = _parse(name, file.read(MAX_BYTES + 1))
+        played = _parse(name, _read(name))
     elif isinstance(source, bytes | bytearray | memoryview):
         name, played = "<bytes>", _parse("<bytes>", bytes(source))
     elif isinstance(source, miditoolkit.MidiFile):
@@ -74,6 +74,15 @@ def open_source(source: object) -> tuple[str, Movements]:
         )
     played.check(name)
     return name, played
+
+
+def _read(path: str) -> bytes:
+    """The bytes of a file; a pipe or a device could have no end."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise MidiError(f"{path} is a pipe or a device. Expected a MIDI file")
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _parse(name: str, data: bytes) -> Movements:
