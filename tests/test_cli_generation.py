@@ -201,6 +201,12 @@ def test_a_repeat_penalty_spreads_the_pitches(generate):
     assert distinct(spread) > distinct(plain)
 
 
+def test_no_note_is_longer_than_the_longest_that_was_asked_for(generate):
+    _, notes = generate("--seed", "1", "--max-note-seconds", "0.5")
+    lengths = notes["end"] - notes["start"]
+    assert len(notes) > 20 and 0.3 < lengths.max() < 0.5 + 0.01
+
+
 def test_without_a_grammar_another_piece_comes(generate, tmp_path):
     for name, option in (("a", []), ("b", ["--no-grammar"])):
         generate("--seed", "1", *option, out=f"{name}.mid")
@@ -223,6 +229,12 @@ def test_without_a_grammar_another_piece_comes(generate, tmp_path):
             ["--no-grammar", "--repeat-penalty", "0.5"],
             "needs the grammar",
             "--repeat-penalty 0.5 and --no-grammar",
+        ),
+        (["--max-note-seconds", "0"], "above 0", "0.0"),
+        (
+            ["--no-grammar", "--max-note-seconds", "9"],
+            "needs the grammar",
+            "--max-note-seconds 9.0 and --no-grammar",
         ),
         (["--audio", "piece.mp3"], ".wav", "piece.mp3"),
         (["--soundfont", "a.sf2"], "needs `--audio`", "a.sf2 alone"),

@@ -16,6 +16,8 @@ from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import grammar
 from keras_pianogen.generation.grammar import CompiledGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
+from keras_pianogen.generation.lifetimes import ONE_OF
+from keras_pianogen.generation.lifetimes import TABLE
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import EventGrammar
 
@@ -27,7 +29,12 @@ def model():
     return build_model()
 
 
-def allowed_twin(vocabulary, ids, max_notes, max_ticks, remaining):
+def row_of(pitch):
+    """The row of a pitch's lifetimes: octaves, and all below MIDI 36."""
+    return min(max(pitch // 12, 2), 8) - 2
+
+
+def allowed_twin(vocabulary, ids, max_notes, lifetimes, remaining):
     """The rules, from all events so far, in plain Python."""
     sounding, struck, now = {}, {}, 0
     for event in ids:
@@ -39,27 +46,26 @@ def allowed_twin(vocabulary, ids, max_notes, max_ticks, remaining):
         elif vocabulary.note_off_id <= event < vocabulary.shift_id:
             sounding.pop(pitch, None)
     after_velocity = len(ids) > 0 and ids[-1] >= vocabulary.velocity_id
-    oldest = max((now - t for t in sounding.values()), default=-1)
+    left = {
+        pitch: start + lifetimes[start % 1000][row_of(pitch)] - now
+        for pitch, start in sounding.items()
+    }
+    first = min(left.values(), default=1000)
     count, allowed = len(sounding), set()
     for pitch in range(128):
         if pitch in sounding:
-            late = oldest < max_ticks or now - sounding[pitch] >= max_ticks
-            if late and not after_velocity:
+            if (first > 0 or left[pitch] <= 0) and not after_velocity:
                 allowed.add(vocabulary.note_off_id + pitch)
         elif struck.get(pitch, -1) < now and (
             after_velocity
-            or (
-                count < max_notes
-                and count + 2 <= remaining
-                and oldest < max_ticks
-            )
+            or (count < max_notes and count + 2 <= remaining and first > 0)
         ):
             allowed.add(vocabulary.note_on_id + pitch)
-    if after_velocity or oldest >= max_ticks:
+    if after_velocity or first <= 0:
         return allowed
     if count < remaining:
         for ticks in range(1, vocabulary.max_shift + 1):
-            if ticks <= max_ticks - oldest:
+            if ticks <= first:
                 allowed.add(vocabulary.shift_id + ticks - 1)
     if count < max_notes and count + 3 <= remaining:
         if len(struck) < 128 or min(struck.values()) < now:
@@ -71,11 +77,14 @@ def allowed_twin(vocabulary, ids, max_notes, max_ticks, remaining):
 def test_the_grammar_allows_what_its_plain_twin_allows(name):
     vocabulary = EventVocabulary.named(name)
     rng = np.random.default_rng(0)
-    for max_notes, max_ticks in ((3, 40), (64, 3000)):
+    few, many = EventGrammar(max_note_seconds=0.4), EventGrammar()
+    # Lifetimes a tenth as long are over within so few events.
+    short = (many.lifetimes(vocabulary) + 9) // 10
+    for max_notes, lifetimes in ((3, few.lifetimes(vocabulary)), (64, short)):
         ids, length = [vocabulary.start_id], 120
         state = grammar.initial_state(vocabulary, [np.array(ids)])
         limits = limits_of(
-            1, max_notes, max_ticks, remaining=length, max_silence=grammar.NEVER
+            1, max_notes, lifetimes, remaining=length, max_silence=grammar.NEVER
         )
         rules = CompiledGrammar(vocabulary, len(vocabulary), state, limits)
         state = rules.carried
@@ -83,7 +92,7 @@ def test_the_grammar_allows_what_its_plain_twin_allows(name):
             bias = rules.bias(state, keras.ops.convert_to_tensor(i))
             allowed = np.flatnonzero(keras.ops.convert_to_numpy(bias)[0] > -1)
             expected = allowed_twin(
-                vocabulary, ids, max_notes, max_ticks, length - i
+                vocabulary, ids, max_notes, lifetimes, length - i
             )
             assert set(allowed.tolist()) == expected
             ids.append(int(rng.choice(allowed)))
@@ -141,6 +150,44 @@ def test_the_caps_on_notes_are_kept(model):
     assert 2 <= sounding.sum(axis=1).max() <= 4
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize("name", ["magenta", "pno-ai"])
+def test_held_notes_end_as_often_as_the_long_notes_of_maestro(name):
+    vocabulary = EventVocabulary.named(name)
+    start = grammar.initial_state(vocabulary, [np.array([1])])
+    limits = limits_of(
+        1, lifetimes=EventGrammar(max_note_seconds=60.0).lifetimes(vocabulary)
+    )
+    rules = HostGrammar(vocabulary, len(vocabulary), start, limits)
+    rng, ids, pitches = np.random.default_rng(0), [], [50, 64]
+    for made in range(12_000):
+        bias = keras.ops.convert_to_numpy(rules.bias((), made))[0]
+        may = bias > -1
+        # A player who holds every note for as long as the grammar lets it,
+        # and strikes it again after a while.
+        ons = [p for p in pitches if may[vocabulary.note_on_id + p]]
+        shifts = np.flatnonzero(may[vocabulary.shift_id :][:90])
+        if ons and rng.random() < 0.3:
+            event = vocabulary.note_on_id + ons[0]
+        elif len(shifts):
+            event = vocabulary.shift_id + rng.choice(shifts)
+        else:
+            event = int(np.flatnonzero(may)[0])
+        ids.append(int(event))
+        rules.advance((), np.array([event]))
+    notes = vocabulary.decode(ids)
+    for pitch, row in ((50, 2), (64, 3)):
+        own = notes[notes["pitch"] == pitch][:-1]
+        lengths = own["end"] - own["start"]
+        assert len(lengths) > 250
+        assert lengths.min() > TABLE[row][0] - 0.01
+        for one_of, seconds in zip(ONE_OF[1:], TABLE[row][1:], strict=True):
+            expected = 100 / one_of  # of the longest hundredth
+            found = (lengths > seconds + 0.01).mean()
+            spread = (expected * (1 - expected) / len(lengths)) ** 0.5
+            assert abs(found - expected) < 3 * spread + 0.01
+
+
 def test_a_prompt_s_open_notes_are_ended(model):
     prompt = random_notes(8)
     prompt["end"] += 5.0
@@ -176,7 +223,7 @@ def test_silence_is_bounded():
     ids = model.generate(grammar=free, **settings)
     assert set(ids.tolist()) <= set(range(first, last))
     for seconds in (5.0, 0.6):
-        rules = EventGrammar(max_silence_seconds=seconds)
+        rules = EventGrammar(max_notes=8, max_silence_seconds=seconds)
         ids = model.generate(grammar=rules, **settings)
         notes = MAGENTA.decode(ids)
         assert longest_silence(notes) <= seconds + 1e-9
@@ -344,17 +391,19 @@ def test_a_grammar_s_settings_are_checked(settings):
 
 WALKS = {
     "plain": {},
-    "few notes, soon overdue": {"max_notes": 2, "max_ticks": 30},
-    "one note": {"max_notes": 1, "max_ticks": 1},
+    "few notes, soon overdue": {"max_notes": 2, "lifetimes": 30},
+    "notes of a register": {"lifetimes": np.arange(20, 90, 10)},
+    "notes of a tick": {"lifetimes": np.arange(1, 1001)[:, None]},
+    "one note": {"max_notes": 1, "lifetimes": 1},
     "an ending": {"end_from": 150, "end_by": 250},
     "an ending at any time": {"end_from": 0},
-    "little silence": {"max_silence": 7, "max_notes": 2, "max_ticks": 90},
+    "little silence": {"max_silence": 7, "max_notes": 2, "lifetimes": 90},
     "a penalty": {"repeat_penalty": 0.3, "end_from": 20, "end_by": 20},
     "few events": {"remaining": 25},
 }  # fmt: skip
 
 
-def limits_of(pieces, max_notes=64, max_ticks=3000, **given):
+def limits_of(pieces, max_notes=64, lifetimes=3000, **given):
     """The limits of a batch, whose pieces' own differ by 10 ticks."""
     bounds = {}
     for key in ("until", "end_from", "end_by"):
@@ -363,7 +412,7 @@ def limits_of(pieces, max_notes=64, max_ticks=3000, **given):
         bounds[key] = (bound + later * np.arange(pieces)).astype("int32")
     return grammar.Limits(
         max_notes=np.int32(max_notes),
-        max_ticks=np.int32(max_ticks),
+        lifetimes=np.broadcast_to(np.int32(lifetimes), (1000, 7)),
         max_silence=np.int32(given.get("max_silence", 500)),
         repeat_penalty=np.float32(given.get("repeat_penalty", 0.0)),
         remaining=np.int32(given.get("remaining", grammar.NEVER)),

@@ -26,6 +26,7 @@ from keras_pianogen.generation.samplers import AdjustableSampler  # noqa: E402
 from keras_pianogen.generation.samplers import build_sampler  # noqa: E402
 from keras_pianogen.midi.reading import read_notes  # noqa: E402
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
+from keras_pianogen.models import EventGrammar  # noqa: E402
 from keras_pianogen.models import MusicTransformerBackbone  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLM  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor  # noqa: E402
@@ -181,7 +182,8 @@ def test_numbers_of_a_sampler_change_without_compiling_again(model):
 
 
 def test_the_page_gets_what_generate_writes(server, preset, model):
-    lines = server.write(**wish(preset, notes=NOTES, seeds=[5, 6], top_p=0.9))
+    settings = {"top_p": 0.9, "max_note_seconds": 0.4}
+    lines = server.write(**wish(preset, notes=NOTES, seeds=[5, 6], **settings))
     assert "job" in lines[0]
     assert lines[-1] == {"end": "done"}
     notes = np.array([tuple(note) for note in NOTES], NOTE_DTYPE)
@@ -189,7 +191,13 @@ def test_the_page_gets_what_generate_writes(server, preset, model):
         own = [x for x in lines if x.get("candidate") == candidate]
         assert own[0] == {"candidate": candidate, "seed": seed, "start": 1.5}
         sampler = build_sampler(1.0, top_p=0.9)
-        piece = model.generate(notes, seconds=2, seed=seed, sampler=sampler)
+        piece = model.generate(
+            notes,
+            seconds=2,
+            seed=seed,
+            sampler=sampler,
+            grammar=EventGrammar(max_note_seconds=0.4),
+        )
         assert own[-1]["notes"] == messages.to_rows(piece)
 
 
@@ -561,6 +569,8 @@ BAD_WISHES = [
     {"min_p": 2},
     {"top_p": 0},
     {"min_p": 0.1, "top_p": 0.9},
+    {"max_note_seconds": 0},
+    {"max_note_seconds": "8"},
     {"notes": None},
     {"notes": [[0, 1, 60]]},
     {"notes": [[0, 1, 60, "80"]]},

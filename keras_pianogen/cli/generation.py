@@ -13,6 +13,7 @@ from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
 from keras_pianogen.cli.places import place
@@ -26,7 +27,7 @@ from keras_pianogen.hints import hinted
 
 
 class Music(Options):
-    """What to write. Its fields are arguments of the model's `generate`."""
+    """What to write."""
 
     prompt_seconds: Annotated[
         float | None,
@@ -64,6 +65,13 @@ class Music(Options):
             "against loops on one note. 0.1 is mild."
         ),
     ] = 0.0
+    max_note_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest duration of a note in seconds.",
+            show_default="as MAESTRO's long notes, at most 21",
+        ),
+    ] = None
     grammar: Annotated[
         bool,
         typer.Option(
@@ -84,13 +92,30 @@ class Music(Options):
                 "`--prompt-seconds` must be 0 or above. "
                 f"Received: {self.prompt_seconds}"
             )
-        if self.repeat_penalty and not self.grammar:
+        for name in ("repeat_penalty", "max_note_seconds"):
+            value = getattr(self, name)
+            if value and not self.grammar:
+                raise ValueError(
+                    f"`{flag(name)}` needs the grammar. Received: "
+                    f"{flag(name)} {value} and --no-grammar"
+                )
+        seconds = self.max_note_seconds
+        if seconds is not None and not seconds > 0:
             raise ValueError(
-                "`--repeat-penalty` needs the grammar. Received: "
-                f"--repeat-penalty {self.repeat_penalty} and --no-grammar"
+                f"`--max-note-seconds` must be above 0. Received: {seconds}"
             )
         if self.seed is None:
             self.seed = int.from_bytes(os.urandom(4), "little")
+
+    def asked(self):
+        """The arguments of the model's `generate`."""
+        asked = dict(vars(self))
+        seconds = asked.pop("max_note_seconds")
+        if seconds is not None:
+            from keras_pianogen.generation.grammar import EventGrammar
+
+            asked["grammar"] = EventGrammar(max_note_seconds=seconds)
+        return asked
 
 
 class Sampling(Options):
@@ -175,7 +200,7 @@ def generate(
     notes, pedal = _read_prompt(prompt, music.prompt_seconds)
     sampler = _build_sampler(sampling)
     model = load_model(preset)
-    asked = vars(music) | {"variations": len(files)}
+    asked = music.asked() | {"variations": len(files)}
     with generation_bar(music.seconds) as (report, speed):
         pieces = model.generate(
             notes, sampler=sampler, progress=report, **asked

@@ -13,12 +13,16 @@ from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
 from keras_pianogen.generation.grammar import MEMORY
+from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import Limits
 from keras_pianogen.generation.grammar import State
 from keras_pianogen.generation.grammar import allowed
+from keras_pianogen.generation.lifetimes import TURNS
+from keras_pianogen.generation.lifetimes import registers
 
 # Fields of `Limits` that have a value for each piece.
 OF_A_PIECE = ("until", "end_from", "end_by")
+REGISTERS = registers(np.arange(PITCHES)).tolist()
 
 
 class HostGrammar:
@@ -73,6 +77,16 @@ class HostGrammar:
         return self._state
 
 
+def _of_a_piece(limits, row):
+    """The `Limits` of one piece in Python's numbers."""
+    numbers = limits._asdict()
+    lifetimes = np.asarray(numbers.pop("lifetimes"))
+    for name, x in numbers.items():
+        x = x[row] if name in OF_A_PIECE else x
+        numbers[name] = np.asarray(x).item()
+    return Limits(lifetimes=lifetimes, **numbers)
+
+
 class _Piece:
     def __init__(self, vocabulary, state, limits, row):
         self.vocabulary = vocabulary
@@ -83,22 +97,19 @@ class _Piece:
         self.clock = int(state.clock[row])
         self.after_velocity = bool(state.after_velocity[row])
         self.silent_since = int(state.silent_since[row])
-        # The pitch that has sounded longest comes first.
-        oldest_first = np.argsort(self.since, kind="stable").tolist()
-        self.sounding = {
-            pitch: int(self.since[pitch])
-            for pitch in oldest_first
-            if self.since[pitch] >= 0
-        }
+        self.limits = _of_a_piece(limits, row)
+        # The start of each sounding pitch, and the end of its lifetime.
+        self.sounding, self.due = {}, {}
+        for pitch in np.flatnonzero(self.since >= 0).tolist():
+            self._begin(pitch, int(self.since[pitch]))
         self.just_struck = set(
             np.flatnonzero(self.struck >= self.clock).tolist()
         )
-        self.limits = Limits(
-            *(
-                np.asarray(x[row] if name in OF_A_PIECE else x).item()
-                for name, x in limits._asdict().items()
-            )
-        )
+
+    def _begin(self, pitch, tick):
+        lifetime = self.limits.lifetimes[tick % TURNS, REGISTERS[pitch]]
+        self.sounding[pitch] = tick
+        self.due[pitch] = tick + int(lifetime)
 
     def advance(self, event):
         vocabulary = self.vocabulary
@@ -111,8 +122,10 @@ class _Piece:
             return
         pitch = (event - vocabulary.note_on_id) % PITCHES
         self.sounding.pop(pitch, None)
+        self.due.pop(pitch, None)
         if event < vocabulary.note_off_id:
-            self.sounding[pitch] = self.struck[pitch] = self.clock
+            self._begin(pitch, self.clock)
+            self.struck[pitch] = self.clock
             self.just_struck.add(pitch)
             self.heat *= np.float32(MEMORY)
             self.heat[pitch] += 1
@@ -121,10 +134,9 @@ class _Piece:
 
     def write_bias(self, bias, made):
         vocabulary, clock, limits = self.vocabulary, self.clock, self.limits
-        oldest = next(iter(self.sounding.values()), clock + 1)
         may = allowed(
             len(self.sounding),
-            clock - oldest,
+            min(self.due.values(), default=clock + NEVER) - clock,
             self,
             limits,
             limits.remaining - made,
@@ -133,8 +145,8 @@ class _Piece:
         if may.on:
             self._write_ons(bias)
         if may.off:
-            for pitch, start in self.sounding.items():
-                if not may.overdue_only or clock - start >= limits.max_ticks:
+            for pitch, due in self.due.items():
+                if not may.overdue_only or due <= clock:
                     bias[vocabulary.note_off_id + pitch] = 0
         if may.shift:
             ticks = may.ticks

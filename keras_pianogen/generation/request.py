@@ -156,7 +156,7 @@ class Request:
             return None
         return Limits(
             max_notes=np.int32(self.grammar.max_notes),
-            max_ticks=np.int32(self.grammar.max_ticks(self.vocabulary)),
+            lifetimes=self.grammar.lifetimes(self.vocabulary),
             max_silence=np.int32(self.grammar.max_silence(self.vocabulary)),
             repeat_penalty=np.float32(self.repeat_penalty),
             **self._bounds(),

@@ -124,6 +124,7 @@ class Composer:
             prompt,
             seconds=wish.seconds,
             sampler=_sampler(wish),
+            grammar=_grammar(wish),
             seed=seed,
             prompt_cache=self._prompt_caches[wish.preset] if keep else None,
             on_events=on_events,
@@ -136,6 +137,14 @@ def _sampler(wish):
     return AdjustableSampler(
         wish.temperature, min_p=wish.min_p, top_p=wish.top_p
     )
+
+
+def _grammar(wish):
+    from keras_pianogen.generation.grammar import EventGrammar
+
+    if wish.max_note_seconds is None:
+        return EventGrammar()
+    return EventGrammar(max_note_seconds=wish.max_note_seconds)
 
 
 class _Feed:

@@ -19,6 +19,7 @@ MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
 TEMPERATURES = (0.1, 3.0)
+NOTE_SECONDS = (0.1, 60.0)
 
 
 class BadMessage(ValueError):
@@ -37,6 +38,7 @@ class Wish:
         temperature: see `build_sampler`, as are the next.
         min_p: a number, or `None`.
         top_p: a number, or `None`.
+        max_note_seconds: a number, or `None`, see `EventGrammar`.
     """
 
     preset: str
@@ -46,6 +48,7 @@ class Wish:
     temperature: float = 1.0
     min_p: float | None = None
     top_p: float | None = None
+    max_note_seconds: float | None = None
 
 
 def read_json(data):
@@ -74,6 +77,9 @@ def read_wish(message, presets):
         min_p = _number(message, "min_p", 0, 1)
     if top_p is not None:
         top_p = _number(message, "top_p", 0.01, 1)
+    longest = message.get("max_note_seconds")
+    if longest is not None:
+        longest = _number(message, "max_note_seconds", *NOTE_SECONDS)
     notes = read_notes(message, least=0)
     seconds = _number(message, "seconds", 0.1, MAX_PIECE_SECONDS)
     if notes["end"].max(initial=0) + seconds > MAX_SECONDS:
@@ -89,6 +95,7 @@ def read_wish(message, presets):
         _number(message, "temperature", *TEMPERATURES, default=1.0),
         min_p,
         top_p,
+        longest,
     )
 
 

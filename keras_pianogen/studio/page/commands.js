@@ -3,13 +3,15 @@
 const quoted = (text) => /^[\w./-]+$/.test(text) ? text
   : `'${text.replaceAll("'", "'\\''")}'`;
 
-// `made` is {preset, seconds, temperature, min_p or top_p, seed, backend}.
+// `made` is {preset, seconds, temperature, min_p or top_p, max_note_seconds,
+// seed, backend}.
 export function asCommand(made, prompt, out) {
   const words = ["pianogen generate", `--preset ${quoted(made.preset)}`];
   if (prompt) words.push(`--prompt ${quoted(prompt)}`);
   words.push(`--seconds ${made.seconds}`, `--temperature ${made.temperature}`);
   if (made.top_p !== undefined) words.push(`--top-p ${made.top_p}`);
   else words.push(`--min-p ${made.min_p}`);
+  words.push(`--max-note-seconds ${made.max_note_seconds}`);
   words.push(`--seed ${made.seed}`, `--out ${quoted(out)}`);
   return `KERAS_BACKEND=${made.backend} ${words.join(" ")}`;
 }
@@ -23,6 +25,7 @@ export function asPython(made, prompt, out) {
     `os.environ["KERAS_BACKEND"] = ${JSON.stringify(made.backend)}`,
     "",
     "from keras_pianogen import write_midi",
+    "from keras_pianogen.models import EventGrammar",
     "from keras_pianogen.models import MusicTransformerCausalLM",
     "from keras_pianogen.samplers import build_sampler",
     "",
@@ -33,6 +36,7 @@ export function asPython(made, prompt, out) {
     ...(prompt ? [`    ${JSON.stringify(prompt)},`] : []),
     `    seconds=${made.seconds},`,
     `    sampler=build_sampler(${made.temperature}, ${tail}),`,
+    `    grammar=EventGrammar(max_note_seconds=${made.max_note_seconds}),`,
     `    seed=${made.seed},`,
     ")",
     `write_midi(notes, ${JSON.stringify(out)})`,

@@ -300,6 +300,7 @@ const number = (id) => Number($(id).value);
 function showSettings() {
   $("seconds-out").value = `${number("seconds")} s`;
   $("temperature-out").value = number("temperature").toFixed(2);
+  $("max_note_seconds-out").value = `${number("max_note_seconds")} s`;
   const kind = document.querySelector("[name=tail]:checked").value;
   $("min_p").hidden = kind !== "min_p";
   $("top_p").hidden = kind !== "top_p";
@@ -311,6 +312,7 @@ function settings() {
   return {
     preset: $("preset").value, seconds: number("seconds"),
     temperature: number("temperature"), [kind]: number(kind),
+    max_note_seconds: number("max_note_seconds"),
   };
 }
 
