@@ -211,6 +211,18 @@ def test_tracks_count_in_order_within_a_tick():
     assert spans(key, [*pedal, *longer]) == [(0, 100, 60)]
 
 
+@pytest.mark.parametrize("longer", [0, 1])
+@pytest.mark.parametrize(("values", "end"), [((0, 127), 200), ((127, 0), 100)])
+def test_pedals_move_on_one_tick_in_the_order_of_their_tracks(
+    values, end, longer
+):
+    first, second = (control(50, value) for value in values)
+    tracks = [[on(0, 60), first, off(50, 60)], [second, control(150, 0)]]
+    # More bytes in a track don't move its events.
+    tracks[longer][:0] = [tempo(0, 500_000)] * 20
+    assert spans(*tracks) == [(0, end, 60)]
+
+
 def test_a_pedal_released_at_the_tick_of_a_key_does_not_sustain():
     track = [control(0, 127), on(0, 60), control(100, 0), off(0, 60)]
     assert spans(track) == [(0, 100, 60)]

@@ -12,7 +12,8 @@ import numpy as np
 # MAESTRO's longest performance: 44 minutes, 360 KB, 28,000 notes, 2 tracks.
 MAX_BYTES = 5_000_000  # read whole
 MAX_TRACKS = 64  # an orchestra's score
-MAX_EVENTS = 1_000_000  # of a track, of any kind
+MAX_CHUNKS = 1_000  # of any kind
+MAX_EVENTS = 1_000_000  # of all tracks; a meta or system event counts as ten
 MAX_NOTES = 200_000  # 28 notes a second for two hours
 MAX_SECONDS = 7_200.0  # two hours: a delta of four bytes can claim days
 MAX_TICK = 2**31 - 1
@@ -39,6 +40,10 @@ class MidiError(ValueError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.add_note("Open the file in a sequencer, and save it again.")
+
+
+class TooManyError(MidiError):
+    """The source is beyond a limit of this module."""
 
 
 def error(

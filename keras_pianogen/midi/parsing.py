@@ -20,6 +20,7 @@ from keras_pianogen.midi import objects
 from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import DRUM_CHANNEL
 from keras_pianogen.midi.movements import MAX_BYTES
+from keras_pianogen.midi.movements import MAX_CHUNKS
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.movements import MAX_TRACKS
 from keras_pianogen.midi.movements import PRESS
@@ -35,6 +36,7 @@ from keras_pianogen.midi.track import NEVER
 from keras_pianogen.midi.track import NORMAL
 from keras_pianogen.midi.track import RESTRIKES
 from keras_pianogen.midi.track import RESTRUCK
+from keras_pianogen.midi.track import Room
 from keras_pianogen.midi.track import Track
 
 # The kinds of repair, as they are counted.
@@ -89,8 +91,9 @@ def _parse(name: str, data: bytes) -> Movements:
     """The movements in a file's bytes."""
     repairs: Repairs = collections.Counter()
     division, chunks = _chunks(name, data, repairs)
+    room = Room()
     tracks = [
-        Track(f"{name}, track {index + 1}", index, chunk, repairs)
+        Track(f"{name}, track {index + 1}", index, chunk, repairs, room)
         for index, chunk in enumerate(chunks)
     ]
     tempos = np.concatenate([t.tempo_changes() for t in tracks], axis=1)
@@ -225,7 +228,9 @@ def _unwrap(data: bytes, repairs: Repairs) -> bytes:
     if data[:4] != b"RIFF" or data[8:12] != b"RMID":
         return data
     place = 12
-    while place + 8 <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if place + 8 > len(data):
+            break
         kind, size = struct.unpack_from("<4sI", data, place)
         if kind == b"data":
             repairs[WRAPPED] += 1
@@ -239,7 +244,9 @@ def _tracks(
 ) -> list[bytes]:
     """The bytes of the tracks; other chunks are passed over."""
     tracks: list[bytes] = []
-    while place + 8 <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if place + 8 > len(data):
+            break
         kind, size = struct.unpack_from(">4sI", data, place)
         if kind == b"MTrk":
             end = _track_end(data, place + 8, size, repairs)

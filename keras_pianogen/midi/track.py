@@ -17,6 +17,7 @@ from keras_pianogen.midi.movements import MAX_EVENTS
 from keras_pianogen.midi.movements import MAX_TICK
 from keras_pianogen.midi.movements import PLACE_BITS
 from keras_pianogen.midi.movements import MidiError
+from keras_pianogen.midi.movements import TooManyError
 from keras_pianogen.midi.movements import error
 
 # The kinds of repair, as they are counted.
@@ -44,6 +45,16 @@ NORMAL, RESTRUCK, NEVER = range(3)  # how a stroke ends
 
 
 @dataclasses.dataclass
+class Room:
+    """How many events a file may still have, after the tracks that were read.
+
+    A meta or system event counts as ten: it takes that much longer to read.
+    """
+
+    left: int = MAX_EVENTS
+
+
+@dataclasses.dataclass
 class Track:
     """The events of a track, in the order of the file.
 
@@ -52,6 +63,7 @@ class Track:
         index: number of the track, from 0.
         data: the track's bytes.
         repairs: counts repairs by kind.
+        room: what the file's events may still take; this track takes its part.
 
     Raises:
         MidiError: the bytes are no events.
@@ -61,6 +73,7 @@ class Track:
     index: int
     data: bytes
     repairs: collections.Counter[str]
+    room: "Room"
 
     def __post_init__(self) -> None:
         self.tempos: list[tuple[int, int]] = []  # number of the event, tempo
@@ -99,7 +112,9 @@ class Track:
         starts: list[int] = []
         place, end, short = 0, len(steps), 0
         try:
-            while place < end:
+            for _ in range(self.room.left):
+                if place >= end:
+                    break
                 starts.append(place)
                 step = steps[place]
                 if step > SHORT:
@@ -112,9 +127,11 @@ class Track:
                     short = 0
                 else:
                     place = self._special(place, len(starts) - 1)
+            self._take(len(starts) + (place < end))
             if place > end:
                 raise self._broken_off()
-            self._check_count(len(starts))
+        except TooManyError:
+            raise
         except MidiError:
             if self.ended is None:
                 raise
@@ -123,7 +140,7 @@ class Track:
 
     def _special(self, place: int, number: int) -> int:
         """Reads a meta or system event; returns where the next one begins."""
-        self._check_count(number)
+        self._take(9)
         try:
             _, place = self._quantity(place)
             status = self.data[place]
@@ -154,9 +171,14 @@ class Track:
                 return value, end
         raise error(self.where, "a number of at most 5 bytes", "more", place)
 
-    def _check_count(self, count: int) -> None:
-        if count > MAX_EVENTS:
-            raise error(self.where, f"at most {MAX_EVENTS:,} events", "more")
+    def _take(self, count: int) -> None:
+        """Takes events, or tenths of them, from what the file may have."""
+        self.room.left -= count
+        if self.room.left < 0:
+            raise TooManyError(
+                f"{self.where}: expected at most {MAX_EVENTS:,} events, a meta "
+                "or system event counting as ten. Found more"
+            )
 
     def _broken_off(self) -> MidiError:
         end = len(self.data)
