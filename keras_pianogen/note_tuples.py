@@ -37,6 +37,7 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from keras_pianogen.events import MAX_SECONDS
+from keras_pianogen.events import PITCHES
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.events import check_performance
 from keras_pianogen.notes import NOTE_DTYPE
@@ -45,6 +46,8 @@ from keras_pianogen.notes import cut_overlaps
 NOTE_TUPLE_DTYPE = np.dtype(
     [("shift", "i4"), ("pitch", "u1"), ("velocity", "u1"), ("duration", "i4")]
 )
+FIELDS = ("shift", "pitch", "velocity", "duration")
+NO_NOTE = -1  # in place of a class: there is no note here
 BINS_AN_OCTAVE = 4  # of ticks beyond those that have a class of their own
 
 
@@ -179,6 +182,36 @@ class NoteTuples:
     def _most_ticks(self) -> int:
         return int(MAX_SECONDS / self.time_step)
 
+    def to_ticks(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Seconds to ticks, to the nearest one."""
+        return self._grid.to_ticks(seconds)
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """Number of classes of each field, in the order of `FIELDS`.
+
+        The last class of `"shift"` is `end_class`.
+        """
+        return {
+            "shift": self.shift_code.num_classes + 1,
+            "pitch": PITCHES,
+            "velocity": self.velocity_bins,
+            "duration": self.duration_code.num_classes,
+        }
+
+    @property
+    def end_class(self) -> int:
+        """The class of `"shift"` that ends a piece, in place of a note."""
+        return self.shift_code.num_classes
+
+    @functools.cached_property
+    def remainder_nats(self) -> dict[str, NDArray[np.float64]]:
+        """Cost of the remainder of each class in nats, for each field."""
+        nats = {name: np.zeros(n) for name, n in self.num_classes.items()}
+        nats["shift"][:-1] = np.log(self.shift_code.widths)
+        nats["duration"][:] = np.log(self.duration_code.widths)
+        return nats
+
     def get_config(self) -> dict[str, Any]:
         """The settings, as plain values for JSON."""
         return dataclasses.asdict(self)
@@ -240,6 +273,18 @@ class NoteTuples:
         notes = notes[np.lexsort((pitches, starts))]
         notes["end"] = cut_overlaps(notes)
         return notes
+
+    def classes(self, rows: NDArray[np.void]) -> NDArray[np.int32]:
+        """The class of each field of each row, (rows, 4)."""
+        return np.stack(
+            [
+                self.shift_code.encode(rows["shift"])[0],
+                rows["pitch"],
+                rows["velocity"],
+                self.duration_code.encode(rows["duration"])[0],
+            ],
+            axis=1,
+        ).astype(np.int32)
 
     # For people.
 

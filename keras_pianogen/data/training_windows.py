@@ -61,7 +61,71 @@ MOST_TO_BUILD = 3
 MOST_ATTEMPTS = 100
 
 
-class EventWindows(Windows):
+class TrainingWindows(Windows):
+    """Batches that follow from their step alone, and move on with each epoch.
+
+    A subclass has a method `batch(step)`, and the number of `steps` of an
+    epoch.
+
+    Args:
+        first_step: step of the first batch.
+        workers: threads that prepare the next batches, or 0 for none.
+        max_queue_size: most batches prepared ahead.
+    """
+
+    moves_on = True
+    steps: int
+
+    def __init__(self, first_step: int, workers: int, max_queue_size: int):
+        super().__init__()
+        check_least(0, first_step=first_step, workers=workers)
+        self.first_step = first_step
+        # Keras's own queue would give batches twice after an interrupted epoch.
+        self._ahead = ReadAhead(self.batch, workers, max_queue_size)
+        # Batches given in this epoch, or None between epochs.
+        self._given: int | None = None
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step, counted from 0 at training's start."""
+        raise NotImplementedError
+
+    def from_step(self, first_step: int) -> Windows:
+        """Returns the same batches from a step on, without end.
+
+        Give it to `fit` with `steps_per_epoch`: each epoch goes on where the
+        one before stopped. These windows are not changed by it. To go on after
+        an interruption, call `from_step` again.
+
+        Args:
+            first_step: step of the first batch, 0 or more.
+        """
+        check_least(0, first_step=first_step)
+        return _EndlessWindows(self, first_step)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> Batch:
+        check_index(index, self.steps)
+        if self._given is not None:
+            # Keras may have shuffled the epoch, but steps go in order.
+            index = self._given
+            self._given += 1
+        return self._ahead.get(self.first_step + index)
+
+    def on_epoch_begin(self) -> None:
+        self._given = 0
+
+    def on_epoch_end(self) -> None:
+        # Keras also begins an epoch to build a model from a few batches, which
+        # must be given again, and ends epochs that it did not begin.
+        given = self._given or 0
+        if given >= min(self.steps, MOST_TO_BUILD + 1):
+            self.first_step += given
+        self._given = None
+
+
+class EventWindows(TrainingWindows):
     """Random windows of a split's events, augmented, for training.
 
     A window is a cut of its piece's true events. In a pass over the split no
@@ -124,8 +188,6 @@ class EventWindows(Windows):
         ```
     """
 
-    moves_on = True
-
     def __init__(
         self,
         corpus: Corpus,
@@ -146,9 +208,9 @@ class EventWindows(Windows):
         workers: int = 1,
         max_queue_size: int = 4,
     ):
-        super().__init__()
+        super().__init__(first_step, workers, max_queue_size)
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
-        check_least(0, seed=seed, first_step=first_step, workers=workers)
+        check_least(0, seed=seed)
         augmentation = Augmentation(transpose, stretch, velocity)
         self.corpus = corpus
         self.split = split
@@ -156,24 +218,19 @@ class EventWindows(Windows):
         self.sequence_length = sequence_length
         self.batch_size = batch_size
         self.seed = seed
-        self.first_step = first_step
         self.whole = whole
         if steps is not None:
             check_least(1, steps=steps)
             self.steps = steps
         self._augmentation = augmentation if augment else NO_AUGMENTATION
-        self._rows = _rows_of_part(part, batch_size)
+        self._rows = rows_of_part(part, batch_size)
         self._cutter = Cutter(corpus, split, vocabulary, sequence_length)
         self._layout: Anywhere | Passes = (
             Anywhere(corpus, split, batch_size) if whole else self._passes
         )
-        # Keras's own queue would give batches twice after an interrupted epoch.
-        self._ahead = ReadAhead(self.batch, workers, max_queue_size)
-        # Batches given in this epoch, or None between epochs.
-        self._given: int | None = None
 
     @cached_property
-    def steps(self) -> int:
+    def steps(self) -> int:  # type: ignore[override]
         return self._passes.steps
 
     @cached_property
@@ -182,41 +239,6 @@ class EventWindows(Windows):
             self.corpus, self.split, self.vocabulary, self.sequence_length
         )
         return Passes(tiling, self.batch_size, self.seed)
-
-    def from_step(self, first_step: int) -> Windows:
-        """Returns the same batches from a step on, without end.
-
-        Give it to `fit` with `steps_per_epoch`: each epoch goes on where the
-        one before stopped. These windows are not changed by it. To go on after
-        an interruption, call `from_step` again.
-
-        Args:
-            first_step: step of the first batch, 0 or more.
-        """
-        check_least(0, first_step=first_step)
-        return _EndlessWindows(self, first_step)
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, index: int) -> Batch:
-        check_index(index, self.steps)
-        if self._given is not None:
-            # Keras may have shuffled the epoch, but steps go in order.
-            index = self._given
-            self._given += 1
-        return self._ahead.get(self.first_step + index)
-
-    def on_epoch_begin(self) -> None:
-        self._given = 0
-
-    def on_epoch_end(self) -> None:
-        # Keras also begins an epoch to build a model from a few batches, which
-        # must be given again, and ends epochs that it did not begin.
-        given = self._given or 0
-        if given >= min(self.steps, MOST_TO_BUILD + 1):
-            self.first_step += given
-        self._given = None
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0 at training's start."""
@@ -264,12 +286,12 @@ class EventWindows(Windows):
 
 
 class _EndlessWindows(Windows):
-    """Batches of `EventWindows` from a step on, without end."""
+    """Batches of `TrainingWindows` from a step on, without end."""
 
     moves_on = True
     num_batches = None
 
-    def __init__(self, windows: EventWindows, first_step: int):
+    def __init__(self, windows: TrainingWindows, first_step: int):
         super().__init__()
         self.first_step = first_step
         self._ahead = ReadAhead(
@@ -280,7 +302,7 @@ class _EndlessWindows(Windows):
         return self._ahead.get(self.first_step + index)
 
 
-def _rows_of_part(part: tuple[int, int] | None, batch_size: int) -> slice:
+def rows_of_part(part: tuple[int, int] | None, batch_size: int) -> slice:
     """Which rows of a batch belong to a part of it."""
     index, parts = part or (0, 1)
     if not 0 <= index < parts or batch_size % parts:

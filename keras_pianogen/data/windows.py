@@ -79,6 +79,8 @@ class EvaluationWindows(Windows):
         ```
     """
 
+    unit = "event"  # what is predicted at a position
+
     def __init__(
         self,
         corpus: Corpus,
@@ -92,22 +94,13 @@ class EvaluationWindows(Windows):
     ):
         super().__init__()
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
-        if stride is None:
-            stride = max(sequence_length // 2, 1)
-        if not 1 <= stride <= sequence_length:
-            raise ValueError(
-                "`stride` must be 1 to `sequence_length`. Received: "
-                f"stride={stride}, sequence_length={sequence_length}"
-            )
         self.corpus = corpus
         self.split = split
         self.vocabulary = vocabulary
         self.sequence_length = sequence_length
-        self.stride = stride
+        self.stride = check_stride(stride, sequence_length)
         self.batch_size = batch_size
-        self._indices = pieces_of(corpus, split)
-        if pieces is not None:
-            self._indices = self._indices[np.isin(self._indices, pieces)]
+        self._indices = chosen_pieces(corpus, split, pieces)
         chosen = [corpus.pieces[i] for i in self._indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
         self.seconds = sum(piece.seconds for piece in chosen)
@@ -128,12 +121,8 @@ class EvaluationWindows(Windows):
     @cached_property
     def _windows(self) -> NDArray[np.int64]:
         """Piece and first id of each window, (windows, 2)."""
-        windows = []
-        for piece, ids in enumerate(self._pieces):
-            left = max(len(ids) - 1 - self.sequence_length, 0)
-            begins = np.arange(1 + -(-left // self.stride)) * self.stride
-            windows.append(np.stack([np.full_like(begins, piece), begins], 1))
-        return np.concatenate(windows)
+        counts = [len(ids) - 1 for ids in self._pieces]
+        return window_begins(counts, self.sequence_length, self.stride)
 
     @property
     def num_events(self) -> int:
@@ -211,6 +200,42 @@ def pieces_of(corpus: Corpus, split: str) -> NDArray[np.int64]:
             f"Received: {corpus.folder}, without any"
         )
     return pieces
+
+
+def chosen_pieces(
+    corpus: Corpus, split: str, pieces: ArrayLike | None
+) -> NDArray[np.int64]:
+    """Indices of those pieces of a split that are among `pieces`, or of all."""
+    indices = pieces_of(corpus, split)
+    return indices if pieces is None else indices[np.isin(indices, pieces)]
+
+
+def window_begins(
+    counts: list[int], sequence_length: int, stride: int
+) -> NDArray[np.int64]:
+    """Windows that cover pieces of `counts` targets each.
+
+    Returns:
+        Index of the piece and first target of each window, (windows, 2).
+    """
+    windows = []
+    for piece, count in enumerate(counts):
+        left = max(count - sequence_length, 0)
+        begins = np.arange(1 + -(-left // stride)) * stride
+        windows.append(np.stack([np.full_like(begins, piece), begins], 1))
+    return np.concatenate(windows)
+
+
+def check_stride(stride: int | None, sequence_length: int) -> int:
+    """The stride, or half of `sequence_length` if it is `None`."""
+    if stride is None:
+        return max(sequence_length // 2, 1)
+    if not 1 <= stride <= sequence_length:
+        raise ValueError(
+            "`stride` must be 1 to `sequence_length`. Received: "
+            f"stride={stride}, sequence_length={sequence_length}"
+        )
+    return stride
 
 
 def check_index(index: int, length: int) -> None:

@@ -170,10 +170,9 @@ def evaluate(
         )
     check_split(corpus, split)
     windows_of = functools.partial(
-        EvaluationWindows,
+        model.preprocessor.form.evaluation_windows,
         corpus,
         split,
-        vocabulary=model.preprocessor.tokenizer.vocabulary,
         sequence_length=sequence_length or model.backbone.max_sequence_length,
         stride=stride,
         batch_size=batch_size,
@@ -303,6 +302,7 @@ class _Evenly(Windows):
     def __init__(self, windows, count):
         super().__init__()
         self.windows = windows
+        self.unit = windows.unit
         self.count = count
         self.num_events = int(sum(self[i][2].sum() for i in range(count)))
 

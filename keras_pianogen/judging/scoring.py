@@ -60,13 +60,14 @@ class ModelScorer:
         logs = self.model.evaluate(
             windows, return_dict=True, verbose=0, callbacks=[report]
         )
-        if not {"nats_per_event", "accuracy"} <= set(logs):
+        name = f"nats_per_{windows.unit}"
+        if not {name, "accuracy"} <= set(logs):
             raise ValueError(
                 "`model` must be compiled with `weighted_metrics='auto'`. "
                 f"Received a model with the metrics {sorted(logs)}"
             )
         count = windows.num_events
-        return Score(logs["nats_per_event"] * count, logs["accuracy"] * count)
+        return Score(logs[name] * count, logs["accuracy"] * count)
 
 
 class TransposingScorer:

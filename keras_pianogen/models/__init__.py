@@ -11,6 +11,12 @@ from keras_pianogen.models.baselines import TransformerBackbone
 from keras_pianogen.models.baselines import TransformerLanguageModel
 from keras_pianogen.models.baselines import load_language_model
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.note_backbone import NoteTransformerBackbone
+from keras_pianogen.models.note_causal_lm import NoteTransformerCausalLM
+from keras_pianogen.models.note_preprocessor import (
+    NoteTransformerCausalLMPreprocessor,
+)
+from keras_pianogen.models.note_preprocessor import NoteTupleTokenizer
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
@@ -23,6 +29,10 @@ __all__ = [
     "MusicTransformerBackbone",
     "MusicTransformerCausalLM",
     "MusicTransformerCausalLMPreprocessor",
+    "NoteTransformerBackbone",
+    "NoteTransformerCausalLM",
+    "NoteTransformerCausalLMPreprocessor",
+    "NoteTupleTokenizer",
     "PerformanceTokenizer",
     "PromptCache",
     "TransformerBackbone",

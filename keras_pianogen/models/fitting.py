@@ -23,7 +23,23 @@ PERFORMANCES = (
 )
 
 
-def compile_settings(optimizer, loss, weighted_metrics):
+def event_defaults():
+    """The loss and the metrics of models of events."""
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+    metrics = [
+        keras.metrics.SparseCategoricalCrossentropy(
+            from_logits=True, name="nats_per_event"
+        ),
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+    ]
+    return loss, metrics
+
+
+def compile_settings(
+    optimizer, loss, weighted_metrics, defaults=event_defaults
+):
     """Arguments of `keras.Model.compile`, each `"auto"` replaced.
 
     Args:
@@ -33,23 +49,19 @@ def compile_settings(optimizer, loss, weighted_metrics):
             the events that are not padding.
         weighted_metrics: a list, or `"auto"` for `nats_per_event` and
             `accuracy`, over the events that are not padding.
+        defaults: a function that returns the loss and the metrics of
+            `"auto"`. Defaults to those of events.
 
     Returns:
         A dict of these three.
     """
     if optimizer == "auto":
         optimizer = keras.optimizers.AdamW(3e-4, global_clipnorm=1.0)
+    default_loss, default_metrics = defaults()
     if loss == "auto":
-        loss = keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        )
+        loss = default_loss
     if weighted_metrics == "auto":
-        weighted_metrics = [
-            keras.metrics.SparseCategoricalCrossentropy(
-                from_logits=True, name="nats_per_event"
-            ),
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-        ]
+        weighted_metrics = default_metrics
     return {
         "optimizer": optimizer,
         "loss": loss,

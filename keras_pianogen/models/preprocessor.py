@@ -4,6 +4,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_pianogen.data.forms import EventForm
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
@@ -54,6 +55,11 @@ class MusicTransformerCausalLMPreprocessor(
 
     backbone_cls = MusicTransformerBackbone
     tokenizer_cls = PerformanceTokenizer
+
+    @property
+    def form(self):
+        """The form of music that the model is trained on, see `data.forms`."""
+        return EventForm(self.tokenizer.vocabulary)
 
     def build(self, input_shape):
         self.built = True

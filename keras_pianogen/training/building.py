@@ -8,10 +8,15 @@ from keras_pianogen.models import LSTMLanguageModel
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import NoteTransformerBackbone
+from keras_pianogen.models import NoteTransformerCausalLM
+from keras_pianogen.models import NoteTransformerCausalLMPreprocessor
+from keras_pianogen.models import NoteTupleTokenizer
 from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.models import TransformerBackbone
 from keras_pianogen.models import TransformerLanguageModel
 from keras_pianogen.models.losses import SmoothedCrossentropy
+from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.training.optimizers import build_optimizer
 
 # The backbone and the language model of each architecture, and the settings
@@ -39,6 +44,8 @@ def build_model(recipe, backbone=None):
             settings that a recipe lacks. Defaults to `None`.
     """
     keras.utils.set_random_seed(recipe.seed)
+    if recipe.architecture == "note_transformer":
+        return _note_model(recipe, backbone)
     vocabulary = EventVocabulary.named(recipe.vocabulary)
     preprocessor = MusicTransformerCausalLMPreprocessor(
         PerformanceTokenizer.from_vocabulary(vocabulary),
@@ -58,6 +65,26 @@ def build_model(recipe, backbone=None):
         **{name: getattr(recipe, name) for name in names},
     )
     return model_class(backbone, preprocessor)
+
+
+def _note_model(recipe, backbone):
+    backbone = backbone or {
+        "form": NoteTuples(),
+        "num_layers": recipe.num_layers,
+        "num_heads": recipe.num_heads,
+        "hidden_dim": recipe.hidden_dim,
+        "intermediate_dim": recipe.intermediate_dim,
+        "dropout": recipe.dropout,
+        "max_sequence_length": recipe.sequence_length,
+        "share_heads": recipe.share_heads,
+        "dtype": recipe.on_device().dtype,
+    }
+    backbone = NoteTransformerBackbone.from_config(backbone)
+    preprocessor = NoteTransformerCausalLMPreprocessor(
+        NoteTupleTokenizer(**backbone.form.get_config()),
+        sequence_length=recipe.sequence_length,
+    )
+    return NoteTransformerCausalLM(backbone, preprocessor)
 
 
 def compile_model(recipe, model, steps=None):

@@ -22,7 +22,6 @@ import keras
 import psutil
 
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.devices import device_memory
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -208,10 +207,9 @@ def _begin(run, recipe, settings, resume):
 
 
 def _windows(corpus, model, recipe, part, workers):
-    return EventWindows(
+    return model.preprocessor.form.training_windows(
         corpus,
         "train",
-        vocabulary=model.preprocessor.tokenizer.vocabulary,
         sequence_length=recipe.sequence_length,
         batch_size=recipe.batch_size,
         seed=recipe.seed,

@@ -28,7 +28,10 @@ def build_optimizer(recipe, steps=None):
         settings |= {"use_ema": True, "ema_momentum": recipe.ema_momentum}
     if recipe.optimizer == "muon":
         optimizer = keras.optimizers.Muon(
-            adam_weight_decay=None, adam_beta_2=0.98, **settings
+            adam_weight_decay=None,
+            adam_beta_2=0.98,
+            exclude_layers=["logits_dense"],
+            **settings,
         )
     else:
         optimizer = keras.optimizers.AdamW(beta_2=0.98, **settings)

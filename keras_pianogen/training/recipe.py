@@ -52,6 +52,7 @@ SIZES = {
 # the shape of PerformanceRNN at every size.
 ARCHITECTURES = {
     "music_transformer": {},
+    "note_transformer": {},
     "transformer": {},
     "lstm": {"num_layers": 3, "hidden_dim": 512},
 }
@@ -83,9 +84,11 @@ class Recipe:
     `Recipe.sized` has the others.
 
     Args:
-        architecture: "music_transformer"; or, for comparison, "transformer",
-            which has no relative attention, or "lstm".
-        vocabulary: Name of the event vocabulary, "magenta" or "pno-ai".
+        architecture: "music_transformer"; "note_transformer", whose positions
+            are notes and not events; or, for comparison, "transformer", which
+            has no relative attention, or "lstm".
+        vocabulary: Name of the event vocabulary, "magenta" or "pno-ai". Notes
+            have none.
         num_layers: Number of blocks.
         num_heads: Attention heads of each block; must divide the width.
         hidden_dim: Width of the blocks.

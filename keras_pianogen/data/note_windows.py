@@ -1,0 +1,371 @@
+"""Windows of note tuples: random ones to train on, and all of a split.
+
+A window has `sequence_length` targets, each a note or the end of its piece.
+Every batch is `(x, y, sample_weight)`, as Keras takes it:
+
+- `x["notes"]`: int32, (batch, time, 4): the fields of the note before each
+  target, as classes, see `NoteTuples.classes`. `NO_NOTE` where there is none.
+- `x["next_notes"]`: int32, (batch, time, 4): the fields of the target.
+- `x["elapsed"]`: int32, (batch, time): ticks from the note before to the
+  target.
+- `x["sounding"]`: int32, (batch, time, 128): for each pitch, how many ticks
+  after the note before began it still sounds; 0 if it doesn't.
+- `x["padding_mask"]`: bool, (batch, time), False on padding.
+- `y`: int32, (batch, time, 4): as `x["next_notes"]`. `NO_NOTE` stands for all
+  fields of padding, and for all but the shift of an end.
+- `sample_weight`: float32, (batch, time): 0 on padding, and where a target
+  counts in another window.
+
+What sounds is computed from the whole piece, so that a note is known to sound
+although it began long before its window.
+"""
+
+from functools import cached_property
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from keras_pianogen.data.augmentation import NO_AUGMENTATION
+from keras_pianogen.data.augmentation import Augmentation
+from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.cutting import HIGHEST_PITCH
+from keras_pianogen.data.cutting import LOWEST_PITCH
+from keras_pianogen.data.packing import packed_ends
+from keras_pianogen.data.packing import unpack
+from keras_pianogen.data.training_windows import TrainingWindows
+from keras_pianogen.data.training_windows import rows_of_part
+from keras_pianogen.data.windows import Windows
+from keras_pianogen.data.windows import check_index
+from keras_pianogen.data.windows import check_least
+from keras_pianogen.data.windows import check_stride
+from keras_pianogen.data.windows import chosen_pieces
+from keras_pianogen.data.windows import pieces_of
+from keras_pianogen.data.windows import window_begins
+from keras_pianogen.events import MAX_VELOCITY
+from keras_pianogen.events import PITCHES
+from keras_pianogen.note_tuples import NO_NOTE
+from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
+from keras_pianogen.note_tuples import NoteTuples
+
+NoteBatch = tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[Any]]
+
+
+class Run(NamedTuple):
+    """Consecutive rows of a piece, and what came before them.
+
+    Attributes:
+        rows: array of `NOTE_TUPLE_DTYPE`. The first is the note before the
+            window's first target, unless `begins`.
+        begins: whether the window's first target is the piece's first note.
+        ends: whether the end of the piece follows the last row.
+        sounding: for each pitch, how many ticks after the first row begins it
+            still sounds, that row's own note left out; (128,).
+    """
+
+    rows: NDArray[np.void]
+    begins: bool
+    ends: bool
+    sounding: NDArray[np.int64]
+
+
+def batch_of(form: NoteTuples, runs: list[Run], length: int) -> NoteBatch:
+    """The batch whose windows are `runs`, padded to `length` targets."""
+    size = len(runs)
+    x: dict[str, NDArray[Any]] = {
+        "notes": np.full((size, length, 4), NO_NOTE, np.int32),
+        "next_notes": np.full((size, length, 4), NO_NOTE, np.int32),
+        "elapsed": np.zeros((size, length), np.int32),
+        "sounding": np.zeros((size, length, PITCHES), np.int32),
+        "padding_mask": np.zeros((size, length), bool),
+    }
+    for i, run in enumerate(runs):
+        classes = form.classes(run.rows)
+        before = int(not run.begins)  # rows that are no target
+        targets = len(run.rows) - before
+        reached = min(targets + run.ends, length)
+        known = 1 - before  # positions without a note before
+        last = min(known + len(classes), reached)
+        x["notes"][i, known:last] = classes[: last - known]
+        x["next_notes"][i, :targets] = classes[before:]
+        if run.ends and targets < length:
+            x["next_notes"][i, targets, 0] = form.end_class
+        x["elapsed"][i, :targets] = run.rows["shift"][before:]
+        x["sounding"][i, known:last] = _sounding(run)[: last - known]
+        x["padding_mask"][i, :reached] = True
+    return x, x["next_notes"], x["padding_mask"].astype(np.float32)
+
+
+def _sounding(run: Run) -> NDArray[np.int64]:
+    """Ticks that each pitch still sounds after each row began, (rows, 128)."""
+    rows = run.rows
+    shifts = rows["shift"].astype(np.int64)
+    if len(shifts):
+        shifts[0] = 0
+    starts = np.cumsum(shifts)
+    ends = np.zeros((len(rows), PITCHES), np.int64)
+    ends[np.arange(len(rows)), rows["pitch"]] = starts + rows["duration"]
+    if len(rows):
+        ends[0] = np.maximum(ends[0], run.sounding)
+    # The ends of a pitch never fall: no note outlasts its key's next stroke.
+    return np.maximum(np.maximum.accumulate(ends) - starts[:, None], 0)
+
+
+class NoteWindows(TrainingWindows):
+    """Random windows of a split's notes, augmented, for training.
+
+    In a pass over the split, each piece is cut into as many whole windows as
+    it has room for. The first begins at the piece's beginning, or the last
+    ends at its end, or neither; what is left over, less than a window, comes
+    in other passes. So no note is a target twice in a pass. Windows come in
+    random order. A piece shorter than a window is padded.
+
+    The same seed and step give the same batch, whatever was drawn before. See
+    `EventWindows` for epochs, and for arguments that are not told here.
+
+    Args:
+        corpus: a `Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        form: a `NoteTuples`.
+        sequence_length: targets of a window, 1 or more.
+        batch_size: windows in a batch, 1 or more.
+        steps: batches in an epoch. Defaults to one pass over the split.
+        seed: whole number, 0 or more.
+        augment: whether to augment.
+        transpose: see `EventWindows`.
+        stretch: see there.
+        velocity: see there.
+        part: see there.
+        workers: threads that prepare the next batches, or 0 for none.
+        max_queue_size: most batches prepared ahead.
+
+    Raises:
+        ValueError: an argument is out of range, or the split has no pieces.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str = "train",
+        *,
+        form: NoteTuples,
+        sequence_length: int = 512,
+        batch_size: int = 4,
+        steps: int | None = None,
+        seed: int = 0,
+        first_step: int = 0,
+        augment: bool = True,
+        transpose: int = 3,
+        stretch: float = 0.05,
+        velocity: int = 6,
+        part: tuple[int, int] | None = None,
+        workers: int = 1,
+        max_queue_size: int = 4,
+    ):
+        super().__init__(first_step, workers, max_queue_size)
+        check_least(1, sequence_length=sequence_length, batch_size=batch_size)
+        check_least(0, seed=seed)
+        augmentation = Augmentation(transpose, stretch, velocity)
+        self._augmentation = augmentation if augment else NO_AUGMENTATION
+        self.corpus, self.split, self.form = corpus, split, form
+        self.sequence_length, self.batch_size = sequence_length, batch_size
+        self.seed = seed
+        self._pieces = pieces_of(corpus, split)
+        # A piece's targets are its notes and its end.
+        self._targets = np.array(
+            [corpus.pieces[i].num_notes + 1 for i in self._pieces]
+        )
+        self._counts = np.maximum(self._targets // sequence_length, 1)
+        per_pass = int(self._counts.sum()) // batch_size
+        self._steps_a_pass = max(per_pass, 1)
+        self.steps = self._steps_a_pass if steps is None else steps
+        self._rows = rows_of_part(part, batch_size)
+
+    def batch(self, step: int) -> NoteBatch:
+        """Returns the batch of a step, counted from 0 at training's start."""
+        rng = np.random.default_rng((self.seed, 1, step))
+        changes = self._augmentation.draw(rng, self.batch_size)
+        chosen = self._chosen(step)
+        runs = [
+            self._run(*chosen[i], *(change[i] for change in changes))
+            for i in range(*self._rows.indices(self.batch_size))
+        ]
+        return batch_of(self.form, runs, self.sequence_length)
+
+    def _chosen(self, step: int) -> NDArray[np.int64]:
+        """Piece and first target of each window of a step, (batch, 2)."""
+        number, index = divmod(step, self._steps_a_pass)
+        rng = np.random.default_rng((self.seed, 0, number))
+        room = np.maximum(
+            self._targets - self._counts * self.sequence_length, 0
+        )
+        kind = rng.integers(0, 3, len(room))  # at the beginning, end, between
+        between = (rng.random(len(room)) * (room + 1)).astype(np.int64)
+        first = np.choose(kind, [np.zeros_like(room), room, between])
+        pieces = np.repeat(np.arange(len(room)), self._counts)
+        of_piece = np.arange(len(pieces)) - np.repeat(
+            np.cumsum(self._counts) - self._counts, self._counts
+        )
+        begins = first[pieces] + of_piece * self.sequence_length
+        order = rng.permutation(len(pieces))
+        places = np.arange(
+            index * self.batch_size, (index + 1) * self.batch_size
+        )
+        order = order.take(places, mode="wrap")
+        return np.stack([self._pieces[pieces[order]], begins[order]], axis=1)
+
+    def _run(
+        self,
+        piece: int,
+        begin: int,
+        semitones: int,
+        stretch: float,
+        velocity: int,
+    ) -> Run:
+        packed = self.corpus.packed_notes(piece)
+        first = max(begin - 1, 0)
+        notes = unpack(packed[first : begin + self.sequence_length])
+        before = packed[:first]
+        if len(notes):
+            since = packed["start"][first]
+            before = before[packed_ends(before) > since]
+        notes, before = _augment(
+            [notes, unpack(before)], semitones, stretch, velocity
+        )
+        return Run(
+            rows=self.form.encode(notes),
+            begins=begin == 0,
+            ends=begin + self.sequence_length > len(packed),
+            sounding=self._still_sounding(before, notes),
+        )
+
+    def _still_sounding(
+        self, before: NDArray[np.void], notes: NDArray[np.void]
+    ) -> NDArray[np.int64]:
+        sounding = np.zeros(PITCHES, np.int64)
+        if len(notes):
+            start = self.form.to_ticks(notes["start"][:1])
+            ends = self.form.to_ticks(before["end"]) - start
+            np.maximum.at(sounding, before["pitch"], ends)
+        return sounding
+
+
+class NoteEvaluationWindows(Windows):
+    """Windows that cover every note of a split exactly once, unaugmented.
+
+    The targets of a piece are its notes and its end. All weights of a piece's
+    first window are 1. A later window begins with `sequence_length - stride`
+    targets of the window before, as context, whose weights are 0.
+
+    Args:
+        corpus: a `Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        form: a `NoteTuples`.
+        sequence_length: targets of a window, 1 or more.
+        stride: new targets in each later window, 1 to `sequence_length`.
+            Defaults to half of `sequence_length`.
+        batch_size: windows in a batch, 1 or more. The last batch is filled
+            with windows whose weights are 0.
+        pieces: indices in `corpus.pieces` of the pieces to evaluate on.
+            Defaults to all pieces of the split.
+
+    Attributes:
+        num_events: number of targets: the notes, and an end a piece.
+        num_notes: number of notes.
+        seconds: length of all pieces together.
+    """
+
+    unit = "note"  # what is predicted at a position
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str = "validation",
+        *,
+        form: NoteTuples,
+        sequence_length: int = 512,
+        stride: int | None = None,
+        batch_size: int = 4,
+        pieces: ArrayLike | None = None,
+    ):
+        super().__init__()
+        self.stride = check_stride(stride, sequence_length)
+        check_least(1, sequence_length=sequence_length, batch_size=batch_size)
+        self.corpus, self.split, self.form = corpus, split, form
+        self.sequence_length, self.batch_size = sequence_length, batch_size
+        self._indices = chosen_pieces(corpus, split, pieces)
+        chosen = [corpus.pieces[i] for i in self._indices]
+        self.num_notes = sum(piece.num_notes for piece in chosen)
+        self.num_events = self.num_notes + len(chosen)
+        self.seconds = sum(piece.seconds for piece in chosen)
+
+    @cached_property
+    def _pieces(self) -> list[NDArray[np.void]]:
+        return [self.form.encode(self.corpus.notes(i)) for i in self._indices]
+
+    @cached_property
+    def _windows(self) -> NDArray[np.int64]:
+        """Piece and first target of each window, (windows, 2)."""
+        counts = [len(rows) + 1 for rows in self._pieces]
+        return window_begins(counts, self.sequence_length, self.stride)
+
+    def __len__(self) -> int:
+        return -(-len(self._windows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> NoteBatch:
+        check_index(index, len(self))
+        windows = self._windows[index * self.batch_size :][: self.batch_size]
+        runs = [
+            run_of(self._pieces[piece], begin, self.sequence_length)
+            for piece, begin in windows
+        ]
+        runs += [EMPTY] * (self.batch_size - len(runs))
+        x, y, sample_weight = batch_of(self.form, runs, self.sequence_length)
+        later = np.flatnonzero(windows[:, 1])
+        sample_weight[later, : self.sequence_length - self.stride] = 0
+        return x, y, sample_weight
+
+
+EMPTY = Run(np.empty(0, NOTE_TUPLE_DTYPE), True, False, np.zeros(PITCHES))
+
+
+def run_of(rows: NDArray[np.void], begin: int, length: int) -> Run:
+    """The run of a window: `length` targets of a piece, from `begin` on."""
+    first, stop = max(begin - 1, 0), begin + length
+    return Run(
+        rows=rows[first:stop],
+        begins=begin == 0,
+        ends=stop > len(rows),
+        sounding=_sounding_before(rows, first),
+    )
+
+
+def _sounding_before(rows: NDArray[np.void], first: int) -> NDArray[np.int64]:
+    """How long notes before row `first` still sound when it begins, (128,)."""
+    sounding = np.zeros(PITCHES, np.int64)
+    starts = np.cumsum(rows["shift"][: first + 1], dtype=np.int64)
+    ends = starts[:first] + rows["duration"][:first]
+    np.maximum.at(sounding, rows["pitch"][:first], ends - starts[-1:])
+    return sounding
+
+
+def _augment(
+    groups: list[NDArray[np.void]],
+    semitones: int,
+    stretch: float,
+    velocity: int,
+) -> list[NDArray[np.void]]:
+    """Changes groups of notes alike; none leaves the piano."""
+    pitches = np.concatenate([notes["pitch"] for notes in groups]).astype(int)
+    down = min(LOWEST_PITCH - pitches.min(initial=PITCHES), 0)
+    up = max(HIGHEST_PITCH - pitches.max(initial=0), 0)
+    semitones = int(np.clip(semitones, down, up))
+    for notes in groups:
+        notes["start"] *= stretch
+        notes["end"] *= stretch
+        notes["pitch"] += np.uint8(semitones % 256)
+        velocities = notes["velocity"].astype(int) + velocity
+        notes["velocity"] = np.clip(velocities, 1, MAX_VELOCITY)
+    return groups

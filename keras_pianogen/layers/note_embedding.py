@@ -1,0 +1,64 @@
+"""How notes enter a model: the sum of the embeddings of their fields."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class NoteEmbedding(keras.layers.Layer):
+    """The sum of the embeddings of a note's fields.
+
+    Args:
+        sizes: ints. Number of classes of each field.
+        hidden_dim: int. Width of the embeddings.
+        **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: int tensor of shape (..., fields): the class of each field, or
+            -1 where there is none; that has an embedding too.
+
+    Returns:
+        A tensor of shape (..., hidden_dim).
+
+    Examples:
+        >>> import numpy as np
+        >>> layer = NoteEmbedding((5, 128), 16)
+        >>> tuple(layer(np.array([[[0, 60], [4, 62]]])).shape)
+        (1, 2, 16)
+    """
+
+    def __init__(self, sizes, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = tuple(sizes)
+        self.hidden_dim = hidden_dim
+        # Each field has a row for "none" before those of its classes.
+        self._firsts = np.cumsum([1, *(n + 1 for n in self.sizes[:-1])])
+
+    def build(self, input_shape):
+        self.embedding = keras.layers.Embedding(
+            sum(self.sizes) + len(self.sizes),
+            self.hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        self.embedding.build((None, None))
+        self.built = True
+
+    def call(self, inputs):
+        firsts = ops.convert_to_tensor(self._firsts, "int32")
+        ids = ops.cast(inputs, "int32") + firsts
+        return ops.sum(self.embedding(ids), axis=-2)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.hidden_dim)
+
+    def compute_output_spec(self, inputs):
+        shape = self.compute_output_shape(inputs.shape)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"sizes": self.sizes, "hidden_dim": self.hidden_dim})
+        return config

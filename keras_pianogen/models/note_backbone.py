@@ -1,0 +1,157 @@
+"""The Music Transformer over notes: one position a note."""
+
+import keras
+import keras_hub
+
+from keras_pianogen.layers import DecoderBlock
+from keras_pianogen.layers.note_embedding import NoteEmbedding
+from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.presets import bundled_presets
+from keras_pianogen.note_tuples import NoteTuples
+
+
+@bundled_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class NoteTransformerBackbone(keras_hub.models.Backbone):
+    """A stack of relative-attention blocks over embedded notes.
+
+    It is `MusicTransformerBackbone` with another input: a position is a note,
+    the sum of the embeddings of its fields, see `NoteEmbedding`.
+
+    Args:
+        form: a `NoteTuples`, or its settings as a dict.
+        num_layers: int. Number of blocks.
+        num_heads: int. Attention heads of each block; must divide
+            `hidden_dim`.
+        hidden_dim: int. Width of embeddings and blocks.
+        intermediate_dim: int. Width of the feed-forward networks' middle.
+        dropout: float, 0 to 1. Dropout of embeddings and of every residual
+            branch. Defaults to `0.1`.
+        max_sequence_length: int. How many notes back a note can attend to.
+            Defaults to `512`.
+        share_heads: bool. Whether heads share their relative embeddings.
+            Defaults to `False`.
+        activation: activation of the feed-forward networks. Defaults to
+            `"relu"`.
+        layer_norm_epsilon: float. Defaults to `1e-5`.
+        dtype: string or `keras.DTypePolicy`. Of computations and weights.
+        **kwargs: `name` and `trainable`.
+
+    Call arguments:
+        inputs: dict of `notes`, int tensor of shape (batch, time, 4), and
+            `padding_mask`, bool tensor of shape (batch, time). The form's
+            classes, see `NoteTuples.classes`; -1 where there is no note.
+
+    Returns:
+        Hidden states, a tensor of shape (batch, time, hidden_dim).
+
+    Examples:
+        >>> import numpy as np
+        >>> backbone = NoteTransformerBackbone(
+        ...     form=NoteTuples(),
+        ...     num_layers=2,
+        ...     num_heads=2,
+        ...     hidden_dim=16,
+        ...     intermediate_dim=32,
+        ... )
+        >>> inputs = {
+        ...     "notes": np.ones((1, 12, 4), "int32"),
+        ...     "padding_mask": np.ones((1, 12), "bool"),
+        ... }
+        >>> tuple(backbone(inputs).shape)
+        (1, 12, 16)
+    """
+
+    def __init__(
+        self,
+        form,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        dropout=0.1,
+        max_sequence_length=512,
+        share_heads=False,
+        activation="relu",
+        layer_norm_epsilon=1e-5,
+        dtype=None,
+        **kwargs,
+    ):
+        form = NoteTuples(**form) if isinstance(form, dict) else form
+        if num_heads < 1 or hidden_dim % num_heads:
+            raise ValueError(
+                "`num_heads` must divide `hidden_dim`. Received: "
+                f"num_heads={num_heads}, hidden_dim={hidden_dim}"
+            )
+        # === Layers ===
+        self.note_embedding = NoteEmbedding(
+            form.num_classes.values(),
+            hidden_dim,
+            dtype=dtype,
+            name="note_embedding",
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            DecoderBlock(
+                intermediate_dim=intermediate_dim,
+                num_heads=num_heads,
+                max_distance=max_sequence_length,
+                share_heads=share_heads,
+                dropout=dropout,
+                activation=activation,
+                layer_norm_epsilon=layer_norm_epsilon,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
+        )
+
+        # === Functional Model ===
+        inputs = {
+            "notes": keras.Input((None, 4), dtype="int32", name="notes"),
+            "padding_mask": keras.Input(
+                (None,), dtype="bool", name="padding_mask"
+            ),
+        }
+        x = self.embeddings_dropout(self.note_embedding(inputs["notes"]))
+        for layer in self.transformer_layers:
+            x = layer(x, padding_mask=inputs["padding_mask"])
+        x = self.layer_norm(x)
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.form = form
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.max_sequence_length = max_sequence_length
+        self.share_heads = share_heads
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    enable_lora = MusicTransformerBackbone.enable_lora
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "form": self.form.get_config(),
+                "num_layers": self.num_layers,
+                "num_heads": self.num_heads,
+                "hidden_dim": self.hidden_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "dropout": self.dropout,
+                "max_sequence_length": self.max_sequence_length,
+                "share_heads": self.share_heads,
+                "activation": self.activation,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+            }
+        )
+        return config

@@ -1,0 +1,111 @@
+"""The Music Transformer over notes, as a model to train and to sample."""
+
+import keras
+import keras_hub
+
+from keras_pianogen.generation.samplers import get_sampler
+from keras_pianogen.layers.note_heads import NoteHeads
+from keras_pianogen.models import losses
+from keras_pianogen.models.fitting import TrainsOnEvents
+from keras_pianogen.models.fitting import compile_settings
+from keras_pianogen.models.note_backbone import NoteTransformerBackbone
+from keras_pianogen.models.note_preprocessor import (
+    NoteTransformerCausalLMPreprocessor,
+)
+from keras_pianogen.models.presets import bundled_presets
+
+
+@bundled_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class NoteTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
+    """The Music Transformer over notes, as a model to train and to sample.
+
+    Its outputs are the logits of the next note's shift, pitch, velocity and
+    duration, side by side; see `layers.note_heads.NoteHeads`.
+
+    Args:
+        backbone: a `NoteTransformerBackbone`.
+        preprocessor: a `NoteTransformerCausalLMPreprocessor`. With `None`
+            the model doesn't generate, and takes only batches that are
+            preprocessed already.
+        **kwargs: See `keras_hub.models.CausalLM`.
+
+    Raises:
+        ValueError: if the backbone's form is not the tokenizer's.
+    """
+
+    backbone_cls = NoteTransformerBackbone
+    preprocessor_cls = NoteTransformerCausalLMPreprocessor
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        if preprocessor is not None:
+            form = preprocessor.tokenizer.note_tuples
+            if form != backbone.form:
+                raise ValueError(
+                    "The backbone's `form` must be the tokenizer's, "
+                    f"{form!r}. Received: form={backbone.form!r}"
+                )
+            # Nothing has to be built. Otherwise Keras on JAX would call the
+            # model before each batch.
+            preprocessor.built = True
+        # === Layers ===
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.heads = NoteHeads(
+            backbone.form,
+            backbone.hidden_dim,
+            layer_norm_epsilon=backbone.layer_norm_epsilon,
+            dtype=backbone.dtype_policy,
+            name="heads",
+        )
+
+        # === Functional Model ===
+        given = {
+            name: keras.Input(shape, dtype="int32", name=name)
+            for name, shape in (
+                ("next_notes", (None, 4)),
+                ("elapsed", (None,)),
+                ("sounding", (None, 128)),
+            )
+        }
+        inputs = backbone.input | given
+        hidden = backbone(backbone.input)
+        outputs = self.heads(hidden, notes=inputs["notes"], **given)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+
+    def compile(
+        self,
+        optimizer="auto",
+        loss="auto",
+        *,
+        weighted_metrics="auto",
+        sampler="auto",
+        **kwargs,
+    ):
+        """Configure training and generation.
+
+        Args:
+            optimizer: an optimizer, its name, or `"auto"` for AdamW with a
+                learning rate of 3e-4.
+            loss: a loss, or `"auto"` for the cross-entropy of whole notes in
+                nats, see `losses.NoteCrossentropy`.
+            weighted_metrics: a list, or `"auto"` for `nats_per_note` and
+                `accuracy`, the share of pitches that were the most likely.
+                An end of a piece counts as a note.
+            sampler: a `keras_hub.samplers.Sampler`, the name of one of
+                KerasHub's, or `"auto"` for a `MinPSampler`. Each field is
+                drawn with it.
+            **kwargs: See `keras.Model.compile`.
+        """
+        super().compile(
+            **compile_settings(
+                optimizer, loss, weighted_metrics, self._defaults
+            ),
+            sampler=get_sampler("min_p" if sampler == "auto" else sampler),
+            **kwargs,
+        )
+
+    def _defaults(self):
+        form = self.backbone.form
+        metrics = [losses.FieldNats(form), losses.PitchAccuracy(form)]
+        return losses.NoteCrossentropy(form), metrics

@@ -1,0 +1,193 @@
+"""Performances as note tuples: tokenizer and preprocessor of their model."""
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_pianogen.data.forms import NoteForm
+from keras_pianogen.data.note_windows import batch_of
+from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.models.note_backbone import NoteTransformerBackbone
+from keras_pianogen.models.presets import bundled_presets
+from keras_pianogen.models.tokenizer import is_batch
+from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
+from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.notes import check_notes
+
+
+@bundled_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class NoteTupleTokenizer(keras_hub.tokenizers.Tokenizer):
+    """Turns performances into note tuples and back.
+
+    A performance is a MIDI file's path or bytes, a `miditoolkit.MidiFile`, a
+    `symusic.Score`, or an array of notes (see `keras_pianogen.read_notes`).
+
+    Args:
+        time_step: float. See `NoteTuples`, also for the next three.
+        velocity_bins: int.
+        direct_shifts: int.
+        direct_durations: int.
+        **kwargs: See `keras.layers.Layer`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from keras_pianogen.notes import NOTE_DTYPE
+        >>> tokenizer = NoteTupleTokenizer()
+        >>> notes = np.array([(0.0, 0.5, 60, 64)], dtype=NOTE_DTYPE)
+        >>> tokenizer(notes).tolist()
+        [(0, 60, 15, 50)]
+    """
+
+    backbone_cls = NoteTransformerBackbone
+
+    def __init__(
+        self,
+        time_step=0.01,
+        velocity_bins=32,
+        direct_shifts=100,
+        direct_durations=1024,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "int32")
+        super().__init__(**kwargs)
+        self.note_tuples = NoteTuples(
+            time_step=time_step,
+            velocity_bins=velocity_bins,
+            direct_shifts=direct_shifts,
+            direct_durations=direct_durations,
+        )
+        self.file_assets = []
+        self.built = True
+
+    def call(self, inputs, *args, training=None, **kwargs):
+        # KerasHub's own `call` turns its inputs into TensorFlow tensors.
+        return self.tokenize(inputs)
+
+    def tokenize(self, inputs):
+        """Encode one performance, or each of a list.
+
+        Args:
+            inputs: a performance; an array of `NOTE_TUPLE_DTYPE`, which is
+                returned; or a list of either.
+
+        Returns:
+            An array of `NOTE_TUPLE_DTYPE`, or a list of such arrays.
+
+        Raises:
+            MidiError: if a MIDI file can't be read.
+        """
+        if is_batch(inputs):
+            return [self._tokenize_one(x) for x in inputs]
+        return self._tokenize_one(inputs)
+
+    def _tokenize_one(self, source):
+        if isinstance(source, np.ndarray):
+            if source.dtype == NOTE_TUPLE_DTYPE:
+                return source
+            return self.note_tuples.encode(check_notes(source))
+        if isinstance(source, list | tuple) and not source:
+            return np.empty(0, NOTE_TUPLE_DTYPE)
+        return self.note_tuples.encode(read_notes(source))
+
+    def detokenize(self, inputs):
+        """Decode one array of note tuples, or each of a list."""
+        if isinstance(inputs, list | tuple):
+            return [self.note_tuples.decode(x) for x in inputs]
+        return self.note_tuples.decode(inputs)
+
+    def load_preset_assets(self, preset):
+        """Do nothing, because the config holds the whole form."""
+
+    def save_assets(self, dir_path):
+        """Do nothing, because the config holds the whole form."""
+
+    def load_assets(self, dir_path):
+        """Do nothing, because the config holds the whole form."""
+
+    def get_config(self):
+        return super().get_config() | self.note_tuples.get_config()
+
+
+@bundled_presets
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class NoteTransformerCausalLMPreprocessor(
+    keras_hub.models.CausalLMPreprocessor
+):
+    """Turns performances into windows of note tuples, padded.
+
+    A call keeps the first `sequence_length` notes of each performance, as
+    every KerasHub preprocessor does. `windows` keeps all notes.
+
+    Args:
+        tokenizer: a `NoteTupleTokenizer`.
+        sequence_length: int. Number of notes of a window. Defaults to `512`.
+        **kwargs: See `keras.layers.Layer`.
+
+    Call arguments:
+        x: a performance or a list of performances, see `NoteTupleTokenizer`.
+
+    Returns:
+        A triple `(x, y, sample_weight)`, see `data.note_windows`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from keras_pianogen.notes import NOTE_DTYPE
+        >>> preprocessor = NoteTransformerCausalLMPreprocessor(
+        ...     NoteTupleTokenizer(), sequence_length=4
+        ... )
+        >>> notes = np.array([(0.0, 0.5, 60, 64)], dtype=NOTE_DTYPE)
+        >>> x, y, sample_weight = preprocessor([notes])
+        >>> sample_weight.tolist()
+        [[1.0, 1.0, 0.0, 0.0]]
+    """
+
+    backbone_cls = NoteTransformerBackbone
+    tokenizer_cls = NoteTupleTokenizer
+
+    def __init__(self, tokenizer, sequence_length=512, **kwargs):
+        super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
+
+    @property
+    def form(self):
+        """The form of music that the model is trained on, see `data.forms`."""
+        return NoteForm(self.tokenizer.note_tuples)
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, x, y=None, sample_weight=None, sequence_length=None):
+        length = sequence_length or self.sequence_length
+        batched = is_batch(x)
+        pieces = self.tokenizer.tokenize(list(x) if batched else [x])
+        x, y, sample_weight = self._pack([(p, 0) for p in pieces], length)
+        if not batched:
+            x = {name: array[0] for name, array in x.items()}
+            y, sample_weight = y[0], sample_weight[0]
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def windows(self, x, sequence_length=None):
+        """Cut performances into consecutive training windows.
+
+        Args:
+            x: a performance or a list of performances.
+            sequence_length: int. Defaults to the preprocessor's.
+
+        Returns:
+            A triple as a call returns it, with as many rows as the
+            performances fill. Each note and each end is a target once.
+        """
+        length = sequence_length or self.sequence_length
+        pieces = self.tokenizer.tokenize(list(x) if is_batch(x) else [x])
+        windows = [
+            (piece, begin)
+            for piece in pieces
+            for begin in range(0, len(piece) + 1, length)
+        ]
+        return self._pack(windows, length)
+
+    def _pack(self, windows, length):
+        form = self.tokenizer.note_tuples
+        runs = [run_of(piece, begin, length) for piece, begin in windows]
+        return batch_of(form, runs, length)
