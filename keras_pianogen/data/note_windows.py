@@ -328,7 +328,7 @@ class NoteEvaluationWindows(Windows):
         return x, y, sample_weight
 
 
-EMPTY = Run(np.empty(0, NOTE_TUPLE_DTYPE), True, False, np.zeros(PITCHES))
+EMPTY = Run(np.empty(0, NOTE_TUPLE_DTYPE), True, False, np.zeros(PITCHES, int))
 
 
 def run_of(rows: NDArray[np.void], begin: int, length: int) -> Run:

@@ -105,6 +105,24 @@ class NoteTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             **kwargs,
         )
 
+    # KerasHub's own would write the optimizer's state into a preset.
+
+    def save_task_weights(self, filepath):
+        """Save the weights of the heads, which are not in the backbone."""
+        keras.saving.save_weights(
+            self, filepath, objects_to_skip=self._no_task_weights
+        )
+
+    def load_task_weights(self, filepath):
+        """Load the weights of the heads, which are not in the backbone."""
+        keras.saving.load_weights(
+            self, filepath, objects_to_skip=self._no_task_weights
+        )
+
+    @property
+    def _no_task_weights(self):
+        return [self.backbone, self.preprocessor, self.optimizer]
+
     def _defaults(self):
         form = self.backbone.form
         metrics = [losses.FieldNats(form), losses.PitchAccuracy(form)]
