@@ -19,12 +19,13 @@ def invoke(*args):
 
 
 def succeed(*args):
-    """What a command prints; it ends well and has nothing to complain of."""
+    """What a command prints; it ends well, and the only other line that it
+    may print is the first one, which names the backend."""
     result = invoke(*args)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""
+    assert without_backend(result.stderr) == ""
     return result.stdout
 
 
@@ -32,11 +33,17 @@ def fail(*args):
     """The error and the hint of a command that refuses, a line each."""
     result = invoke(*args)
     assert result.exit_code == 2, result.output
-    error, hint = result.stderr.splitlines()
+    error, hint = without_backend(result.stderr).splitlines()
     assert error.startswith("Error: ")
     assert hint.startswith("Hint: ")
     assert result.stdout == ""
     return error, hint
+
+
+def without_backend(lines):
+    """Lines of standard error without the first, if it names the backend."""
+    first, _, rest = lines.partition("\n")
+    return rest if first.startswith("Backend: ") else lines
 
 
 def start(*args, code="from keras_pianogen.cli import app; app()"):

@@ -701,38 +701,6 @@ def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
             serving.find_presets([bundled, wrong])
 
 
-@pytest.mark.parametrize(
-    "asked, file, installed, expected",
-    [
-        ("", None, "jax torch", "jax"),
-        ("", None, "torch", "tensorflow"),
-        ("tensorflow", '{"backend": "torch"}', "jax torch", "tensorflow"),
-        ("", '{"backend": "torch"}', "jax torch", "torch"),
-        ("", '{"backend": "torch"}', "jax", "jax"),
-        ("", '{"backend": "tensorflow"}', "jax torch", "jax"),
-        ("", '{"backend"', "jax torch", "jax"),
-        ("", "[]", "jax torch", "jax"),
-        ("torch", None, "jax", ModuleNotFoundError),
-        ("numpy", None, "jax", ValueError),
-    ],
-)
-def test_a_backend_is_chosen_as_keras_does_or_else_the_fastest(
-    asked, file, installed, expected, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("KERAS_BACKEND", asked)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    there = {"tensorflow", *installed.split()}
-    monkeypatch.setattr(serving, "_is_installed", there.__contains__)
-    if file is not None:
-        (tmp_path / "keras.json").write_text(file)
-    if isinstance(expected, str):
-        serving.choose_backend()
-        assert os.environ["KERAS_BACKEND"] == expected
-    else:
-        with pytest.raises(expected, match=asked):
-            serving.choose_backend()
-
-
 # The command.
 
 

@@ -7,6 +7,7 @@ import os
 import typer
 
 from keras_pianogen.cli import options
+from keras_pianogen.cli.backends import NAMES
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 
@@ -14,17 +15,16 @@ app = typer.Typer(
     help="Expressive piano music: prepare a corpus, train models on it, "
     "generate music, and evaluate it.",
     epilog="The environment variable KERAS_BACKEND chooses the backend: jax, "
-    "torch or tensorflow.",
+    "torch or tensorflow. Without it, each command chooses the fastest one "
+    "that is installed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-BACKENDS = ("tensorflow", "jax", "torch")
-
 # How to install each package that the program can run without.
-INSTALLED_BY = {name: f"pip install {name}" for name in BACKENDS} | {
+INSTALLED_BY = {name: f"pip install {name}" for name in NAMES} | {
     "tensorboard": "pip install tensorboard",
     "wandb": "pip install wandb",
     "starlette": "pip install 'keras_pianogen[studio]'",
@@ -103,9 +103,9 @@ def _explain_missing(error):
     if package not in INSTALLED_BY:
         raise error
     hint = f"`{INSTALLED_BY[package]}`"
-    if package not in BACKENDS:
+    if package not in NAMES:
         return f"{package} is not installed.", hint
-    others = " or ".join(f"KERAS_BACKEND={name}" for name in BACKENDS)
+    others = " or ".join(f"KERAS_BACKEND={name}" for name in NAMES)
     return (
         f"The backend {package} is not installed.",
         f"{hint}, or choose another: {others}",

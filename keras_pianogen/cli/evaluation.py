@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import READING
+from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.loading import preset_hinted
 from keras_pianogen.cli.options import DEFAULT_PRESET
@@ -116,6 +118,7 @@ def evaluate(
 ):
     """Measure how well a model predicts a split. Each event counts once."""
     opened = _open(corpus, split)
+    choose_backend(READING)
     model = _load(opened, preset, split, question)
     if question.novelty:
         _print_novelty(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import WRITING
+from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import DEFAULT_PRESET
@@ -198,6 +200,7 @@ def generate(
     """Write new piano music to a MIDI file."""
     files = _files(out, beside, music.variations)
     notes, pedal = _read_prompt(prompt, music.prompt_seconds)
+    choose_backend(WRITING)
     sampler = _build_sampler(sampling)
     model = load_model(preset)
     asked = music.asked() | {"variations": len(files)}

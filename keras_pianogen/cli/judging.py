@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import READING
+from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.backends import training_work
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import AsJson
@@ -121,6 +124,7 @@ def read_folder(folder):
 
 def _load_embedding(preset):
     """A function from pieces to embeddings, by a preset's backbone."""
+    choose_backend(READING)
     model = load_model(preset)
     from keras_pianogen.judging.embeddings import embed_pieces
 
@@ -232,6 +236,7 @@ def _tell_apart(folder, presets, trial):
     from keras_pianogen.data.corpus import Corpus
 
     corpus = Corpus(folder)
+    choose_backend(training_work())
     models = {name: load_model(name) for name in presets}
     from keras_pianogen.judging.two_sample import judge_continuations
 
@@ -301,6 +306,7 @@ def attention(
 
     check_place("--out", out, PICTURES)
     notes = read_notes(piece)
+    choose_backend(READING)
     model = load_model(preset)
     from keras_pianogen.judging import attention_maps
 

@@ -12,9 +12,7 @@ import time
 
 from rich.console import Console
 
-from keras_pianogen.cli.app import BACKENDS
 from keras_pianogen.cli.app import REPORTED
-from keras_pianogen.hints import hinted
 
 # Lines that TensorFlow logs while it loads, before it reads any setting.
 CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
@@ -31,7 +29,6 @@ def loading():
     file are printed, except TensorFlow's chatter. The chatter is printed too
     if loading fails because of a bug, or with `TF_CPP_MIN_LOG_LEVEL=0`.
     """
-    _check_backend()
     hidden = _hidden_lines()
     with (
         tempfile.TemporaryFile("w+", errors="backslashreplace") as log,
@@ -71,16 +68,6 @@ def preset_hinted():
         if not hasattr(error, "__notes__"):
             error.add_note("`pianogen train` saves a preset in RUN/preset.")
         raise
-
-
-def _check_backend():
-    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if backend not in BACKENDS:
-        error = ValueError(
-            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
-            f"Received: {backend!r}"
-        )
-        raise hinted(error, "Without it, the backend is TensorFlow.")
 
 
 def _hidden_lines():

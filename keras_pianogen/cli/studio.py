@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import WRITING
+from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import without_chatter
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.printing import say
@@ -42,7 +44,7 @@ def serve(
     presets = serving.find_presets(preset or [DEFAULT_PRESET, *serving.BUNDLED])
     serving.check_address(host, token)
     serving.check_sound()
-    serving.choose_backend()
+    choose_backend(WRITING)
 
     def announce(place):
         say(f"The studio is at {place}")

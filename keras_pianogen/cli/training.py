@@ -1,5 +1,7 @@
 """The commands that train models: train, train-gan."""
 
+import contextlib
+import json
 import math
 import pathlib
 from typing import Annotated
@@ -8,6 +10,8 @@ import typer
 
 from keras_pianogen import training
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.backends import training_work
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import CorpusFolder
 from keras_pianogen.cli.options import Options
@@ -238,6 +242,8 @@ def train(
         settings.setdefault("learning_rate", FINE_TUNING_RATE)
     if not length.given() and not resume:
         length.minutes = DEFAULT_MINUTES
+    work = training_work(machine.data_parallel)
+    choose_backend(work, _backend_of_run(out) if resume else None)
     train = _load("train", machine.data_parallel)
     with training_bar() as (report, last):
         row = train(
@@ -260,6 +266,13 @@ def _check_preset(preset, settings):
             "`--preset` brings the shape of its model with it. Received also: "
             f"{', '.join(shape)}"
         )
+
+
+def _backend_of_run(folder):
+    """The backend that a run used last, or `None` if it isn't known."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        config = json.loads((folder / "config.json").read_text())
+        return [config, *config.get("resumes", [])][-1]["backend"]
 
 
 def _load(name, data_parallel=False):
@@ -319,6 +332,7 @@ def train_gan(
     """Train a Transformer-GAN, and see whether it learns or collapses."""
     settings = recipe.given()
     _check_setup(resume, settings)
+    choose_backend(training_work(), _backend_of_run(out) if resume else None)
     train = _load("train_gan")
     with gan_bar() as (report, last):
         row = train(

@@ -1,7 +1,5 @@
 """From a command line's arguments to a running server."""
 
-import importlib.util
-import json
 import os
 import pathlib
 import socket
@@ -16,7 +14,6 @@ from keras_pianogen.studio.server import make_app
 
 MAX_CONNECTIONS = 100
 MIN_TOKEN = 12  # characters
-BACKENDS = ("tensorflow", "jax", "torch")
 # Presets inside the package, by their folders: `models` would load Keras.
 BUNDLED = sorted(
     folder.name
@@ -95,48 +92,6 @@ def check_address(host, token):
             f"`--token` must have {MIN_TOKEN} characters or more, of ASCII. "
             f"Received: {len(token)} of them"
         )
-
-
-def choose_backend():
-    """Set `KERAS_BACKEND`, if it isn't: to Keras's own file's, or else JAX.
-
-    JAX compiles the loop over events and samples fastest; without it, it is
-    TensorFlow.
-
-    Raises:
-        ValueError: the variable names no backend.
-        ModuleNotFoundError: it names one that is not installed.
-    """
-    asked = os.environ.get("KERAS_BACKEND")
-    if asked and asked not in BACKENDS:
-        raise ValueError(
-            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
-            f"Received: {asked!r}"
-        )
-    if asked and not _is_installed(asked):
-        raise ModuleNotFoundError(f"No module named {asked!r}", name=asked)
-    wanted = (asked, _backend_in_file(), "jax")
-    os.environ["KERAS_BACKEND"] = next(
-        (name for name in wanted if name and _is_installed(name)), "tensorflow"
-    )
-
-
-def _backend_in_file():
-    """The backend in `keras.json`, if somebody chose it; else `None`.
-
-    Keras writes the file by itself, with TensorFlow in it: that says nothing.
-    """
-    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
-    try:
-        chosen = json.loads(pathlib.Path(home, "keras.json").read_text())
-    except (OSError, ValueError):  # As if it weren't there, to Keras too.
-        return None
-    backend = chosen.get("backend") if isinstance(chosen, dict) else None
-    return backend if backend in BACKENDS[1:] else None
-
-
-def _is_installed(backend):
-    return importlib.util.find_spec(backend) is not None
 
 
 def serve(presets, host, port, token, announce):

@@ -1,0 +1,149 @@
+"""The backend of a command: the fastest for its work, named in its first line.
+
+Nothing here loads another backend.
+"""
+
+import json
+import os
+import sys
+
+import keras
+import pytest
+from command_line import invoke
+from command_line import start
+
+from keras_pianogen.cli import backends
+from keras_pianogen.cli.backends import READING
+from keras_pianogen.cli.backends import TRAINING
+from keras_pianogen.cli.backends import TRAINING_ON_A_GPU
+from keras_pianogen.cli.backends import WRITING
+from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.backends import training_work
+
+pytestmark = pytest.mark.one_backend
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A function that sets what a machine has, before Keras is loaded."""
+
+    def have(installed, asked="", file=None):
+        there = {"tensorflow", *installed.split()}
+        monkeypatch.setattr(backends, "_is_installed", there.__contains__)
+        monkeypatch.delitem(sys.modules, "keras", raising=False)
+        monkeypatch.setenv("KERAS_BACKEND", asked)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        if file is not None:
+            (tmp_path / "keras.json").write_text(file)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    "work, installed, expected, said",
+    [
+        (WRITING, "jax torch", "jax", "Backend: JAX (the fastest here to "),
+        (WRITING, "torch", "tensorflow", "JAX would be faster: `pip install "),
+        (READING, "jax torch", "jax", "KERAS_BACKEND overrules"),
+        (TRAINING, "jax torch", "torch", "Backend: PyTorch (the fastest here"),
+        (TRAINING, "jax", "tensorflow", "PyTorch would be faster"),
+        (TRAINING_ON_A_GPU, "jax torch", "jax", "to train on a GPU"),
+        (training_work(data_parallel=True), "jax torch", "jax", "several"),
+    ],
+)
+def test_the_fastest_backend_for_the_work_is_chosen(
+    work, installed, expected, said, machine, capsys
+):
+    machine(installed)
+    choose_backend(work)
+    assert os.environ["KERAS_BACKEND"] == expected
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "asked, file, installed, expected",
+    [
+        ("tensorflow", '{"backend": "torch"}', "jax torch", "tensorflow"),
+        ("torch", None, "jax torch", "torch"),
+        ("", '{"backend": "torch"}', "jax torch", "torch"),
+        ("", '{"backend": "torch"}', "jax", "jax"),
+        ("", '{"backend": "tensorflow"}', "jax torch", "jax"),
+        ("", '{"backend"', "jax torch", "jax"),
+        ("", "[]", "jax torch", "jax"),
+        ("torch", None, "jax", ModuleNotFoundError),
+        ("numpy", None, "jax", ValueError),
+    ],
+)
+def test_the_variable_and_then_keras_s_own_file_overrule(
+    asked, file, installed, expected, machine
+):
+    machine(installed, asked, file)
+    if isinstance(expected, str):
+        choose_backend(WRITING)
+        assert os.environ["KERAS_BACKEND"] == expected
+    else:
+        with pytest.raises(expected, match=asked):
+            choose_backend(WRITING)
+
+
+def test_a_run_goes_on_on_its_own_backend_unless_told(machine, capsys):
+    machine("jax torch", file='{"backend": "tensorflow"}')
+    choose_backend(TRAINING, of_run="jax")
+    assert os.environ["KERAS_BACKEND"] == "jax"
+    assert "as the run before" in capsys.readouterr().err
+    machine("jax torch", asked="torch")
+    choose_backend(TRAINING, of_run="jax")
+    assert os.environ["KERAS_BACKEND"] == "torch"
+
+
+def test_what_is_loaded_already_is_what_is_named(monkeypatch, capsys):
+    loaded = keras.config.backend()
+    other = next(name for name in backends.NAMES if name != loaded)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    choose_backend(WRITING, of_run=other)
+    assert os.environ["KERAS_BACKEND"] == loaded
+    printed = capsys.readouterr().err
+    assert printed == f"Backend: {backends.NAMES[loaded]} (loaded already)\n"
+
+
+def test_the_first_line_of_commands_names_the_backend(
+    run, small_corpus, tmp_path
+):
+    preset = ["--preset", run / "preset"]
+    first = f"Backend: {backends.NAMES[keras.config.backend()]}"
+    for command in (
+        ["generate", "--seconds", "1", "--out", tmp_path / "a.mid", *preset],
+        ["evaluate", small_corpus.folder, "--json", *preset],
+        ["train", small_corpus.folder, "--out", run, "--resume"],
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stderr.startswith(first)
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_command_runs_on_the_backend_that_it_names(
+    run, tmp_path, monkeypatch
+):
+    (tmp_path / "keras.json").write_text(
+        json.dumps({"backend": keras.config.backend()})
+    )
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    code = """
+from keras_pianogen.cli import app
+try:
+    app()
+finally:
+    import keras
+    print(keras.config.backend())
+"""
+    options = ["--seconds", "1", "--preset", run / "preset"]
+    out = tmp_path / "a.mid"
+    process = start("generate", "--out", out, *options, code=code)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    loaded = printed.splitlines()[-1]
+    assert errors.startswith(f"Backend: {backends.NAMES[loaded]} (")
