@@ -48,14 +48,17 @@ def assert_same_variables(folder, other):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def interrupt_at(step):
-    """A progress function that presses Ctrl-C, once, after a step."""
+def interrupt_at(step, number=signal.SIGINT):
+    """A progress function that presses Ctrl-C, once, after a step.
+
+    It can send another signal instead.
+    """
     pressed = []
 
     def progress(row, done, *_):
         if row["step"] == step and not pressed:
             pressed.append(step)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return progress
 

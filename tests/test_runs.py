@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 from small_runs import RECIPE
 from small_runs import assert_same_variables
+from small_runs import interrupt_at
 from small_runs import last_checkpoint
 from small_runs import read_history
 from small_runs import train
 from small_runs import variables_of
 
 from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.files import seal
+from keras_pianogen.files import unseal
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
@@ -27,6 +31,7 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import TrainingError
 from keras_pianogen.training import run as runs
+from keras_pianogen.training.recorder import stop_on_interrupt
 
 # A process that saves until it is killed in the middle of it; numbers that
 # belong together, so that a mixture of two checkpoints would be seen. It has
@@ -176,6 +181,87 @@ def test_a_damaged_checkpoint_is_passed_over(
     (folder / "checkpoints" / ".partial").mkdir()
     train(small_corpus, folder, resume=True, validations=4)
     assert_same_variables(folder, finished)
+
+
+def damage_state(folder):
+    (last_checkpoint(folder) / "state.json").write_text('["step"]')
+
+
+def damage_history(folder):
+    path = folder / "history.csv"
+    rows = path.read_bytes().replace(b"\n5,", b"\n\xff,")
+    path.write_bytes(rows[:-30])
+
+
+def damage_config(folder):
+    path = folder / "config.json"
+    path.write_bytes(path.read_bytes().replace(b'"seed": 0', b'"seed": 2'))
+
+
+def cut_config(folder):
+    (folder / "config.json").write_text("[1]")
+
+
+@pytest.mark.one_backend
+@pytest.mark.bit_for_bit
+@pytest.mark.parametrize(
+    "damage", [damage_state, damage_history, damage_config, cut_config]
+)
+def test_a_run_goes_on_while_a_checkpoint_is_whole(
+    finished, small_corpus, tmp_path, damage
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    damage(folder)
+    assert train(small_corpus, folder, resume=True)["step"] == 40
+    assert_same_variables(folder, finished)
+    lost = {5, 40} if damage is damage_history else set()
+    steps = [int(row["step"]) for row in read_history(folder)]
+    assert steps == sorted(set(range(1, 41)) - lost)
+    seed = unseal((folder / "config.json").read_bytes())["recipe"]["seed"]
+    assert seed == RECIPE.seed
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_that_end_a_process_leave_a_checkpoint(
+    small_corpus, tmp_path, name
+):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    folder, stop = tmp_path / "run", interrupt_at(3, number)
+    train(small_corpus, folder, RECIPE, steps=40, progress=stop)
+    assert last_checkpoint(folder).name == "step-000000003"
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.one_backend
+def test_under_nohup_the_end_of_a_terminal_ends_no_run():
+    class Recorder:
+        interrupted = False
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_interrupt(Recorder()):
+            signal.raise_signal(signal.SIGHUP)
+            assert not Recorder.interrupted
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.one_backend
+def test_another_backend_is_told_when_a_run_goes_on(
+    finished, small_corpus, tmp_path, caplog
+):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    train(small_corpus, folder, resume=True)
+    assert not caplog.text
+    config = unseal((folder / "config.json").read_bytes())
+    config["resumes"][-1]["backend"] = "theano"
+    (folder / "config.json").write_bytes(seal(config))
+    train(small_corpus, folder, resume=True)
+    expected = f"goes on with {keras.config.backend()}. It was made with theano"
+    assert expected in caplog.text
 
 
 def test_a_kill_between_two_names_loses_nothing(

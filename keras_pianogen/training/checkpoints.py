@@ -61,6 +61,21 @@ class Checkpoints:
         for path in self.paths()[:-2]:
             shutil.rmtree(path)
 
+    def whole(self):
+        """Yields whole checkpoints, the newest first.
+
+        Of each its folder, its state, a dict, and the bytes of its variables.
+        """
+        for path in reversed(self.paths()):
+            try:
+                state = json.loads((path / "state.json").read_text())
+                content = (path / "variables.npz").read_bytes()
+            except (OSError, ValueError):
+                continue
+            is_state = isinstance(state, dict)
+            if is_state and state.pop("sha256", "") == _sha256(state, content):
+                yield path, state, content
+
     def restore(self, model):
         """Read the newest checkpoint that is whole.
 
@@ -74,15 +89,9 @@ class Checkpoints:
             TrainingError: if no checkpoint is whole, or it is of a model with
                 other variables.
         """
-        for path in reversed(self.paths()):
-            try:
-                state = json.loads((path / "state.json").read_text())
-                content = (path / "variables.npz").read_bytes()
-            except (OSError, ValueError):
-                continue
-            if state.pop("sha256", None) == _sha256(state, content):
-                _assign(model, np.load(io.BytesIO(content)), path)
-                return state
+        for path, state, content in self.whole():
+            _assign(model, np.load(io.BytesIO(content)), path)
+            return state
         error = TrainingError(f"{self.folder} holds no whole checkpoint.")
         raise hinted(error, "Begin again in another folder.")
 

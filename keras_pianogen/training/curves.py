@@ -5,7 +5,6 @@ for a GAN. Losses are in nats per event. Matplotlib's objects are used without
 `pyplot`.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from keras_pianogen.files import save_figure
+from keras_pianogen.training.history import read_rows
 
 History = Mapping[str, NDArray[np.float64]]
 
@@ -63,10 +63,8 @@ def read_history(
     Args:
         folder: the run's folder, with its `history.csv`.
     """
-    with open(pathlib.Path(folder) / "history.csv", newline="") as file:
-        rows = csv.DictReader(file)
-        values = [[float(x or "nan") for x in row.values()] for row in rows]
-    names = rows.fieldnames or ()
+    names, rows = read_rows(pathlib.Path(folder) / "history.csv")
+    values = [[float(x or "nan") for x in row.values()] for row in rows]
     columns = np.array(values).reshape(-1, len(names)).T
     return dict(zip(names, columns, strict=True))
 

@@ -283,10 +283,19 @@ def seed_step(seed, step):
         keras.utils.set_random_seed((seed * 1_000_003 + step) % 2**32)
 
 
-class stop_on_interrupt:
-    """A context in which Ctrl-C ends a run after its step.
+# Ctrl-C; `kill`, and the end of a machine's time; the end of a terminal.
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
 
-    A second Ctrl-C ends it at once.
+
+class stop_on_interrupt:
+    """A context in which Ctrl-C, SIGTERM and SIGHUP end a run after its step.
+
+    A second Ctrl-C ends it at once. SIGHUP does nothing where it is ignored,
+    as under `nohup`.
 
     Args:
         recorder: the run's `Recorder`.
@@ -294,16 +303,23 @@ class stop_on_interrupt:
 
     def __init__(self, recorder):
         self.recorder = recorder
+        self.previous = {}
 
     def __enter__(self):
-        self.previous = None
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._interrupt)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            previous = signal.getsignal(number)
+            is_ignored = previous in (signal.SIG_IGN, None)
+            if number == signal.SIGINT or not is_ignored:
+                signal.signal(number, self._interrupt)
+                self.previous[number] = previous
 
-    def _interrupt(self, *_):
+    def _interrupt(self, number, _):
         self.recorder.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __exit__(self, *_):
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
+        for number, previous in self.previous.items():
+            signal.signal(number, previous)

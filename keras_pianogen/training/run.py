@@ -10,7 +10,7 @@ One process at a time trains in a folder.
 import contextlib
 import functools
 import importlib.metadata
-import json
+import logging
 import os
 import pathlib
 import platform
@@ -22,6 +22,9 @@ import filelock
 import keras
 import numpy as np
 
+from keras_pianogen.files import held
+from keras_pianogen.files import seal
+from keras_pianogen.files import unseal
 from keras_pianogen.files import whole
 from keras_pianogen.hints import hinted
 from keras_pianogen.training.checkpoints import Checkpoints
@@ -31,6 +34,8 @@ from keras_pianogen.training.checkpoints import replace_folder
 from keras_pianogen.training.checkpoints import to_numpy
 from keras_pianogen.training.checkpoints import variables_of
 from keras_pianogen.training.history import History
+
+logger = logging.getLogger(__name__)
 
 
 def _by_the_writer(method):
@@ -76,17 +81,14 @@ class Run:
         if not self.writes or not self.folder.is_dir():
             yield
             return
-        lock = filelock.FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout as error:
-            raise TrainingError(
-                f"Another process is training in {self.folder}."
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.folder))
+            except filelock.Timeout as error:
+                raise TrainingError(
+                    f"Another process is training in {self.folder}."
+                ) from error
             yield
-        finally:
-            lock.release()
 
     def check_unused(self):
         """Refuse a folder that has a checkpoint: it is another run's."""
@@ -125,18 +127,30 @@ class Run:
                 f"fingerprint {corpus.fingerprint}"
             )
             raise hinted(error, "Give that corpus, or begin another run.")
+        self._tell_backend()
         return settings
 
     def _read_config(self):
         """The content of `config.json`, or its copy in a checkpoint."""
         try:
-            return json.loads(self.config_file.read_text())
+            return unseal(self.config_file.read_bytes())
         except (OSError, ValueError):
-            for path in reversed(self.checkpoints.paths()):
-                with contextlib.suppress(OSError, ValueError):
-                    text = (path / "state.json").read_text()
-                    return json.loads(text)["config"]
+            for _, state, _ in self.checkpoints.whole():
+                return state["config"]
             raise
+
+    def _tell_backend(self):
+        """Warn if the run was made with another backend so far."""
+        before = [self.config, *self.config.get("resumes", [])][-1]
+        backend = keras.config.backend()
+        if before.get("backend", backend) != backend:
+            logger.warning(
+                "The run in %s goes on with %s. It was made with %s so far, "
+                "whose numbers differ in their last digits.",
+                self.folder,
+                backend,
+                before["backend"],
+            )
 
     def begin(self, model, resume):
         """The state that a run begins with or goes on from, a dict.
@@ -213,7 +227,7 @@ class Run:
             self.writing("The configuration"),
             whole(self.config_file) as part,
         ):
-            part.write_text(json.dumps(self.config, indent=2))
+            part.write_bytes(seal(self.config))
 
     @_by_the_writer
     def append(self, *rows):
