@@ -1,10 +1,13 @@
 """MAESTRO is downloaded from 127.0.0.1, whole and as published."""
 
+import concurrent.futures
+import contextlib
 import http.server
 import io
 import pathlib
 import stat
 import threading
+import time
 import zipfile
 
 import pytest
@@ -32,6 +35,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.ranges = True
         self.says_length = True
         self.cut = None  # bytes sent before the connection is closed
+        self.range = None  # says that this part is sent, whatever is asked
+        self.drip = None  # "head" or "body": a byte every 20 ms
         self.requests = []  # (Range asked for or None, status answered)
 
     @property
@@ -53,14 +58,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(status)
             return
         body = server.data[start:]
-        self.send_response(status)
-        if status == 206:
+        if server.drip == "head":
+            self.send(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2000)
+            return
+        self.send_response(206 if server.range else status)
+        if server.range:
+            self.send_header("Content-Range", server.range)
+        elif status == 206:
             end = len(server.data) - 1
             self.send_header("Content-Range", f"bytes {start}-{end}/{end + 1}")
         if server.says_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body if server.cut is None else body[: server.cut])
+        self.send(body if server.cut is None else body[: server.cut])
+
+    def send(self, data):
+        if self.server.drip is None:
+            self.wfile.write(data)
+            return
+        for byte in data[:100]:  # Two seconds of it.
+            with contextlib.suppress(OSError):
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+            time.sleep(0.02)
 
     def log_message(self, *args):
         pass
@@ -200,6 +220,50 @@ def test_a_part_that_is_too_long_starts_over(server, tmp_path):
     server.cut = None
     assert len(download(server, tmp_path)) == 3
     assert [status for _, status in server.requests[1:]] == [416, 200]
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+@pytest.mark.parametrize("sent", ["bytes 0-9/10", "bytes 7-9/10", "", "x"])
+def test_a_server_that_sends_parts_alone_is_asked_once_more(
+    server, tmp_path, kept, sent
+):
+    part = part_of(tmp_path)
+    if kept:
+        part.write_bytes(server.data[:kept])
+    server.range = sent or " "
+    with pytest.raises(OSError, match="a part was sent where all was asked"):
+        download(server, tmp_path)
+    assert len(server.requests) == 1 + bool(kept)
+    # What was there stays there, for a server that works.
+    assert names(tmp_path) == [part.name] * bool(kept)
+    server.range = None
+    assert len(download(server, tmp_path)) == 3
+
+
+@pytest.mark.parametrize("drip", ["head", "body"])
+def test_a_drip_is_not_waited_for(server, tmp_path, monkeypatch, drip):
+    monkeypatch.setattr(archives, "TIMEOUT", 0.3)
+    server.drip = drip
+    began = time.monotonic()
+    with pytest.raises(OSError, match="no answer within|bytes came a second"):
+        download(server, tmp_path)
+    assert time.monotonic() - began < 1.5
+    server.drip = None
+    assert len(download(server, tmp_path)) == 3
+
+
+def test_several_at_once_download_once(server, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(download, server, tmp_path) for _ in range(4)]
+    assert {len(job.result()) for job in jobs} == {3}
+    assert len(server.requests) == 1
+    assert names(tmp_path) == [NAME]
+
+
+def test_what_a_killed_process_left_is_cleared(server, tmp_path):
+    (tmp_path / ".maestro-killed" / "2018").mkdir(parents=True)
+    download(server, tmp_path)
+    assert names(tmp_path) == [NAME]
 
 
 def test_a_part_that_is_whole_is_used_without_the_network(server, tmp_path):

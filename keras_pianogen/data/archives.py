@@ -11,7 +11,10 @@ holds. Beside them, both would still have to be written here.
 import contextlib
 import http.client
 import pathlib
+import queue
 import stat
+import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -25,7 +28,10 @@ from keras_pianogen import files
 MAX_BYTES = 1_000_000_000
 MAX_MEMBERS = 20_000
 MAX_RATIO = 100  # bytes unpacked for each byte packed
-TIMEOUT = 60.0  # seconds without an answer
+TIMEOUT = 60.0  # seconds until the server answers, and without any byte
+# Bytes a second, on average, after as long. So a download takes at most as
+# long as its size says, and no server holds it open for ever.
+LEAST_SPEED = 5_000
 
 Progress = Callable[[int, int | None], object]
 
@@ -85,12 +91,17 @@ def download(
     if part.exists():
         if files.sha256(part) == sha256.lower():
             return
-        _receive(url, part, progress)
-        if files.sha256(part) == sha256.lower():
-            return
-        # The two parts belong to different versions of the file.
-        part.unlink()
-    _receive(url, part, progress)
+        size = part.stat().st_size
+        rest = _request(url, part, size) if size else None
+        if rest is not None:
+            _receive(url, rest, part, progress)
+            if files.sha256(part) == sha256.lower():
+                return
+        # The server has no rest of it, or one of another version of the file.
+    whole = _request(url, part)
+    if whole is None:
+        raise _refused(url, part, "a part was sent where all was asked for")
+    _receive(url, whole, part, progress)
     try:
         check_sha256(part, sha256)
     except ValueError:
@@ -140,24 +151,28 @@ def leads_out(name: str) -> bool:
 
 
 def _receive(
-    url: str, part: pathlib.Path, progress: Progress | None = None
+    url: str,
+    answer: http.client.HTTPResponse,
+    part: pathlib.Path,
+    progress: Progress | None,
 ) -> None:
     """Appends the rest of a file to `part`, or writes all of it."""
     error: Exception | None = None
-    with _request(url, part) as response:
-        done = part.stat().st_size if response.status == 206 else 0
-        length = response.headers.get("Content-Length", "")
+    done = part.stat().st_size if answer.status == 206 else 0
+    progress = progress or (lambda done, total: None)
+    with answer, part.open("ab" if done else "wb") as file:
+        length = answer.headers.get("Content-Length", "")
         total = done + int(length) if length.isdecimal() else None
-        progress = progress or (lambda done, total: None)
         progress(done, total)
-        with part.open("ab" if done else "wb") as file:
-            try:
-                while done <= MAX_BYTES and (block := response.read(1 << 16)):
-                    file.write(block)
-                    done += len(block)
-                    progress(done, total)
-            except (OSError, http.client.HTTPException) as stopped:
-                error = stopped
+        try:
+            for block in _blocks(answer):
+                file.write(block)
+                done += len(block)
+                progress(done, total)
+                if done > MAX_BYTES:
+                    break
+        except (OSError, http.client.HTTPException) as stopped:
+            error = stopped
     if done > MAX_BYTES:
         part.unlink()
         raise ValueError(f"{url} sends more than {MAX_BYTES:,} bytes.")
@@ -170,24 +185,71 @@ def _receive(
         ) from error
 
 
-def _request(url: str, part: pathlib.Path) -> http.client.HTTPResponse:
-    """Asks for what `part` lacks, status 206, or for all of it, 200."""
-    start = part.stat().st_size if part.exists() else 0
+def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The blocks of an answer as they come; refuses to wait for a drip."""
+    began, done = time.monotonic(), 0
+    while block := answer.read1(1 << 16):
+        yield block
+        done += len(block)
+        seconds = time.monotonic() - began
+        if seconds > TIMEOUT and done < LEAST_SPEED * seconds:
+            raise TimeoutError(f"less than {LEAST_SPEED:,} bytes came a second")
+
+
+def _request(
+    url: str, part: pathlib.Path, start: int = 0
+) -> http.client.HTTPResponse | None:
+    """Asks for a file from byte `start` on.
+
+    Returns:
+        The answer, of status 200 for all of the file or 206 for the rest; or
+        `None` if the server sends some other part of the file, or none.
+    """
     headers = {"Range": f"bytes={start}-"} if start else {}
-    request = urllib.request.Request(url, headers=headers)
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT)
+        answer = _opened(urllib.request.Request(url, headers=headers))
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
             if start and error.code == 416:  # `part` is longer than the file
-                part.unlink()
-                return _request(url, part)
-        raise OSError(
-            f"{url} cannot be downloaded: {error}. Check the address and the "
-            f"connection; or fetch the file yourself, put it at "
-            f"{part.with_suffix('')} and run this again."
-        ) from error
+                return None
+        raise _refused(url, part, error) from error
+    sent = answer.headers.get("Content-Range", "").partition("-")[0]
+    if answer.status == 206 and not (start and sent == f"bytes {start}"):
+        answer.close()
+        return None
+    return answer
+
+
+def _opened(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """The answer to a request, whose head must come within `TIMEOUT`.
+
+    `urlopen` has its timeout for each byte anew.
+    """
+    found: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
+
+    def open_it() -> None:
+        try:
+            found.put(urllib.request.urlopen(request, timeout=TIMEOUT))
+        except Exception as error:
+            found.put(error)
+
+    threading.Thread(target=open_it, daemon=True).start()
+    try:
+        answer = found.get(timeout=TIMEOUT)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {TIMEOUT:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _refused(url: str, part: pathlib.Path, reason: object) -> OSError:
+    return OSError(
+        f"{url} cannot be downloaded: {reason}. Check the address and the "
+        f"connection; or fetch the file yourself, put it at "
+        f"{part.with_suffix('')} and run this again."
+    )
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:

@@ -12,10 +12,12 @@ Reference:
 import hashlib
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterable
 
+from keras_pianogen import files
 from keras_pianogen.data import archives
 from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
@@ -170,6 +172,7 @@ class Maestro:
         again. Nothing is unpacked before the hash is right and every member of
         the archive is safe, and the data set appears in `folder` whole or not
         at all. If it is there already, or its zip is, no connection is made.
+        One process at a time downloads into a folder; others wait for it.
 
         Args:
             folder: where `maestro-v3.0.0/` is, or is to be; made if absent.
@@ -198,19 +201,29 @@ class Maestro:
             ```
         """
         folder = pathlib.Path(folder)
+        if found := cls._find(folder):
+            return found
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.held(folder, wait=True):
+            # Another process may have downloaded it in the meantime.
+            if not cls._find(folder):
+                archive = folder / f"{NAME}-midi.zip"
+                with archives.fetched(url, archive, sha256, progress) as zipped:
+                    _unpack(zipped, folder)
+        return cls(folder)
+
+    @classmethod
+    def _find(cls, folder: pathlib.Path) -> "Maestro | None":
+        """The data set below `folder`, or `None` if there is nothing of it."""
         try:
             return cls(folder)
         except FileNotFoundError as error:
-            if (folder / NAME).exists():
-                raise FileNotFoundError(
-                    f"{folder / NAME} is there, but not whole: move it away "
-                    f"and download again. {error}"
-                ) from error
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / f"{NAME}-midi.zip"
-        with archives.fetched(url, archive, sha256, progress) as found:
-            _unpack(found, folder)
-        return cls(folder)
+            if not (folder / NAME).exists():
+                return None
+            raise FileNotFoundError(
+                f"{folder / NAME} is there, but not whole: move it away "
+                f"and download again. {error}"
+            ) from error
 
 
 def _find_table(folder: pathlib.Path) -> pathlib.Path:
@@ -244,6 +257,8 @@ def _check_files(pieces: tuple[Piece[pathlib.Path], ...]) -> None:
 
 def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
     """Unpacks the data set into `folder`: whole, or not at all."""
+    for left_over in folder.glob(".maestro-*"):  # By a process that was killed.
+        shutil.rmtree(left_over)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".maestro-") as new:
         archives.unpack(archive, new)
         try:
