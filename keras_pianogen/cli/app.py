@@ -10,6 +10,7 @@ from keras_pianogen.cli import options
 from keras_pianogen.cli.backends import NAMES
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
+from keras_pianogen.cli.printing import warnings_said
 
 app = typer.Typer(
     help="Expressive piano music: prepare a corpus, train models on it, "
@@ -49,7 +50,7 @@ def command(stopped, within=None):
         @functools.wraps(function)
         def run(**values):
             _quieten_libraries()
-            with _reported(stopped):
+            with _reported(stopped), warnings_said():
                 function(**options.gather(function, values))
 
         run.__signature__ = options.flatten(function)

@@ -83,7 +83,7 @@ def prepare(
     source = _find_source(source, of_maestro, preparing.seed)
     with counting_bar("Reading MIDI files") as report:
         corpus = prepare_corpus(source, out, progress=report, **vars(preparing))
-    say(corpus)
+    say(*str(corpus).splitlines())
     _print_report(corpus)
     _print_skipped(corpus)
     say(f"{out} ({time.monotonic() - began:.1f} s)")
@@ -134,7 +134,7 @@ def describe(
     from keras_pianogen.data.corpus import Corpus
 
     opened = Corpus(corpus)
-    say(opened)
+    say(*str(opened).splitlines())
     if out is None:
         return
     from keras_pianogen.data.corpus_picture import plot_corpus
