@@ -7,6 +7,7 @@ the business of `grammar`.
 """
 
 import functools
+import threading
 import typing
 
 import keras
@@ -316,13 +317,15 @@ class Compiled:
             self.sampler = sampler
         self.jit_compile = jit_compile
         self.generate_function = None
+        self._making = threading.Lock()
 
     def __getattr__(self, name):
         return getattr(self.model, name)
 
     def __call__(self, inputs, stop_token_ids=None):
-        make = keras_hub.models.CausalLM.make_generate_function
-        return make(self)(inputs, stop_token_ids=stop_token_ids)
+        with self._making:
+            function = keras_hub.models.CausalLM.make_generate_function(self)
+        return function(inputs, stop_token_ids=stop_token_ids)
 
 
 class Decoder:
@@ -338,7 +341,7 @@ class Decoder:
     def __init__(self, model):
         self.model, self._variables = model, [id(v) for v in model.variables]
         self.prefill = Compiled(model, functools.partial(prefill, model))
-        self._samplings = []
+        self._samplings, self._adding = [], threading.Lock()
 
     def serves(self, model):
         """Whether the variables are still those of the model.
@@ -358,11 +361,12 @@ class Decoder:
 
     def _find(self, sampler, function, *settings):
         wanted = structure(sampler)
-        for known, compiled in self._samplings:
-            if known == wanted:
-                return compiled
-        function = functools.partial(function, self.model, sampler)
-        compiled = Compiled(self.model, function, *settings)
-        newest = [(wanted, compiled), *self._samplings]
-        self._samplings = newest[:STRUCTURES_KEPT]
-        return compiled
+        with self._adding:
+            for known, compiled in self._samplings:
+                if known == wanted:
+                    return compiled
+            function = functools.partial(function, self.model, sampler)
+            compiled = Compiled(self.model, function, *settings)
+            newest = [(wanted, compiled), *self._samplings]
+            self._samplings = newest[:STRUCTURES_KEPT]
+            return compiled

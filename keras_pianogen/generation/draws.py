@@ -1,4 +1,11 @@
-"""How a loop draws events: by a sampler, or with noise that it is given."""
+"""How a loop draws events: by a sampler, or with noise that it is given.
+
+The random numbers of a call are its own. It takes them from the sampler when it
+begins and gives none back, so that calls on several threads don't mix them.
+"""
+
+import contextlib
+import threading
 
 import keras
 import numpy as np
@@ -63,22 +70,73 @@ class GivenNoise:
         return ops.cast(ops.argmax(logits + noise, axis=-1), "int32"), carried
 
 
-def seeded_values(sampler, seed):
-    """Values of `sampler.variables`, with the random numbers of a seed.
+# Held while the variables of a sampler are read or changed.
+_VARIABLES = threading.RLock()
+
+
+def take(sampler, seed=None):
+    """Values of `sampler.variables` for one call.
 
     Args:
         sampler: a `keras_hub.samplers.Sampler`.
-        seed: int, or `None` to go on with the sampler's own random numbers.
+        seed: int, whose random numbers the values have; or `None` for those
+            of the sampler, which is then given new ones.
+
+    Returns:
+        A list of tensors.
     """
-    values = [ops.convert_to_tensor(v) for v in sampler.variables]
-    if seed is None:
-        return values
-    # On PyTorch, Keras counts up from the seed: without the hash, draws of
-    # one seed would also be those of the next ones.
-    first = np.random.SeedSequence(seed % 2**32).generate_state(1)[0]
-    state = np.array([first, 0], "uint32")
+    with _VARIABLES:
+        values = _values(sampler)
+        if seed is None:
+            for variable, value in zip(sampler.variables, values, strict=True):
+                if _is_state(value):
+                    variable.assign(_first_state(value.astype("uint32")))
+        else:
+            state = _first_state(seed % 2**32)
+            values = [state if _is_state(x) else x for x in values]
     return [
-        # The state of a seed generator is a pair, and a setting a number.
-        ops.convert_to_tensor(state, v.dtype) if tuple(v.shape) == (2,) else x
+        ops.convert_to_tensor(x, v.dtype)
         for v, x in zip(sampler.variables, values, strict=True)
     ]
+
+
+@contextlib.contextmanager
+def lent(sampler, values):
+    """A sampler that has other values for a while, for one thread at a time.
+
+    Args:
+        sampler: a `keras_hub.samplers.Sampler`.
+        values: list of tensors, values of `sampler.variables`.
+    """
+    with _VARIABLES:
+        own = _values(sampler)
+        _assign(sampler, values)
+        try:
+            yield
+        finally:
+            _assign(sampler, own)
+
+
+def _values(sampler):
+    """Copies, because PyTorch changes a variable's tensor in place."""
+    return [np.array(ops.convert_to_numpy(v)) for v in sampler.variables]
+
+
+def _assign(sampler, values):
+    for variable, value in zip(sampler.variables, values, strict=True):
+        variable.assign(value)
+
+
+def _is_state(value):
+    """The state of a seed generator is a pair, and a setting a number."""
+    return value.shape == (2,)
+
+
+def _first_state(seed):
+    """The state that a seed generator begins with.
+
+    On PyTorch, Keras counts up from the seed: without the hash, draws of one
+    seed would also be those of the next ones.
+    """
+    first = np.random.SeedSequence(seed).generate_state(1)[0]
+    return np.array([first, 0], "uint32")

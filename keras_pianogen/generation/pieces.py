@@ -11,7 +11,8 @@ from keras import ops
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import decoding
 from keras_pianogen.generation import grammar
-from keras_pianogen.generation.draws import seeded_values
+from keras_pianogen.generation.draws import lent
+from keras_pianogen.generation.draws import take
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.prompt_cache import Prefilled
 from keras_pianogen.generation.samplers import compares_sequences
@@ -41,7 +42,7 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     pieces = stack(prompts, request.length)[0]
     stops = [request.length] * len(prompts)
     room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
-    draws = seeded_values(request.sampler, request.seed)
+    draws = take(request.sampler, request.seed)
     for at, events in calls(request, draws, room, prompt_cache):
         reached = at + events.shape[1]
         pieces[:, at:reached] = events
@@ -80,10 +81,14 @@ def stream(request):
     Args:
         request: a `Request` for one prompt.
 
-    Yields:
-        Ids, int. Before a piece's end come note-offs of what still sounds.
+    Returns:
+        A generator of ids, int. Before a piece's end come note-offs of what
+        still sounds.
     """
-    draws = seeded_values(request.sampler, request.seed)
+    return _stream(request, take(request.sampler, request.seed))
+
+
+def _stream(request, draws):
     while True:
         yield from _stream_piece(request, draws)
         request = request.from_nothing()
@@ -109,7 +114,7 @@ def calls(request, draws, events_a_call, prompt_cache=None):
     Args:
         request: a `Request`.
         draws: list of values of the sampler's variables, which is kept up to
-            date, as the sampler's variables are.
+            date.
         events_a_call: int. New events of one call of the loop.
         prompt_cache: a `PromptCache`, or `None`.
 
@@ -129,7 +134,6 @@ def calls(request, draws, events_a_call, prompt_cache=None):
         inputs = _inputs(request, made, first, position, events_a_call + 1)
         made = function(inputs, stop_token_ids=request.stops)
         draws[:] = made.draws
-        _keep(request.sampler, draws)
         new = ops.convert_to_numpy(made.token_ids)
         count = int(ops.convert_to_numpy(made.length))
         if length is not None:
@@ -186,7 +190,6 @@ def _inputs(request, made, first, position, room):
 def _whole(request, draws):
     """Pieces by a sampler that compares whole sequences."""
     function = request.model.decoder.whole(request.sampler)
-    _keep(function.sampler, draws)
     token_ids, given = stack(request.prompts, request.length)
     inputs = decoding.Whole(
         token_ids=token_ids,
@@ -194,13 +197,9 @@ def _whole(request, draws):
         length=np.int32(min(map(len, request.prompts))),
         bias=request.logit_bias,
     )
-    made = function(inputs, stop_token_ids=request.stops or None)
+    with lent(function.sampler, draws):
+        made = function(inputs, stop_token_ids=request.stops or None)
     return ops.convert_to_numpy(made)
-
-
-def _keep(sampler, draws):
-    for variable, value in zip(sampler.variables, draws, strict=True):
-        variable.assign(value)
 
 
 def prefill(request, prompt_cache=None):
@@ -229,10 +228,9 @@ def prefill(request, prompt_cache=None):
     if stop - first < EVENTS_A_CALL:
         return first, first, model.build_cache(len(prompts))
     rows, of_prompt = _distinct([prompt[:stop] for prompt in prompts])
-    store = prompt_cache if len(rows) == 1 else None
-    done = None
-    if store is not None:
-        store.open(model)
+    store = done = None
+    if prompt_cache is not None and len(rows) == 1:
+        store = prompt_cache.of(model)
         done = store.find(rows[0], first)
     if done is None:
         empty = model.build_cache(len(rows))

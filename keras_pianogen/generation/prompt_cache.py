@@ -1,5 +1,6 @@
 """Key-value caches of the latest prompts. Lengths count events."""
 
+import threading
 import weakref
 
 import numpy as np
@@ -40,17 +41,36 @@ class PromptCache:
     def __init__(self, size=4):
         check_sizes(size=size)
         self.size = size
-        self._model, self._sums = None, None
-        self._kept = []
+        self._shelf, self._opening = None, threading.Lock()
 
-    def open(self, model):
-        """Empty the cache if the model or its weights are not those before."""
+    def of(self, model):
+        """The `Shelf` of a model, empty if the last one was of another model
+        or of other weights."""
         weights = [ops.cast(w, "float32") for w in model.backbone.weights]
         sums = ops.convert_to_numpy(ops.stack([ops.sum(w) for w in weights]))
-        same = self._model is not None and self._model() is model
-        if not same or not np.array_equal(sums, self._sums):
-            self._kept = []
-        self._model, self._sums = weakref.ref(model), sums
+        with self._opening:
+            if self._shelf is None or not self._shelf.serves(model, sums):
+                self._shelf = Shelf(self.size, model, sums)
+            return self._shelf
+
+
+class Shelf:
+    """What a `PromptCache` keeps for one model; several threads may use it.
+
+    Args:
+        size: see `PromptCache`.
+        model: a `MusicTransformerCausalLM`.
+        sums: array of shape (weights,), the sum of each of its weights.
+    """
+
+    def __init__(self, size, model, sums):
+        self.size, self._sums = size, sums
+        self._model = weakref.ref(model)
+        self._kept, self._using = [], threading.Lock()
+
+    def serves(self, model, sums):
+        """Whether this is the shelf of a model with these sums of weights."""
+        return self._model() is model and np.array_equal(sums, self._sums)
 
     def find(self, ids, first=0):
         """Find the longest `Prefilled` that `ids` begin with, or `None`.
@@ -59,27 +79,29 @@ class PromptCache:
             ids: array of shape (events,).
             first: int. The earliest event that matters.
         """
-        found = [
-            kept
-            for kept in self._kept
-            if kept.first <= first <= len(kept.ids)
-            and np.array_equal(kept.ids, ids[: len(kept.ids)])
-        ]
-        if not found:
-            return None
-        longest = max(found, key=lambda kept: len(kept.ids))
-        self._kept.remove(longest)
-        self._kept.append(longest)  # It is the one used last.
-        return longest
+        with self._using:
+            found = [
+                kept
+                for kept in self._kept
+                if kept.first <= first <= len(kept.ids)
+                and np.array_equal(kept.ids, ids[: len(kept.ids)])
+            ]
+            if not found:
+                return None
+            longest = max(found, key=lambda kept: len(kept.ids))
+            self._kept.remove(longest)
+            self._kept.append(longest)  # It is the one used last.
+            return longest
 
     def keep(self, prefilled, instead_of=None):
         """Add a `Prefilled`, in place of the part of it that was there."""
-        others = [
-            kept
-            for kept in self._kept
-            if kept is not instead_of or kept.is_whole
-        ]
-        self._kept = [*others, prefilled][-self.size :]
+        with self._using:
+            others = [
+                kept
+                for kept in self._kept
+                if kept is not instead_of or kept.is_whole
+            ]
+            self._kept = [*others, prefilled][-self.size :]
 
 
 class Prefilled:

@@ -4,6 +4,8 @@ Its methods are the doors. Behind them, `generation.request` checks what is
 asked, and `generation.pieces` and `generation.decoding` make the music.
 """
 
+import threading
+
 import keras
 import keras_hub
 
@@ -19,6 +21,9 @@ from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.presets import bundled_presets
+
+# Held while a model gets its `decoder`, so that threads get the same one.
+_BUILDING = threading.Lock()
 
 
 @bundled_presets
@@ -120,9 +125,10 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         They take the place of KerasHub's `generate_step` and
         `make_generate_function`.
         """
-        if self._decoder is None or not self._decoder.serves(self):
-            self._decoder = Decoder(self)
-        return self._decoder
+        with _BUILDING:
+            if self._decoder is None or not self._decoder.serves(self):
+                self._decoder = Decoder(self)
+            return self._decoder
 
     def call_with_cache(self, token_ids, cache, cache_update_index=None):
         """Logits after new events, given the keys and values of earlier ones.
@@ -236,8 +242,9 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 of a note-on for each recent note-on of its pitch. It breaks
                 loops on one note; 0.1 is mild. It needs the grammar. Defaults
                 to `0.0`.
-            seed: int. Makes the result repeatable. Defaults to `None`: the
-                sampler's random numbers go on from the call before.
+            seed: int. Makes the result repeatable, on any number of threads,
+                and leaves the sampler as it is. Defaults to `None`: each call
+                takes the sampler's next random numbers.
             prompt_cache: a `PromptCache`, which keeps the prefill of prompts
                 for later calls. Defaults to `None`.
             progress: a function that is called after every few events of each
