@@ -215,6 +215,29 @@ def test_without_a_grammar_another_piece_comes(generate, tmp_path):
     assert a != b
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "--out", "a.mid", "--seconds", "0"],
+        ["generate", "--out", "a.mid", "--seconds", "9000"],
+        ["generate", "--out", "a.mid", "--temperature", "0"],
+        ["generate", "--out", "a.mid", "--top-k", "0"],
+        ["generate", "--out", "a.mid", "--variations", "0"],
+        ["generate", "--out", "a.mid", "--repeat-penalty", "-1"],
+        ["evaluate", "corpus", "--novelty", "2", "--seconds", "-1"],
+        ["compare", "real", "other", "--seconds", "0"],
+        ["compare", "real", "other", "--splits", "0"],
+        ["tell-apart", "corpus", "--context-length", "128"],
+    ],
+)
+def test_arguments_are_checked_before_anything_is_loaded_or_read(command):
+    error, _ = fail(*command)
+    assert f"`{command[-2]}`" in error or f"`{command[-2][2:]}`" in error
+    # No backend was named, and the folders that aren't there weren't missed.
+    assert invoke(*command).stderr.startswith("Error: ")
+
+
 @pytest.mark.parametrize(
     ("options", "expected", "received"),
     [
@@ -224,8 +247,8 @@ def test_without_a_grammar_another_piece_comes(generate, tmp_path):
         (["--seconds", "0"], "above 0", "seconds=0.0"),
         (["--preset", "no such"], DEFAULT_PRESET, "'no such'"),
         (["--picture", "roll.jpg"], ".png", "roll.jpg"),
-        (["--variations", "0"], "1 or more", "0"),
-        (["--repeat-penalty", "-1"], "0 or above", "repeat_penalty=-1.0"),
+        (["--variations", "0"], "a positive integer", "--variations=0"),
+        (["--repeat-penalty", "-1"], "0 or above", "--repeat-penalty=-1.0"),
         (
             ["--no-grammar", "--repeat-penalty", "0.5"],
             "needs the grammar",

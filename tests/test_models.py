@@ -1,5 +1,7 @@
 """The model as its users meet it: fit, generate, save, load."""
 
+import itertools
+
 import keras
 import keras_hub
 import miditoolkit
@@ -354,11 +356,71 @@ def test_a_stop_id_ends_a_piece():
         ({"stop_token_ids": [5000]}, "below 391.*5000"),
         ({"max_length": 20.5}, "integer above.*20.5"),
         ({"sampler": "beam", "max_length": 100}, "at most 48.*100"),
+        ({"sampler": 3}, "`sampler` must be.*3"),
+        ({"stop_token_ids": "end"}, "`stop_token_ids` must be ids.*'end'"),
+        ({"seed": 1.5}, "`seed` must be an integer.*1.5"),
+        ({"top_k": 2.5}, "`top_k` must be a positive integer.*2.5"),
+        ({"top_k": 2, "min_p": 0.1}, "at most one of.*'top_k': 2"),
+        ({"top_k": 2, "sampler": "greedy"}, "`sampler` has its own `top_k`"),
     ],
 )
 def test_generate_names_a_bad_argument(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         model.generate(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"inputs": 40}, "`inputs`.*by name: seconds=40"),
+        ({"inputs": {}}, "`inputs` must be a performance.*dict"),
+        ({"inputs": [object()]}, "`inputs` must be a performance.*object"),
+        ({"seconds": "40"}, r"`seconds` must be a number.*'40'"),
+        ({"seconds": True}, "`seconds`.*True"),
+        ({"variations": "2"}, "`variations` must be a positive.*'2'"),
+        ({"inputs": [5], "prompt_seconds": "1"}, "`prompt_seconds`.*'1'"),
+        ({"seed": "a"}, "`seed` must be an integer.*'a'"),
+        ({"repeat_penalty": "x"}, "`repeat_penalty` must be a number.*'x'"),
+        ({"temperature": "hot"}, "`temperature` must be a number.*'hot'"),
+        ({"ending": "yes", "seconds": 1}, "`ending` must be True or.*'yes'"),
+        ({"strip_prompt": 1}, "`strip_prompt` must be True or False.*1"),
+        ({"progress": 3}, "`progress` must be a function or None.*3"),
+        ({"on_events": 3}, "`on_events` must be a function or None.*3"),
+        ({"prompt_cache": 3}, "`prompt_cache` must be a `PromptCache`.*3"),
+    ],
+)
+def test_generate_names_an_argument_of_the_wrong_type(
+    model, arguments, message
+):
+    with pytest.raises(TypeError, match=message):
+        model.generate(**arguments)
+
+
+def test_no_list_and_an_empty_list_are_no_prompt(model):
+    settings = {"seconds": 1, "seed": 3}
+    new = model.generate(**settings)
+    for nothing in ([], (), np.zeros(0, "int32"), np.zeros(0, NOTE_DTYPE)):
+        piece = model.generate(nothing, **settings)
+        np.testing.assert_array_equal(piece, new)
+    (alone,) = model.generate([[]], **settings)
+    np.testing.assert_array_equal(alone, new)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": 0.7}, {"min_p": 0.2}, {"top_p": 0.6}, {"top_k": 3}],
+)
+def test_generate_takes_the_settings_of_a_sampler(model, settings):
+    given = {"max_length": 40, "seed": 2, "output": "ids"}
+    sampler = build_sampler(**settings)
+    np.testing.assert_array_equal(
+        model.generate(**settings, **given),
+        model.generate(sampler=sampler, **given),
+    )
+    stream = model.stream(**settings, seed=2)
+    expected = model.stream(sampler=sampler, seed=2)
+    for event, other in itertools.islice(zip(stream, expected), 30):
+        assert event == other
 
 
 def test_a_broken_prompt_raises_midi_error(model):

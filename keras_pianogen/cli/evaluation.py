@@ -15,6 +15,7 @@ from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.options import CorpusFolder
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
@@ -87,6 +88,7 @@ class Question(Options):
     seed: Annotated[int, typer.Option(help="Seed of the generated pieces.")] = 0
 
     def check(self):
+        check_arguments(self)
         if self.by not in (None, "piece", "composer"):
             raise ValueError(
                 f"`--by` must be piece or composer. Received: {self.by!r}"

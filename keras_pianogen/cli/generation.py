@@ -15,6 +15,7 @@ from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
@@ -85,15 +86,7 @@ class Music(Options):
     ] = True
 
     def check(self):
-        if self.variations is not None and self.variations < 1:
-            raise ValueError(
-                f"`--variations` must be 1 or more. Received: {self.variations}"
-            )
-        if self.prompt_seconds is not None and not self.prompt_seconds >= 0:
-            raise ValueError(
-                "`--prompt-seconds` must be 0 or above. "
-                f"Received: {self.prompt_seconds}"
-            )
+        check_arguments(self)
         for name in ("repeat_penalty", "max_note_seconds"):
             value = getattr(self, name)
             if value and not self.grammar:
@@ -149,6 +142,9 @@ class Sampling(Options):
     top_k: Annotated[
         int | None, typer.Option(help="Keep this number of likely events.")
     ] = None
+
+    def check(self):
+        check_arguments(self)
 
 
 class Beside(Options):

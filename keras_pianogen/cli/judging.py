@@ -51,6 +51,11 @@ class Comparison(Options):
     ] = 999
     seed: Seed = 0
 
+    def check(self):
+        from keras_pianogen.judging import comparison
+
+        comparison.check_settings(self.seconds, self.splits, self.permutations)
+
 
 @command("Nothing was compared.")
 def compare(
@@ -194,6 +199,13 @@ class Trial(Options):
         int, typer.Option(min=1, help="Epochs of the classifier's training.")
     ] = 1
     seed: Seed = 0
+
+    def check(self):
+        if self.context_length >= self.sequence_length:
+            raise ValueError(
+                "`--context-length` must be below `--sequence-length`. "
+                f"Received: {self.context_length} and {self.sequence_length}"
+            )
 
 
 @command("Nothing was measured.")

@@ -74,6 +74,13 @@ class Options:
         ]
 
 
+def check_arguments(options):
+    """Check those of the options that are arguments of `generate`."""
+    from keras_pianogen.generation import arguments
+
+    arguments.check_arguments(vars(options), spell=flag)
+
+
 def _in_panel(annotation, panel):
     if panel is None:
         return annotation

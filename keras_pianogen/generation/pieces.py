@@ -15,6 +15,7 @@ from keras_pianogen.generation.draws import lent
 from keras_pianogen.generation.draws import take
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.prompt_cache import Prefilled
+from keras_pianogen.generation.prompt_cache import PromptCache
 from keras_pianogen.generation.samplers import compares_sequences
 
 # Events of one call of the loop. Longer calls would save little time; shorter
@@ -222,6 +223,11 @@ def prefill(request, prompt_cache=None):
         A triple: the first event that the cache has seen, the first after it
         that the cache hasn't seen, and the cache.
     """
+    if not isinstance(prompt_cache, PromptCache | None):
+        raise TypeError(
+            "`prompt_cache` must be a `PromptCache` or None. "
+            f"Received: prompt_cache={prompt_cache!r}"
+        )
     model, prompts = request.model, request.prompts
     stop = min(map(len, prompts)) - 1
     first = _first_in_reach(model, stop)

@@ -20,11 +20,17 @@ def prompts_of(model, inputs, seconds=None):
 
     Raises:
         MidiError: if a prompt can't be read.
+        TypeError: if a prompt is none that can be continued.
         ValueError: if the model has no preprocessor, or an argument is out of
             its range.
     """
     if model.preprocessor is None:
         raise ValueError("Generation needs a `preprocessor`. Received: None.")
+    if isinstance(inputs, numbers.Number):
+        raise TypeError(
+            "`inputs` must be a prompt to continue. Received a number; give a "
+            f"length in seconds by name: seconds={inputs}"
+        )
     _check_seconds(inputs, seconds)
     tokenizer = model.preprocessor.tokenizer
     prompts = tokenizer.tokenize([] if inputs is None else inputs)
@@ -49,13 +55,8 @@ def vary(prompts, is_list, variations):
         variations: int, 1 or more.
 
     Raises:
-        ValueError: if `variations` is out of its range, or `is_list`.
+        ValueError: if `is_list`.
     """
-    if not isinstance(variations, numbers.Integral) or variations < 1:
-        raise ValueError(
-            "`variations` must be a positive integer. "
-            f"Received: variations={variations!r}"
-        )
     if is_list:
         raise ValueError(
             "`variations` are of one prompt. Received: a list of "
@@ -65,15 +66,8 @@ def vary(prompts, is_list, variations):
 
 
 def _check_seconds(inputs, seconds):
-    if seconds is None:
-        return
-    if inputs is None:
+    if seconds is not None and inputs is None:
         raise ValueError(
             "`prompt_seconds` needs a prompt to continue. Received: "
             f"inputs=None, prompt_seconds={seconds}"
-        )
-    if not seconds >= 0:
-        raise ValueError(
-            "`prompt_seconds` must be 0 or above. "
-            f"Received: prompt_seconds={seconds}"
         )

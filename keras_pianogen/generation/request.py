@@ -6,12 +6,14 @@ import numbers
 
 import numpy as np
 
+from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.grammar import Limits
 from keras_pianogen.generation.prompts import prompts_of
 from keras_pianogen.generation.prompts import vary
+from keras_pianogen.generation.samplers import build_sampler
 from keras_pianogen.generation.samplers import compares_sequences
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.midi.movements import MAX_SECONDS
@@ -63,7 +65,6 @@ class Request:
     is_list: bool = True
 
     def __post_init__(self):
-        self._check_output()
         self._check_grammar()
         self._check_seconds()
         self._check_stops()
@@ -79,6 +80,7 @@ class Request:
         variations=None,
         sampler=None,
         grammar=True,
+        cuts=None,
         **others,
     ):
         """A request to continue performances.
@@ -90,10 +92,13 @@ class Request:
             variations: see there.
             sampler: see there.
             grammar: see there.
+            cuts: dict of the arguments `temperature`, `min_p`, `top_p` and
+                `top_k`, see there.
             **others: see the class.
 
         Raises:
             MidiError: if a prompt can't be read.
+            TypeError: if an argument has the wrong type.
             ValueError: if an argument is out of its range.
         """
         if not isinstance(grammar, bool | EventGrammar):
@@ -101,13 +106,17 @@ class Request:
                 "`grammar` must be a bool or an `EventGrammar`. "
                 f"Received: grammar={grammar!r}"
             )
+        given = {"prompt_seconds": prompt_seconds, "variations": variations}
+        cuts = cuts or {}
+        check_arguments(given | others | cuts)
+        sampler = _sampler_of(model, sampler, cuts)
         prompts, is_list = prompts_of(model, inputs, prompt_seconds)
         if variations is not None:
             prompts, is_list = vary(prompts, is_list, variations), True
         return cls(
             model=model,
             prompts=prompts,
-            sampler=model.sampler if sampler is None else get_sampler(sampler),
+            sampler=sampler,
             grammar=EventGrammar() if grammar is True else grammar or None,
             is_list=is_list,
             **others,
@@ -247,24 +256,11 @@ class Request:
                 f"Received: {type(self.sampler).__name__}"
             )
 
-    def _check_output(self):
-        if self.output not in ("notes", "midi", "ids"):
-            raise ValueError(
-                "`output` must be 'notes', 'midi' or 'ids'. "
-                f"Received: output={self.output!r}"
-            )
-
     def _check_grammar(self):
-        penalty = self.repeat_penalty
-        if not 0 <= penalty < float("inf"):
+        if self.repeat_penalty and self.grammar is None:
             raise ValueError(
-                "`repeat_penalty` must be 0 or above. "
-                f"Received: repeat_penalty={penalty}"
-            )
-        if penalty and self.grammar is None:
-            raise ValueError(
-                "`repeat_penalty` needs the grammar. "
-                f"Received: grammar=False, repeat_penalty={penalty}"
+                "`repeat_penalty` needs the grammar. Received: grammar=False, "
+                f"repeat_penalty={self.repeat_penalty}"
             )
 
     def _check_seconds(self):
@@ -275,11 +271,6 @@ class Request:
                     "Received: seconds=None"
                 )
             return
-        if not 0 < self.seconds <= MAX_SECONDS:
-            raise ValueError(
-                f"`seconds` must be above 0 and at most {MAX_SECONDS}. "
-                f"Received: seconds={self.seconds}"
-            )
         before = max(map(self.vocabulary.duration, self.prompts))
         if before + self.most_seconds > MAX_SECONDS:  # MIDI files end there.
             raise ValueError(
@@ -290,6 +281,11 @@ class Request:
 
     def _check_stops(self):
         size, asked = self.model.backbone.vocabulary_size, self.stop_token_ids
+        if isinstance(asked, str) and asked != "auto":
+            raise ValueError(
+                "`stop_token_ids` must be ids, None or 'auto'. "
+                f"Received: {asked!r}"
+            )
         ids = self.stops if isinstance(asked, str | None) else asked
         for i in np.asarray(ids).reshape(-1):
             if i != int(i) or not 0 <= i < size:
@@ -314,3 +310,16 @@ class Request:
                 f"{self._longest_piece}. Received: max_length={length}, "
                 f"seconds={self.seconds}"
             )
+
+
+def _sampler_of(model, sampler, cuts):
+    """The sampler of a call: given, made of its settings, or the model's."""
+    cuts = {name: x for name, x in cuts.items() if x is not None}
+    if sampler is None:
+        return build_sampler(**cuts) if cuts else model.sampler
+    if cuts:
+        raise ValueError(
+            f"`sampler` has its own {' and '.join(map('`{}`'.format, cuts))}. "
+            f"Received: sampler={sampler!r}, {cuts}"
+        )
+    return get_sampler(sampler)

@@ -7,6 +7,8 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_pianogen.generation.arguments import check_arguments
+
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class AdjustableSampler(keras_hub.samplers.Sampler):
@@ -51,7 +53,8 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
     def __init__(
         self, temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
     ):
-        _check_settings(temperature, min_p, top_p, top_k)
+        cuts = {"min_p": min_p, "top_p": top_p, "top_k": top_k}
+        check_arguments({"temperature": temperature, **cuts})
         super().__init__(temperature=_setting(temperature, "temperature"))
         if min_p is None:
             min_p = 0.005 if top_p is top_k is None else 0.0
@@ -155,10 +158,12 @@ def get_sampler(identifier):
     """
     if identifier == "min_p":
         return MinPSampler()
-    sampler = keras_hub.samplers.get(identifier)
+    sampler = None
+    if isinstance(identifier, str | keras_hub.samplers.Sampler):
+        sampler = keras_hub.samplers.get(identifier)
     if not isinstance(sampler, keras_hub.samplers.Sampler):
         raise ValueError(
-            "A sampler must be a `keras_hub.samplers.Sampler` or the name of "
+            "`sampler` must be a `keras_hub.samplers.Sampler` or the name of "
             f"one, such as 'min_p' or 'top_k'. Received: {identifier!r}"
         )
     return sampler
@@ -209,26 +214,6 @@ def structure(sampler):
     if isinstance(sampler, AdjustableSampler):
         return AdjustableSampler, {"top_k": sampler.top_k}
     return type(sampler), sampler.get_config()
-
-
-def _check_settings(temperature, min_p, top_p, top_k):
-    given = {"min_p": min_p, "top_p": top_p, "top_k": top_k}
-    given = {name: x for name, x in given.items() if x is not None}
-    if len(given) > 1:
-        raise ValueError(
-            "Give at most one of `min_p`, `top_p` and `top_k`. "
-            f"Received: {given}"
-        )
-    for name, value, is_valid, expected in (
-        ("temperature", temperature, temperature > 0, "above 0"),
-        ("min_p", min_p, min_p is None or 0 <= min_p <= 1, "from 0 to 1"),
-        ("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0, at most 1"),
-        ("top_k", top_k, top_k is None or top_k >= 1, "1 or more"),
-    ):
-        if not is_valid:
-            raise ValueError(
-                f"`{name}` must be {expected}. Received: {name}={value}"
-            )
 
 
 def _setting(value, name):

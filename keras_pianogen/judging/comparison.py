@@ -306,7 +306,7 @@ def compare(
         ValueError: if a number is out of its range, or there are too few
             pieces.
     """
-    _check(seconds, splits=splits, permutations=permutations)
+    check_settings(seconds, splits, permutations)
     tell = progress or (lambda stage, done: None)
     given = {"real": real, "other": other}
     drawn = {
@@ -335,7 +335,13 @@ def compare(
     )
 
 
-def _check(seconds: float, **counts: int) -> None:
+def check_settings(seconds: float, splits: int, permutations: int) -> None:
+    """Checks numbers of `compare`, before anything is read.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+    counts = {"splits": splits, "permutations": permutations}
     if not 0 < seconds < float("inf"):
         raise ValueError(
             f"`seconds` must be a length above 0. Received: {seconds}"

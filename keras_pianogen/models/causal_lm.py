@@ -10,6 +10,7 @@ import keras
 import keras_hub
 
 from keras_pianogen.generation import pieces
+from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.decoding import Decoder
 from keras_pianogen.generation.request import Request
 from keras_pianogen.generation.samplers import get_sampler
@@ -187,6 +188,10 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         prompt_seconds=None,
         output="notes",
         sampler=None,
+        temperature=None,
+        min_p=None,
+        top_p=None,
+        top_k=None,
         grammar=True,
         repeat_penalty=0.0,
         seed=None,
@@ -233,7 +238,12 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 `miditoolkit.MidiFile` objects, or `"ids"` for arrays of event
                 ids without special ids. Defaults to `"notes"`.
             sampler: a sampler or its name, for this call. Defaults to `None`,
-                the sampler that the model was compiled with.
+                the sampler that the model was compiled with, or an
+                `AdjustableSampler` if one of the next four is given.
+            temperature: see `AdjustableSampler`.
+            min_p: see there.
+            top_p: see there.
+            top_k: see there.
             grammar: bool, or an `EventGrammar`. Whether only valid events may
                 come: no note-off of a silent note, no second note-on of a
                 sounding one, no note that never ends. Beam and contrastive
@@ -256,13 +266,15 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
                 exception that it raises ends the call.
 
         Returns:
-            A piece; or a list of pieces, if `inputs` is a list or
+            A piece; or a list of pieces, if `inputs` is a list of prompts or
             `variations` is given.
 
         Raises:
             MidiError: if a prompt can't be read.
+            TypeError: if an argument has the wrong type.
             ValueError: if an argument is out of its range.
         """
+        check_arguments({"progress": progress, "on_events": on_events})
         request = Request.from_music(
             self,
             inputs,
@@ -275,6 +287,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             prompt_seconds=prompt_seconds,
             output=output,
             sampler=sampler,
+            cuts=_cuts(temperature, min_p, top_p, top_k),
             grammar=grammar,
             repeat_penalty=repeat_penalty,
             seed=seed,
@@ -324,6 +337,10 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         *,
         prompt_seconds=None,
         sampler=None,
+        temperature=None,
+        min_p=None,
+        top_p=None,
+        top_k=None,
         grammar=True,
         repeat_penalty=0.0,
         seed=None,
@@ -339,6 +356,10 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             inputs: one prompt, or `None`, see `generate`.
             prompt_seconds: see `generate`.
             sampler: see `generate`; a sampler that draws event by event.
+            temperature: see `generate`.
+            min_p: see `generate`.
+            top_p: see `generate`.
+            top_k: see `generate`.
             grammar: see `generate`.
             repeat_penalty: see `generate`.
             seed: see `generate`.
@@ -356,6 +377,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             inputs if inputs is None else [inputs],
             prompt_seconds=prompt_seconds,
             sampler=sampler,
+            cuts=_cuts(temperature, min_p, top_p, top_k),
             grammar=grammar,
             repeat_penalty=repeat_penalty,
             seed=seed,
@@ -363,3 +385,13 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         )
         request.check_sampler("stream")
         return pieces.stream(request)
+
+
+def _cuts(temperature, min_p, top_p, top_k):
+    """The settings of an `AdjustableSampler` by their names."""
+    return {
+        "temperature": temperature,
+        "min_p": min_p,
+        "top_p": top_p,
+        "top_k": top_k,
+    }

@@ -106,6 +106,7 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
 
         Raises:
             MidiError: if a MIDI file can't be read.
+            TypeError: if something is no performance.
             ValueError: if an id is outside the vocabulary.
         """
         if is_batch(inputs):
@@ -126,7 +127,14 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
                     f"to {ids.max()}."
                 )
             return ids.astype("int32")
-        return self.vocabulary.encode(read_notes(source))
+        try:
+            return self.vocabulary.encode(read_notes(source))
+        except TypeError as error:
+            raise TypeError(
+                "`inputs` must be a performance, or a list of them: a MIDI "
+                "file's path or bytes, a `MidiFile`, a `Score`, notes or "
+                f"event ids. Received: {type(source).__name__}"
+            ) from error
 
     def detokenize(self, inputs):
         """Decode one sequence of ids, or each of a list.

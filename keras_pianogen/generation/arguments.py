@@ -1,0 +1,120 @@
+"""The arguments of `generate`: their types and ranges, checked by name.
+
+It knows nothing of models or tensors, so that a command can check what it was
+given before it loads a model. What depends on a model is checked in `request`.
+"""
+
+import dataclasses
+import numbers
+
+from keras_pianogen.midi.movements import MAX_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number, or `None`.
+
+    Args:
+        least: the least that it may be.
+        most: the most that it may be.
+        above: whether it has to be above `least`.
+        is_whole: whether it has to be an integer.
+        expected: the range in words, after "must be".
+    """
+
+    least: float
+    most: float
+    expected: str
+    above: bool = False
+    is_whole: bool = False
+
+    def check(self, name, value):
+        if value is None:
+            return
+        kind, expected = numbers.Real, f"a number ({self.expected})"
+        if self.is_whole:
+            kind, expected = numbers.Integral, self.expected
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise _wrong(TypeError, name, expected, value)
+        is_in_range = self.least <= value <= self.most
+        is_least = self.above and value == self.least
+        if not isinstance(value, kind) or not is_in_range or is_least:
+            raise _wrong(ValueError, name, self.expected, value)
+
+
+class Bool:
+    """`True` or `False`, NumPy's included."""
+
+    def check(self, name, value):
+        if not isinstance(value, bool) and type(value).__name__ != "bool":
+            raise _wrong(TypeError, name, "True or False", value)
+
+
+class Function:
+    """A function, or `None`."""
+
+    def check(self, name, value):
+        if value is not None and not callable(value):
+            raise _wrong(TypeError, name, "a function or None", value)
+
+
+class Output:
+    """The name of a form in which pieces are returned."""
+
+    def check(self, name, value):
+        if value not in ("notes", "midi", "ids"):
+            raise _wrong(ValueError, name, "'notes', 'midi' or 'ids'", value)
+
+
+ENDLESS = float("inf")
+BELOW_ENDLESS = 1.7e308  # The largest floats are just above.
+KINDS = {
+    "seconds": Number(
+        0, MAX_SECONDS, f"above 0 and at most {MAX_SECONDS}", above=True
+    ),
+    "prompt_seconds": Number(0, ENDLESS, "0 or above"),
+    "variations": Number(1, ENDLESS, "a positive integer", is_whole=True),
+    "seed": Number(-ENDLESS, ENDLESS, "an integer", is_whole=True),
+    "repeat_penalty": Number(0, BELOW_ENDLESS, "0 or above"),
+    "temperature": Number(0, BELOW_ENDLESS, "above 0", above=True),
+    "min_p": Number(0, 1, "from 0 to 1"),
+    "top_p": Number(0, 1, "above 0, at most 1", above=True),
+    "top_k": Number(1, ENDLESS, "a positive integer", is_whole=True),
+    "ending": Bool(),
+    "strip_prompt": Bool(),
+    "output": Output(),
+    "progress": Function(),
+    "on_events": Function(),
+}
+
+
+def check_arguments(arguments, spell=str):
+    """Check each argument's type and range, and what can't be joined.
+
+    Args:
+        arguments: dict, some of the arguments of
+            `MusicTransformerCausalLM.generate`. Those that are not in `KINDS`
+            are not checked.
+        spell: a function of an argument's name, which returns the name that
+            the user knows. Defaults to `str`, the name itself.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument is out of its range, or more than one of
+            `min_p`, `top_p` and `top_k` are given.
+
+    Examples:
+        >>> check_arguments({"seconds": 30, "top_k": 8})
+    """
+    for name, value in arguments.items():
+        if name in KINDS:
+            KINDS[name].check(spell(name), value)
+    cuts = {name: arguments.get(name) for name in ("min_p", "top_p", "top_k")}
+    given = {name: value for name, value in cuts.items() if value is not None}
+    if len(given) > 1:
+        names = "`{}`, `{}` and `{}`".format(*map(spell, cuts))
+        raise ValueError(f"Give at most one of {names}. Received: {given}")
+
+
+def _wrong(error, name, expected, value):
+    return error(f"`{name}` must be {expected}. Received: {name}={value!r}")
