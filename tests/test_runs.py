@@ -31,6 +31,7 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import TrainingError
 from keras_pianogen.training import run as runs
+from keras_pianogen.training.checkpoints import Checkpoints
 from keras_pianogen.training.recorder import stop_on_interrupt
 
 # A process that saves until it is killed in the middle of it; numbers that
@@ -181,6 +182,13 @@ def test_a_damaged_checkpoint_is_passed_over(
     (folder / "checkpoints" / ".partial").mkdir()
     train(small_corpus, folder, resume=True, validations=4)
     assert_same_variables(folder, finished)
+
+
+@pytest.mark.one_backend
+def test_a_copy_that_a_user_made_is_no_checkpoint(tmp_path):
+    for name in ("step-000000020", "step-000000040", "step-000000040 copy"):
+        (tmp_path / name).mkdir()
+    assert Checkpoints(tmp_path).last_step() == 40
 
 
 def damage_state(folder):

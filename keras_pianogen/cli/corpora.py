@@ -107,7 +107,7 @@ def _print_report(corpus):
     if lines:
         say("Repaired, left out or strange in the files that were read:")
         say(*(f"  {line}" for line in lines))
-    if corpus.report.ringing_notes and corpus.max_ring is None:
+    if corpus.report.unlifted_pedals and corpus.max_ring is None:
         say("  --max-ring 10 lets the pedal hold a note for at most 10 s.")
 
 

@@ -34,7 +34,8 @@ class Checkpoints:
 
     def paths(self):
         """The folders of the checkpoints, the oldest first."""
-        return sorted(self.folder.glob("step-*"))
+        found = self.folder.glob("step-*")
+        return sorted(path for path in found if path.name[5:].isdecimal())
 
     def last_step(self):
         """The step of the newest checkpoint, or `None` if there is none."""

@@ -10,6 +10,7 @@ One process at a time trains in a folder.
 import contextlib
 import functools
 import importlib.metadata
+import json
 import logging
 import os
 import pathlib
@@ -22,6 +23,7 @@ import filelock
 import keras
 import numpy as np
 
+from keras_pianogen.files import SEAL
 from keras_pianogen.files import held
 from keras_pianogen.files import seal
 from keras_pianogen.files import unseal
@@ -131,9 +133,16 @@ class Run:
         return settings
 
     def _read_config(self):
-        """The content of `config.json`, or its copy in a checkpoint."""
+        """The content of `config.json`, or its copy in a checkpoint.
+
+        Runs of older versions have no seal in their `config.json`.
+        """
         try:
-            return unseal(self.config_file.read_bytes())
+            text = self.config_file.read_bytes()
+            config = json.loads(text)
+            if isinstance(config, dict) and SEAL not in config:
+                return config
+            return unseal(text)
         except (OSError, ValueError):
             for _, state, _ in self.checkpoints.whole():
                 return state["config"]
