@@ -114,6 +114,8 @@ class EncodedRuns(NamedTuple):
 class EventVocabulary:
     """Notes to event ids and back.
 
+    The defaults are the settings of `"magenta"`.
+
     Args:
         time_step: length of a tick in seconds, above 0.
         max_shift: ticks in the longest time shift, 1 or more.
@@ -140,10 +142,10 @@ class EventVocabulary:
         [(0.504, 0.752, 60, 78)]
     """
 
-    time_step: float = 0.008
-    max_shift: int = 125
+    time_step: float = 0.01
+    max_shift: int = 100
     velocity_bins: int = 32
-    velocity_on_change: bool = False
+    velocity_on_change: bool = True
 
     pad_id = 0
     start_id = 1

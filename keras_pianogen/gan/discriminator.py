@@ -8,6 +8,12 @@ from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import EventEmbedding
 from keras_pianogen.layers.building import check_sizes
 from keras_pianogen.layers.layer_normalization import LayerNormalization
+from keras_pianogen.layers.ranges import Count
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Heads
+from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Share
+from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.presets import verified_presets
 
@@ -72,17 +78,17 @@ class MusicTransformerDiscriminator(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        dropout=0.1,
-        max_sequence_length=128,
-        bidirectional=False,
-        spectral_normalization=False,
-        minibatch_statistics=False,
-        frozen_layers=0,
+        vocabulary_size: Width,
+        num_layers: Layers,
+        num_heads: Heads,
+        hidden_dim: Width,
+        intermediate_dim: Width,
+        dropout: Share = 0.1,
+        max_sequence_length: Width = 128,
+        bidirectional: Flag = False,
+        spectral_normalization: Flag = False,
+        minibatch_statistics: Flag = False,
+        frozen_layers: Count = 0,
         dtype=None,
         **kwargs,
     ):

@@ -5,6 +5,11 @@ import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers import NoiseProjectionEmbedding
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Heads
+from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Share
+from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.presets import verified_presets
 
@@ -62,16 +67,16 @@ class MusicTransformerGenerator(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        dropout=0.1,
-        sequence_length=128,
-        noise_dim=50,
-        noise_per_event=True,
-        causal=True,
+        vocabulary_size: Width,
+        num_layers: Layers,
+        num_heads: Heads,
+        hidden_dim: Width,
+        intermediate_dim: Width,
+        dropout: Share = 0.1,
+        sequence_length: Width = 128,
+        noise_dim: Width = 50,
+        noise_per_event: Flag = True,
+        causal: Flag = True,
         dtype=None,
         **kwargs,
     ):

@@ -12,12 +12,20 @@ from keras_pianogen.gan import fakes
 from keras_pianogen.gan import optimizers
 from keras_pianogen.gan.adversarial_steps import AdversarialSteps
 from keras_pianogen.gan.adversarial_steps import RoundSettings
+from keras_pianogen.gan.discriminator import MusicTransformerDiscriminator
+from keras_pianogen.gan.generator import MusicTransformerGenerator
 from keras_pianogen.gradients import run_test_step
 from keras_pianogen.gradients import run_train_step
 from keras_pianogen.layers import GumbelSoftmax
+from keras_pianogen.layers.ranges import Count
+from keras_pianogen.layers.ranges import Ids
+from keras_pianogen.layers.ranges import Length
+from keras_pianogen.layers.ranges import Seed
+from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
 from keras_pianogen.models.presets import verified_presets
 
 PARTS = ("generator", "discriminator", "sampling", "averaged_generator")
+Generator = MusicTransformerGenerator | MusicTransformerCausalLM
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
@@ -98,14 +106,14 @@ class TransformerGAN(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        generator,
-        discriminator,
-        sampling=None,
-        context_length=32,
-        feedback=1,
-        barred_ids=None,
-        averaged_generator=None,
-        seed=None,
+        generator: Generator,
+        discriminator: MusicTransformerDiscriminator,
+        sampling: GumbelSoftmax | None = None,
+        context_length: Length = 32,
+        feedback: Count = 1,
+        barred_ids: Ids | None = None,
+        averaged_generator: Generator | None = None,
+        seed: Seed | None = None,
         **kwargs,
     ):
         self.generator, self.discriminator = generator, discriminator

@@ -3,12 +3,25 @@
 The layer sees logits only; it knows nothing of notes.
 """
 
+import typing
+
 import keras
 from keras import ops
 
+from keras_pianogen.layers.ranges import OneOf
+from keras_pianogen.layers.ranges import Real
+from keras_pianogen.layers.ranges import Seed
+from keras_pianogen.layers.ranges import Whole
+from keras_pianogen.layers.ranges import checked
+
 MODES = ("straight_through", "soft", "argmax")
+Mode = typing.Annotated[str, OneOf(MODES)]
+Temperature = typing.Annotated[float, Real(1e-6, 1e6)]
+Steps = typing.Annotated[int, Whole(1, 2**40)]
+Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
+@checked
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class GumbelSoftmax(keras.layers.Layer):
     r"""Samples from a categorical distribution, with a gradient.
@@ -27,7 +40,7 @@ class GumbelSoftmax(keras.layers.Layer):
 
     Args:
         mode: one of the three above. Defaults to `"straight_through"`.
-        temperature: float above 0, or a
+        temperature: float, 1e-6 to 1e6, or a
             `keras.optimizers.schedules.LearningRateSchedule` of the `step`
             that `call` is given, for example
             `GumbelSoftmax.annealing(steps)`. Defaults to `1.0`.
@@ -56,21 +69,13 @@ class GumbelSoftmax(keras.layers.Layer):
     """
 
     def __init__(
-        self, mode="straight_through", temperature=1.0, seed=None, **kwargs
+        self,
+        mode: Mode = "straight_through",
+        temperature: Temperature | Schedule = 1.0,
+        seed: Seed | None = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise ValueError(
-                f"`mode` must be one of {', '.join(map(repr, MODES))}. "
-                f"Received: mode={mode!r}"
-            )
-        if isinstance(temperature, dict):
-            temperature = keras.saving.deserialize_keras_object(temperature)
-        if not callable(temperature) and not temperature > 0:
-            raise ValueError(
-                "`temperature` must be above 0. "
-                f"Received: temperature={temperature}"
-            )
         self.mode = mode
         self.temperature = temperature
         self.seed = seed
@@ -86,8 +91,8 @@ class GumbelSoftmax(keras.layers.Layer):
 
         Args:
             steps: int. Number of optimizer steps of the training.
-            start: float above 0.
-            end: float above 0.
+            start: float, 1e-6 to 1e6.
+            end: float, 1e-6 to 1e6.
 
         Returns:
             A `keras.optimizers.schedules.LearningRateSchedule`.
@@ -136,17 +141,22 @@ class GumbelSoftmax(keras.layers.Layer):
         )
         return config
 
+    @classmethod
+    def from_config(cls, config):
+        temperature = config.get("temperature", 1.0)
+        if isinstance(temperature, dict):
+            temperature = keras.saving.deserialize_keras_object(temperature)
+        return cls(**config | {"temperature": temperature})
 
+
+@checked
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class Annealing(keras.optimizers.schedules.LearningRateSchedule):
+class Annealing(Schedule):
     """See `GumbelSoftmax.annealing`."""
 
-    def __init__(self, steps, start=1.0, end=0.01):
-        if not (steps > 0 and start > 0 and end > 0):
-            raise ValueError(
-                "`steps`, `start` and `end` must be above 0. "
-                f"Received: steps={steps}, start={start}, end={end}"
-            )
+    def __init__(
+        self, steps: Steps, start: Temperature = 1.0, end: Temperature = 0.01
+    ):
         self.steps = steps
         self.start = start
         self.end = end

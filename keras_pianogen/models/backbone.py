@@ -4,6 +4,13 @@ import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
+from keras_pianogen.layers.ranges import Activation
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Heads
+from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Length
+from keras_pianogen.layers.ranges import Share
+from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.embedding import event_embedding
 from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.presets import bundled_presets
@@ -73,19 +80,19 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        dropout=0.1,
-        max_sequence_length=1024,
-        share_heads=False,
-        activation="relu",
-        normalize_first=True,
-        layer_norm_epsilon=1e-5,
-        local_block_size=None,
-        attend_previous_block=False,
+        vocabulary_size: Width,
+        num_layers: Layers,
+        num_heads: Heads,
+        hidden_dim: Width,
+        intermediate_dim: Width,
+        dropout: Share = 0.1,
+        max_sequence_length: Width = 1024,
+        share_heads: Flag = False,
+        activation: Activation = "relu",
+        normalize_first: Flag = True,
+        layer_norm_epsilon: Share = 1e-5,
+        local_block_size: Length | None = None,
+        attend_previous_block: Flag = False,
         dtype=None,
         **kwargs,
     ):

@@ -10,6 +10,11 @@ import pathlib
 import keras
 import keras_hub
 
+from keras_pianogen.layers.ranges import Heads
+from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Length
+from keras_pianogen.layers.ranges import Share
+from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.arguments import arguments_of
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
 from keras_pianogen.models.embedding import event_embedding
@@ -58,11 +63,11 @@ class LSTMBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers=3,
-        hidden_dim=512,
-        dropout=0.1,
-        max_sequence_length=1024,
+        vocabulary_size: Width,
+        num_layers: Layers = 3,
+        hidden_dim: Width = 512,
+        dropout: Share = 0.1,
+        max_sequence_length: Length = 1024,
         dtype=None,
         **kwargs,
     ):
@@ -139,13 +144,13 @@ class TransformerBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        dropout=0.1,
-        max_sequence_length=1024,
+        vocabulary_size: Width,
+        num_layers: Layers,
+        num_heads: Heads,
+        hidden_dim: Width,
+        intermediate_dim: Width,
+        dropout: Share = 0.1,
+        max_sequence_length: Length = 1024,
         dtype=None,
         **kwargs,
     ):
@@ -203,7 +208,7 @@ class _Baseline(TrainsOnEvents, keras_hub.models.Task):
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if preprocessor is not None:
-            preprocessor.built = True  # See `MusicTransformerCausalLM`.
+            preprocessor.serve(backbone)
         self.backbone = backbone
         self.preprocessor = preprocessor
         outputs = backbone.token_embedding(

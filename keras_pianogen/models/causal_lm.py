@@ -69,16 +69,7 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if preprocessor is not None:
-            size = preprocessor.tokenizer.vocabulary_size()
-            if size > backbone.vocabulary_size:
-                raise ValueError(
-                    "The backbone's `vocabulary_size` must be at least the "
-                    f"tokenizer's, {size}. "
-                    f"Received: vocabulary_size={backbone.vocabulary_size}"
-                )
-            # Nothing has to be built. Otherwise Keras on JAX would call the
-            # model before each batch.
-            preprocessor.built = True
+            preprocessor.serve(backbone)
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor

@@ -1,13 +1,36 @@
 """The Music Transformer over notes: one position a note."""
 
+import typing
+
 import keras
 import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
+from keras_pianogen.layers.ranges import Activation
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Heads
+from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Real
+from keras_pianogen.layers.ranges import SettingsOf
+from keras_pianogen.layers.ranges import Share
+from keras_pianogen.layers.ranges import Whole
+from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.note_tuples import NoteTuples
+
+# The settings of a `NoteTuples`.
+Seconds = typing.Annotated[float, Real(1e-4, 60)]
+Bins = typing.Annotated[int, Whole(1, 127)]
+Ticks = typing.Annotated[int, Whole(1, 2**14)]
+SETTINGS = {
+    "time_step": Seconds,
+    "velocity_bins": Bins,
+    "direct_shifts": Ticks,
+    "direct_durations": Ticks,
+}
+Form = typing.Annotated[NoteTuples, SettingsOf(NoteTuples, SETTINGS)]
 
 
 @bundled_presets
@@ -64,16 +87,16 @@ class NoteTransformerBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        form,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        dropout=0.1,
-        max_sequence_length=512,
-        share_heads=False,
-        activation="relu",
-        layer_norm_epsilon=1e-5,
+        form: Form,
+        num_layers: Layers,
+        num_heads: Heads,
+        hidden_dim: Width,
+        intermediate_dim: Width,
+        dropout: Share = 0.1,
+        max_sequence_length: Width = 512,
+        share_heads: Flag = False,
+        activation: Activation = "relu",
+        layer_norm_epsilon: Share = 1e-5,
         dtype=None,
         **kwargs,
     ):

@@ -7,8 +7,15 @@ import numpy as np
 from keras_pianogen.data.forms import NoteForm
 from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Length
+from keras_pianogen.layers.ranges import PreprocessorFile
+from keras_pianogen.layers.ranges import TokenizerFile
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.models.note_backbone import Bins
 from keras_pianogen.models.note_backbone import NoteTransformerBackbone
+from keras_pianogen.models.note_backbone import Seconds
+from keras_pianogen.models.note_backbone import Ticks
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import is_batch
 from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
@@ -29,6 +36,8 @@ class NoteTupleTokenizer(keras_hub.tokenizers.Tokenizer):
         velocity_bins: int.
         direct_shifts: int.
         direct_durations: int.
+        config_file: the name of the tokenizer's file in a preset, which is
+            always `"tokenizer.json"`.
         **kwargs: See `keras.layers.Layer`.
 
     Examples:
@@ -44,14 +53,15 @@ class NoteTupleTokenizer(keras_hub.tokenizers.Tokenizer):
 
     def __init__(
         self,
-        time_step=0.01,
-        velocity_bins=32,
-        direct_shifts=100,
-        direct_durations=1024,
+        time_step: Seconds = 0.01,
+        velocity_bins: Bins = 32,
+        direct_shifts: Ticks = 100,
+        direct_durations: Ticks = 1024,
+        config_file: TokenizerFile = "tokenizer.json",
         **kwargs,
     ):
         kwargs.setdefault("dtype", "int32")
-        super().__init__(**kwargs)
+        super().__init__(config_file=config_file, **kwargs)
         self.note_tuples = NoteTuples(
             time_step=time_step,
             velocity_bins=velocity_bins,
@@ -123,6 +133,11 @@ class NoteTransformerCausalLMPreprocessor(
     Args:
         tokenizer: a `NoteTupleTokenizer`.
         sequence_length: int. Number of notes of a window. Defaults to `512`.
+        add_start_token: bool. Without effect, as `add_end_token`: KerasHub
+            saves both.
+        add_end_token: bool.
+        config_file: the name of the preprocessor's file in a preset, which is
+            always `"preprocessor.json"`.
         **kwargs: See `keras.layers.Layer`.
 
     Call arguments:
@@ -146,8 +161,23 @@ class NoteTransformerCausalLMPreprocessor(
     backbone_cls = NoteTransformerBackbone
     tokenizer_cls = NoteTupleTokenizer
 
-    def __init__(self, tokenizer, sequence_length=512, **kwargs):
-        super().__init__(tokenizer, sequence_length=sequence_length, **kwargs)
+    def __init__(
+        self,
+        tokenizer,
+        sequence_length: Length = 512,
+        add_start_token: Flag = True,
+        add_end_token: Flag = True,
+        config_file: PreprocessorFile = "preprocessor.json",
+        **kwargs,
+    ):
+        super().__init__(
+            tokenizer,
+            sequence_length=sequence_length,
+            add_start_token=add_start_token,
+            add_end_token=add_end_token,
+            config_file=config_file,
+            **kwargs,
+        )
 
     @property
     def form(self):

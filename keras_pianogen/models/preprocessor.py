@@ -5,6 +5,9 @@ import keras_hub
 import numpy as np
 
 from keras_pianogen.data.forms import EventForm
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import Length
+from keras_pianogen.layers.ranges import PreprocessorFile
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
@@ -29,6 +32,8 @@ class MusicTransformerCausalLMPreprocessor(
             Defaults to `True`.
         add_end_token: bool. Whether each sequence ends with the end id.
             Defaults to `True`.
+        config_file: the name of the preprocessor's file in a preset, which is
+            always `"preprocessor.json"`.
         **kwargs: See `keras.layers.Layer`.
 
     Call arguments:
@@ -56,12 +61,47 @@ class MusicTransformerCausalLMPreprocessor(
     backbone_cls = MusicTransformerBackbone
     tokenizer_cls = PerformanceTokenizer
 
+    def __init__(
+        self,
+        tokenizer,
+        sequence_length: Length = 1024,
+        add_start_token: Flag = True,
+        add_end_token: Flag = True,
+        config_file: PreprocessorFile = "preprocessor.json",
+        **kwargs,
+    ):
+        super().__init__(
+            tokenizer,
+            sequence_length=sequence_length,
+            add_start_token=add_start_token,
+            add_end_token=add_end_token,
+            config_file=config_file,
+            **kwargs,
+        )
+
     @property
     def form(self):
         """The form of music that the model is trained on, see `data.forms`."""
         return EventForm(self.tokenizer.vocabulary)
 
     def build(self, input_shape):
+        self.built = True
+
+    def serve(self, backbone):
+        """Check that a backbone knows all ids, when a model gets them both.
+
+        Raises:
+            ValueError: if the backbone's vocabulary is too small.
+        """
+        size = self.tokenizer.vocabulary_size()
+        if size > backbone.vocabulary_size:
+            raise ValueError(
+                "The backbone's `vocabulary_size` must be at least the "
+                f"tokenizer's, {size}. "
+                f"Received: vocabulary_size={backbone.vocabulary_size}"
+            )
+        # Nothing has to be built. Otherwise Keras on JAX would call the model
+        # before each batch.
         self.built = True
 
     def call(self, x, y=None, sample_weight=None, sequence_length=None):

@@ -1,13 +1,25 @@
 """Presets by name: their folders and the hashes of their files."""
 
-import importlib.util
+import contextlib
 import os
 import pathlib
 import warnings
 
-from keras_pianogen.files import sha256
-from keras_pianogen.files import whole
+import keras_hub
+
 from keras_pianogen.hints import hinted
+from keras_pianogen.layers.ranges import checked
+from keras_pianogen.models.configs import KINDS
+from keras_pianogen.models.configs import check_configs
+from keras_pianogen.models.sums import SUMS
+from keras_pianogen.models.sums import read_sums
+from keras_pianogen.models.sums import verify
+from keras_pianogen.models.sums import write_sums
+from keras_pianogen.models.weights import SHARDS
+from keras_pianogen.models.weights import WEIGHTS
+from keras_pianogen.models.weights import check_agreement
+from keras_pianogen.models.weights import check_weight_files
+from keras_pianogen.models.weights import shards_of
 
 # The presets inside the package, with the sha256 of each file that is read
 # when they load.
@@ -76,10 +88,6 @@ PRESETS = {
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
-# The file of a saved preset that lists the sha256 of its other files, in the
-# format of the program `sha256sum`.
-SUMS = "SHA256SUMS"
-
 REINSTALL = (
     "`pip install --force-reinstall --no-deps keras_pianogen` installs the "
     "bundled presets again."
@@ -94,11 +102,13 @@ def bundled_presets(cls):
 
 
 def verified_presets(cls):
-    """Class decorator: presets are loaded only if their files are unchanged.
+    """Class decorator: what is loaded from a preset is checked beforehand.
 
-    The hashes of bundled presets are in `PRESETS`. Folders and Hugging Face
-    repositories bring theirs in a file `SHA256SUMS`. A preset without that
-    file, or from another source, is loaded unchecked, with a warning.
+    The files must be unchanged. The hashes of bundled presets are in
+    `PRESETS`; folders and repositories bring theirs in a file `SHA256SUMS`,
+    without which they are loaded with a warning. The configurations must
+    describe objects of this package, with arguments in their ranges (see
+    `configs`), and the weights must be finite.
     """
     inherited = cls.from_preset.__func__
     inherited_save = cls.save_to_preset
@@ -118,10 +128,16 @@ def verified_presets(cls):
             An object of this class.
 
         Raises:
-            ValueError: if there is no such preset, or if a file has changed
-                since it was saved.
+            ValueError: if there is no such preset, if a file has changed
+                since it was saved, or if something in a file is wrong.
         """
-        return inherited(cls, locate(preset), *args, **kwargs)
+        folder, stored = _checked(preset)
+        with _naming(preset):
+            loaded = inherited(cls, str(folder), *args, **kwargs)
+            backbone = getattr(loaded, "backbone", loaded)
+            if isinstance(backbone, keras_hub.models.Backbone):
+                check_agreement(backbone, stored)
+        return loaded
 
     def save_to_preset(self, preset_dir, *args, **kwargs):
         """Save as a preset, a folder that `from_preset` takes.
@@ -137,69 +153,100 @@ def verified_presets(cls):
 
     cls.from_preset = from_preset
     cls.save_to_preset = save_to_preset
-    return cls
+    return checked(cls)
+
+
+@contextlib.contextmanager
+def _naming(preset):
+    """Makes any error a `ValueError` that names the preset."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"The preset in {os.fspath(preset)} can't be loaded: {error}"
+        ) from error
 
 
 def locate(preset):
-    """Find a preset and verify its files.
+    """Find a preset and check its files.
 
     Args:
         preset: see `from_preset`.
 
     Returns:
-        A string, the preset's folder or its handle.
+        A string, the preset's folder.
 
     Raises:
-        ValueError: if there is no such preset, or if a file has changed since
-            it was saved.
+        ValueError: if there is no such preset, if a file has changed since it
+            was saved, or if something in a file is wrong.
         ConnectionError: if a preset can't be downloaded.
     """
+    folder, _ = _checked(preset)
+    return str(folder)
+
+
+def _checked(preset):
+    """The folder of a preset and the number of its weights, both checked."""
     name = os.fspath(preset)
     if name in PRESETS:
         folder, sums = FOLDER / name, PRESETS[name]["sha256"]
-        _verify(f"{name!r}", folder, sums, REINSTALL)
-        return str(folder)
-    if "://" in name:
-        folder, hint = _download(name), "Clear the cache and load it again."
-    elif os.path.isdir(name):
-        folder, hint = pathlib.Path(name), "Copy it again."
+        verify(f"{name!r}", folder, sums, REINSTALL)
     else:
-        raise hinted(
-            ValueError(
-                "`preset` must be the name of a bundled preset "
-                f"({', '.join(map(repr, PRESETS))}), a folder, or a handle "
-                f"such as 'hf://user/model'. Received: preset={name!r}"
-            ),
-            "`pianogen train` saves a preset in RUN/preset.",
-        )
-    if folder is not None and (folder / SUMS).exists():
-        _verify(f"in {name}", folder, _read_sums(folder), hint)
-        return str(folder)
-    if folder is None or (folder / "config.json").exists():
+        folder = _find(name)
+        _verify_own_sums(name, folder)
+    with _naming(preset):
+        check_configs(folder)
+        return folder, check_weight_files(folder)
+
+
+def _find(name):
+    """The folder of a preset that isn't bundled."""
+    scheme, _, repository = name.partition("://")
+    if repository and scheme in DOWNLOADS:
+        return pathlib.Path(DOWNLOADS[scheme](name, repository))
+    if os.path.isdir(name):
+        return pathlib.Path(name)
+    raise hinted(
+        ValueError(
+            "`preset` must be the name of a bundled preset "
+            f"({', '.join(map(repr, PRESETS))}), a folder, or a handle "
+            f"such as 'hf://user/model'. Received: preset={name!r}"
+        ),
+        "`pianogen train` saves a preset in RUN/preset.",
+    )
+
+
+def _verify_own_sums(name, folder):
+    """Compare files with the preset's own `SUMS`; warn if it has none."""
+    if (folder / SUMS).exists():
+        is_download = "://" in name
+        hint = "Clear the cache and load it" if is_download else "Copy it"
+        verify(f"in {name}", folder, read_sums(folder), f"{hint} again.")
+    elif (folder / "config.json").exists():
         warnings.warn(
             f"The preset in {name} is loaded unchecked, because it has no "
             f"{SUMS} to compare its files with.",
-            stacklevel=3,
+            stacklevel=4,
         )
-    return name
 
 
-def _download(handle):
-    """Download a preset from Hugging Face.
-
-    Returns:
-        The folder, or `None` for KerasHub to load the preset itself: if it
-        has no `SUMS` or its handle is of another site.
-    """
-    scheme, _, repository = handle.partition("://")
-    if scheme != "hf" or not importlib.util.find_spec("huggingface_hub"):
-        return None
+def _download_from_hugging_face(handle, repository):
+    """Download a preset's files. Returns their folder."""
     sums = _fetch(handle, repository, SUMS)
-    if sums is None:
-        return None
-    folder = pathlib.Path(sums).parent
-    for file in _read_sums(folder):
-        _fetch(handle, repository, file)  # `_verify` names missing files.
+    if sums is not None:
+        folder = pathlib.Path(sums).parent
+        for file in read_sums(folder):
+            _fetch(handle, repository, file)  # `verify` names missing files.
+        return folder
+    files = [*KINDS, WEIGHTS]
+    paths = [_fetch(handle, repository, file) for file in files]
+    if paths[0] is None:
+        raise ValueError(f"{handle} must have a {files[0]}, and has none.")
+    folder = pathlib.Path(paths[0]).parent
+    if paths[-1] is None and _fetch(handle, repository, SHARDS):
+        with _naming(handle):
+            for file in shards_of(folder):
+                _fetch(handle, repository, file)
     return folder
 
 
@@ -220,48 +267,22 @@ def _fetch(handle, repository, file):
         return None
 
 
-def write_sums(folder):
-    """Write the sha256 of each file of a preset to its `SUMS`."""
-    folder = pathlib.Path(folder)
-    lines = [
-        f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n"
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".json", ".h5")
-    ]
-    with whole(folder / SUMS) as part:
-        part.write_text("".join(lines))
+def _download_from_kaggle(handle, repository):
+    import kagglehub
+
+    return kagglehub.model_download(repository)
 
 
-def _read_sums(folder):
-    """Read `SUMS`. Returns a dict of each file's sha256."""
-    try:
-        text = (folder / SUMS).read_text()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"The preset in {folder} is damaged: {SUMS} can't be read: {error}"
-        ) from error
-    sums = {}
-    for line in text.splitlines() or [""]:
-        expected, _, file = line.partition("  ")
-        if len(expected) != 64 or not file:
-            raise ValueError(
-                f"The preset in {folder} is damaged: {SUMS} must have lines "
-                f"of a sha256 and a file's name. Received: {line!r}"
-            )
-        sums[file] = expected
-    return sums
+def _download_from_modelscope(handle, repository):
+    from modelscope.hub.snapshot_download import snapshot_download
+
+    return snapshot_download(repository)
 
 
-def _verify(name, folder, sums, hint):
-    for file, expected in sums.items():
-        try:
-            received = sha256(folder / file)
-        except OSError as error:
-            message = f"The preset {name} is incomplete: {error}"
-            raise hinted(ValueError(message), hint) from error
-        if received != expected:
-            message = (
-                f"The preset {name} is damaged: {folder / file} must have "
-                f"the sha256 {expected}. Received: {received}"
-            )
-            raise hinted(ValueError(message), hint)
+# How presets of a handle are downloaded: functions of the handle and of what
+# follows "://".
+DOWNLOADS = {
+    "hf": _download_from_hugging_face,
+    "kaggle": _download_from_kaggle,
+    "modelscope": _download_from_modelscope,
+}

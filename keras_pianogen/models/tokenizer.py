@@ -1,17 +1,32 @@
 """The event vocabulary as a KerasHub tokenizer."""
 
+import dataclasses
 import os
+import typing
 
 import keras
 import keras_hub
 import numpy as np
 
+from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.layers.ranges import Flag
+from keras_pianogen.layers.ranges import OneOf
+from keras_pianogen.layers.ranges import Real
+from keras_pianogen.layers.ranges import TokenizerFile
+from keras_pianogen.layers.ranges import Whole
+from keras_pianogen.layers.ranges import check
+from keras_pianogen.layers.ranges import hints_of
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
+
+Name = typing.Annotated[str, OneOf(tuple(SETTINGS))]
+Seconds = typing.Annotated[float, Real(1e-4, 60)]
+Ticks = typing.Annotated[int, Whole(1, 2**16)]
+Bins = typing.Annotated[int, Whole(1, 127)]
 
 
 @bundled_presets
@@ -23,15 +38,17 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
     `symusic.Score`, or an array of notes (see `keras_pianogen.read_notes`).
 
     Args:
-        time_step: float. Length of one time step, in seconds. Defaults to
-            `0.008`.
-        max_shift: int. Length of the longest time-shift event, in time steps.
-            Defaults to `125`.
-        velocity_bins: int, 1 to 127. Number of velocity events. Defaults to
-            `32`.
+        vocabulary: an `EventVocabulary`, or the name of one: `"magenta"` or
+            `"pno-ai"`. Defaults to `"magenta"`. The next four arguments
+            replace its settings.
+        time_step: float, 0.0001 to 60. Length of one time step, in seconds.
+        max_shift: int, 1 to 65,536. Length of the longest time-shift event,
+            in time steps.
+        velocity_bins: int, 1 to 127. Number of velocity events.
         velocity_on_change: bool. With `True` a velocity event comes only
             where the velocity changes, with `False` before every note.
-            Defaults to `False`.
+        config_file: the name of the tokenizer's file in a preset, which is
+            always `"tokenizer.json"`.
         **kwargs: See `keras.layers.Layer`.
 
     Examples:
@@ -48,20 +65,29 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
 
     def __init__(
         self,
-        time_step=0.008,
-        max_shift=125,
-        velocity_bins=32,
-        velocity_on_change=False,
+        vocabulary: Name | EventVocabulary = "magenta",
+        *,
+        time_step: Seconds | None = None,
+        max_shift: Ticks | None = None,
+        velocity_bins: Bins | None = None,
+        velocity_on_change: Flag | None = None,
+        config_file: TokenizerFile = "tokenizer.json",
         **kwargs,
     ):
         kwargs.setdefault("dtype", "int32")
-        super().__init__(**kwargs)
-        self.vocabulary = EventVocabulary(
-            time_step=time_step,
-            max_shift=max_shift,
-            velocity_bins=velocity_bins,
-            velocity_on_change=velocity_on_change,
+        super().__init__(config_file=config_file, **kwargs)
+        if isinstance(vocabulary, str):
+            vocabulary = EventVocabulary.named(vocabulary)
+        changes = {
+            "time_step": time_step,
+            "max_shift": max_shift,
+            "velocity_bins": velocity_bins,
+            "velocity_on_change": velocity_on_change,
+        }
+        self.vocabulary = dataclasses.replace(
+            vocabulary, **{x: y for x, y in changes.items() if y is not None}
         )
+        check(hints_of(type(self)), self.vocabulary.get_config())
         self.pad_token_id = self.vocabulary.pad_id
         self.start_token_id = self.vocabulary.start_id
         self.end_token_id = self.vocabulary.end_id
@@ -71,7 +97,7 @@ class PerformanceTokenizer(keras_hub.tokenizers.Tokenizer):
     @classmethod
     def from_vocabulary(cls, vocabulary, **kwargs):
         """Make a tokenizer with the settings of an `EventVocabulary`."""
-        return cls(**vocabulary.get_config(), **kwargs)
+        return cls(vocabulary, **kwargs)
 
     @property
     def special_token_ids(self):
