@@ -41,8 +41,9 @@ class Hostile:
     change: Callable  # of the copy's folder
     named: str  # what the error names
     sums: str = "again"  # how its sums are written: "again", "kept" or "none"
-    # Only models are refused: their tokenizer and preprocessor are sound.
-    models_only: bool = False
+    # If only models are refused, because the rest is sound: how many loaders
+    # of models there are.
+    models_only: int = 0
 
     def make(self, folder):
         self.change(folder)
@@ -212,6 +213,14 @@ SHAPES = {
 }
 
 
+def _no_number_in_the_task(folder):
+    with h5py.File(folder / "task.weights.h5", "a") as file:
+        names = []
+        file.visit(names.append)
+        last = next(x for x in reversed(names) if x.endswith("vars/0"))
+        file[last][...] = np.nan
+
+
 def _links(folder):
     for file in ("task.json", "preprocessor.json"):
         (folder / file).unlink()
@@ -313,6 +322,23 @@ GANS = (
     ((SAMPLING,), "temperature", {**GADGET, "module": "keras"}),
 )
 
+FORM = ((*BACKBONE, "form"), (*TASK, "form"))
+NOTES = (
+    (FORM, "direct_shifts", 10**9),
+    (FORM, "time_step", 0),
+    (FORM, "no_such_setting", 1),
+    (BACKBONES, "form", None),
+    (BACKBONES, "form", GADGET),
+    (BACKBONES, "form", "NoteTuples"),
+    (BACKBONES, "num_layers", 3000),
+    (BACKBONES, "hidden_dim", 10**9),
+    (BACKBONES, "activation", "exec"),
+    (TOKENIZERS, "config_file", "/tmp/overwritten.json"),
+    (PREPROCESSORS, "config_file", "../overwritten.json"),
+    (TOKENIZERS, "velocity_bins", 0),
+    (TOKENIZERS[:1], "time_step", 0.02),
+)
+
 
 def _all():
     """Pairs of a name and a `Hostile`."""
@@ -353,7 +379,7 @@ def _all():
     for name, (change, named) in SHAPES.items():
         yield (
             f"weights: {name}",
-            Hostile("events", change, named, models_only=True),
+            Hostile("events", change, named, models_only=2),
         )
     for name, (change, named) in FILES.items():
         yield f"file: {name}", Hostile("events", change, named, "none")
@@ -361,8 +387,18 @@ def _all():
         yield f"sums: {name}", Hostile("events", change, named, "kept")
     for name, (*change, named) in AGREEMENT.items():
         yield name, Hostile("events", setting(*change), named)
+    yield (
+        "notes: a task weight is not finite",
+        Hostile("notes", _no_number_in_the_task, "task.weights.h5"),
+    )
     for name, (*change, named) in TOGETHER.items():
-        yield name, Hostile("events", setting(*change), named, models_only=True)
+        yield name, Hostile("events", setting(*change), named, models_only=2)
+    for number, change in enumerate(NOTES):
+        named = "tokenizer" if change[0] == TOKENIZERS[:1] else change[1]
+        yield (
+            f"notes {number}: {named}",
+            Hostile("notes", setting(*change), named),
+        )
     for number, change in enumerate(GANS):
         yield (
             f"GAN {number}: {change[1]}",

@@ -20,9 +20,14 @@ from keras_pianogen.models import LSTMLanguageModel
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
+from keras_pianogen.models import NoteTransformerBackbone
+from keras_pianogen.models import NoteTransformerCausalLM
+from keras_pianogen.models import NoteTransformerCausalLMPreprocessor
+from keras_pianogen.models import NoteTupleTokenizer
 from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.models import load_language_model
 from keras_pianogen.models.sums import write_sums
+from keras_pianogen.note_tuples import NoteTuples
 
 pytestmark = [
     pytest.mark.one_backend,
@@ -39,6 +44,12 @@ LOADERS = {
         MusicTransformerCausalLMPreprocessor.from_preset,
         PerformanceTokenizer.from_preset,
     ),
+    "notes": (
+        NoteTransformerCausalLM.from_preset,
+        NoteTransformerBackbone.from_preset,
+        NoteTransformerCausalLMPreprocessor.from_preset,
+        NoteTupleTokenizer.from_preset,
+    ),
     "gan": (TransformerGAN.from_preset,),
 }
 
@@ -49,6 +60,16 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     model = build_model(num_layers=2)
     model.save_to_preset(folder / "events")
+    NoteTransformerCausalLM(
+        NoteTransformerBackbone(
+            form=NoteTuples(),
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=16,
+            intermediate_dim=32,
+        ),
+        NoteTransformerCausalLMPreprocessor(NoteTupleTokenizer()),
+    ).save_to_preset(folder / "notes")
     discriminator = MusicTransformerDiscriminator.from_music_transformer(
         model.backbone, num_layers=1
     )
@@ -98,7 +119,7 @@ def test_a_hostile_preset_is_one_value_error_that_names_it(
     folder = tmp_path / "preset"
     shutil.copytree(sound / hostile.kind, folder)
     hostile.make(folder)
-    loaders = LOADERS[hostile.kind][: 2 if hostile.models_only else None]
+    loaders = LOADERS[hostile.kind][: hostile.models_only or None]
     with watched() as harm:
         for load in loaders:
             with pytest.raises(ValueError) as refusal:
@@ -142,7 +163,7 @@ def test_training_from_a_hostile_preset_writes_nothing(
         "train", small_corpus.folder, "--out", tmp_path / "run",
         "--preset", tmp_path / "preset", "--steps", "1",
     )  # fmt: skip
-    assert "tokenizer.json is wrong" in error and "config_file" in error
+    assert "task.json is wrong" in error and "`config_file` must be" in error
     assert not target.exists()
 
 

@@ -51,7 +51,7 @@ def test_every_form_of_a_performance_gives_the_same_ids(tmp_path):
 
 
 def test_an_id_outside_the_vocabulary_is_named():
-    with pytest.raises(ValueError, match="below 416.*999"):
+    with pytest.raises(ValueError, match="below 391.*999"):
         PerformanceTokenizer()([5, 999])
 
 
@@ -432,9 +432,25 @@ def test_a_broken_prompt_raises_midi_error(model):
 
 def test_a_tokenizer_must_fit_its_backbone():
     model = build_model()
-    preprocessor = MusicTransformerCausalLMPreprocessor(PerformanceTokenizer())
+    tokenizer = PerformanceTokenizer("pno-ai")
+    preprocessor = MusicTransformerCausalLMPreprocessor(tokenizer)
     with pytest.raises(ValueError, match="416.*vocabulary_size=391"):
         MusicTransformerCausalLM(model.backbone, preprocessor)
+
+
+@pytest.mark.one_backend
+def test_a_tokenizer_takes_a_vocabulary_its_name_or_its_settings():
+    magenta = EventVocabulary.named("magenta")
+    assert EventVocabulary() == PerformanceTokenizer().vocabulary == magenta
+    assert PerformanceTokenizer("pno-ai").vocabulary_size() == 416
+    assert PerformanceTokenizer(magenta, max_shift=50).vocabulary_size() == 341
+    for wrong in ("Magenta", 0.008, None):
+        with pytest.raises(ValueError, match="must be 'pno-ai' or 'magenta'"):
+            PerformanceTokenizer(wrong)
+    with pytest.raises(ValueError, match="`velocity_bins` must be .* 1 to 127"):
+        PerformanceTokenizer(velocity_bins=128)
+    with pytest.raises(ValueError, match="`max_shift` must be"):
+        PerformanceTokenizer(EventVocabulary(max_shift=2**20))
 
 
 @pytest.mark.parametrize("build", [build_model, DecoderBlock])

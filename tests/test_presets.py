@@ -63,6 +63,23 @@ def test_an_unknown_preset_is_named(source):
         MusicTransformerCausalLM.from_preset(source)
 
 
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    "cls",
+    [
+        keras_hub.models.CausalLM,
+        keras_hub.models.Backbone,
+        keras_hub.models.CausalLMPreprocessor,
+        keras_hub.models.GPT2Backbone,
+        keras_hub.tokenizers.Tokenizer,
+    ],
+)
+def test_keras_hub_says_how_a_bundled_preset_is_loaded(cls):
+    name = "music_transformer_maestro"
+    with pytest.raises(ValueError, match=f"CausalLM.from_preset.'{name}'"):
+        cls.from_preset(name)
+
+
 @pytest.fixture
 def copied_preset(tmp_path, monkeypatch):
     """A copy of the bundled preset, which the package takes for its own."""

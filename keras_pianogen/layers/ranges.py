@@ -287,7 +287,7 @@ def _describe(hint):
     return ", or ".join(
         "None"
         if option is types.NoneType
-        else f"a {option.__name__}"
+        else f"an object of `{option.__name__}`"
         if isinstance(option, type)
         else str(_kind(option))
         for option in _options(hint)

@@ -1,6 +1,7 @@
 """Presets by name: their folders and the hashes of their files."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import warnings
@@ -16,6 +17,7 @@ from keras_pianogen.models.sums import read_sums
 from keras_pianogen.models.sums import verify
 from keras_pianogen.models.sums import write_sums
 from keras_pianogen.models.weights import SHARDS
+from keras_pianogen.models.weights import TASK_WEIGHTS
 from keras_pianogen.models.weights import WEIGHTS
 from keras_pianogen.models.weights import check_agreement
 from keras_pianogen.models.weights import check_weight_files
@@ -136,7 +138,7 @@ def verified_presets(cls):
             loaded = inherited(cls, str(folder), *args, **kwargs)
             backbone = getattr(loaded, "backbone", loaded)
             if isinstance(backbone, keras_hub.models.Backbone):
-                check_agreement(backbone, stored)
+                check_agreement(loaded, stored)
         return loaded
 
     def save_to_preset(self, preset_dir, *args, **kwargs):
@@ -154,6 +156,35 @@ def verified_presets(cls):
     cls.from_preset = from_preset
     cls.save_to_preset = save_to_preset
     return checked(cls)
+
+
+def _explain_bundled(base):
+    """Makes KerasHub's own `from_preset` say how to load a bundled preset."""
+    inherited = base.from_preset.__func__
+
+    @classmethod
+    @functools.wraps(inherited)
+    def from_preset(cls, preset, *args, **kwargs):
+        if preset in PRESETS:
+            raise ValueError(
+                f"{preset!r} is a preset of keras_pianogen. Load it with "
+                "`keras_pianogen.models.MusicTransformerCausalLM.from_preset("
+                f"{preset!r})`, or with another class of these models."
+            )
+        return inherited(cls, preset, *args, **kwargs)
+
+    base.from_preset = from_preset
+
+
+# KerasHub knows no presets of other packages, and would only call the name
+# unknown.
+for _base in (
+    keras_hub.models.Backbone,
+    keras_hub.models.Task,
+    keras_hub.models.Preprocessor,
+    keras_hub.tokenizers.Tokenizer,
+):
+    _explain_bundled(_base)
 
 
 @contextlib.contextmanager
@@ -238,7 +269,7 @@ def _download_from_hugging_face(handle, repository):
         for file in read_sums(folder):
             _fetch(handle, repository, file)  # `verify` names missing files.
         return folder
-    files = [*KINDS, WEIGHTS]
+    files = [*KINDS, TASK_WEIGHTS, WEIGHTS]
     paths = [_fetch(handle, repository, file) for file in files]
     if paths[0] is None:
         raise ValueError(f"{handle} must have a {files[0]}, and has none.")

@@ -11,6 +11,7 @@ import numpy as np
 from keras_pianogen.models.configs import read_json
 
 WEIGHTS = "model.weights.h5"
+TASK_WEIGHTS = "task.weights.h5"  # of what a task adds to its backbone
 SHARDS = "model.weights.json"  # which names files, if the weights have several
 
 
@@ -18,16 +19,20 @@ def check_weight_files(folder):
     """Check that a preset's weights are finite numbers in its own files.
 
     Returns:
-        The number of weights in them, or `None` if there are no files.
+        A pair: the numbers of weights of the backbone and of what the task
+        adds to it. Each is `None` if there is no file.
 
     Raises:
         ValueError: if they aren't.
     """
+    backbone = task = None
     if (folder / WEIGHTS).exists():
-        return _count(folder / WEIGHTS)
-    if (folder / SHARDS).exists():
-        return sum(_count(folder / file) for file in shards_of(folder))
-    return None
+        backbone = _count(folder / WEIGHTS)
+    elif (folder / SHARDS).exists():
+        backbone = sum(_count(folder / file) for file in shards_of(folder))
+    if (folder / TASK_WEIGHTS).exists():
+        task = _count(folder / TASK_WEIGHTS)
+    return backbone, task
 
 
 def _count(path):
@@ -83,23 +88,29 @@ def shards_of(folder):
     return sorted(files)
 
 
-def check_agreement(backbone, stored):
-    """Check that a backbone has as many weights as its preset stores.
+def check_agreement(model, stored):
+    """Check that a model has as many weights as its preset stores.
 
     Keras refuses files with fewer weights, and ignores those that are more.
 
     Args:
-        backbone: a backbone that was loaded.
-        stored: int. The number of weights in the preset's files, or `None`
-            if there are no files.
+        model: a backbone or a task that was loaded.
+        stored: the pair of `check_weight_files`.
 
     Raises:
         ValueError: if the files hold more.
     """
+    backbone = getattr(model, "backbone", model)
     # The parts of a GAN are stored once for each way to them.
-    is_whole = not any(isinstance(x, keras.Model) for x in backbone.layers)
-    if is_whole and stored not in (None, backbone.count_params()):
-        raise ValueError(
-            f"config.json must describe the {stored:,} weights that are "
-            f"stored. Received: {backbone.count_params():,} weights"
-        )
+    if any(isinstance(x, keras.Model) for x in backbone.layers):
+        return
+    counts = {"config.json": backbone.count_params()}
+    if backbone is not model:
+        added = model.count_params() - backbone.count_params()
+        counts["task.json"] = added
+    for (file, count), expected in zip(counts.items(), stored):
+        if expected not in (None, count):
+            raise ValueError(
+                f"{file} must describe the {expected:,} weights that are "
+                f"stored. Received: {count:,} weights"
+            )
