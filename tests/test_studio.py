@@ -1,9 +1,11 @@
 """The studio's server: what it refuses, what it writes, who waits and stops."""
 
+import contextlib
 import io
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +36,7 @@ from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
+from keras_pianogen.studio import connections  # noqa: E402
 from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
@@ -75,7 +78,12 @@ class Served:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         config = uvicorn.Config(
-            app, lifespan="on", ws="none", log_level="error"
+            app,
+            http=connections.PromptConnection,
+            lifespan="on",
+            ws="none",
+            log_level="error",
+            timeout_keep_alive=1,
         )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(
@@ -233,7 +241,8 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     start = model.preprocessor.tokenizer.start_token_id
     assert len(ids) > 100
     first = 1 + len(ids) - 128  # So far back looks the only block.
-    known = made._prompt_caches[preset].find([start, *ids], first)
+    shelf = made._prompt_caches[preset].of(made._models[preset])
+    known = shelf.find([start, *ids], first)
     np.testing.assert_array_equal(known.ids, [start, *ids[:-1]])
     lines = []
     made.write(
@@ -522,14 +531,38 @@ def test_the_page_names_no_other_host(client):
         {"host": "evil.example"},
         {"host": "127.0.0.1.evil.example"},
         {"host": "192.168.0.7:8765"},
+        {"host": "localhost:"},
+        {"host": "localhost:port"},
+        {"host": "localhost:80:80"},
+        {"host": "localhost:99999"},
+        {"host": "127.0.0.1:8765@evil.example"},
+        {"host": "127.0.0.1/evil.example"},
+        {"host": "[::1"},
+        {"host": "[::1]evil.example"},
+        {"host": "[::1]]:80"},
+        {"host": "[localhost]"},
+        {"host": "[127.0.0.1]:80"},
+        {"host": "::1"},
+        {"host": "localhost."},
+        {"origin": "evil://{}"},
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"sec-fetch-site": "cross-site"},
     ],
 )
 def test_other_sites_may_not_ask(client, headers):
+    here = f"{client.base_url.host}:{client.base_url.port}"
+    headers = {name: value.format(here) for name, value in headers.items()}
     answer = client.post("/midi", json={"notes": NOTES}, headers=headers)
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["LOCALHOST", "[::1]:80", "[0:0::1]", "127.0.0.1"]
+)
+def test_this_machine_s_names_are_known(client, host):
+    answer = client.get("/status", headers={"host": host})
+    assert answer.status_code == 200
 
 
 def test_a_body_is_counted_as_it_comes(client):
@@ -583,6 +616,10 @@ BAD_WISHES = [
     {"notes": [[-1, 1, 60, 80]]},
     {"notes": [[0, 10**400, 60, 80]]},
     {"more": 1},
+    {"seconds": "\ud800"},
+    {"seeds": ["\udfff"]},
+    {"preset": "\ud800"},
+    {"\ud800": 1},
 ]
 
 
@@ -611,6 +648,87 @@ def test_a_bad_wish_is_refused_with_a_sentence(client, fields):
     )
     assert answer.status_code == 400
     assert len(answer.json()["error"]) > 15
+
+
+def test_many_notes_are_checked_while_others_are_answered(client, monkeypatch):
+    checked = threading.Event()
+
+    def check(notes):
+        assert checked.wait(10)
+        return notes
+
+    monkeypatch.setattr(messages, "check_notes", check)
+    sent = threading.Thread(
+        target=client.post, args=("/midi",), kwargs={"json": {"notes": NOTES}}
+    )
+    sent.start()
+    try:
+        assert client.get("/status").status_code == 200
+    finally:
+        checked.set()
+        sent.join()
+
+
+def test_a_sound_whose_client_left_is_stopped_and_dropped(
+    serve_slow, monkeypatch
+):
+    begun, ended = [], []
+
+    def render(notes, path, progress):
+        begun.append(path)
+        try:
+            while True:
+                time.sleep(0.01)
+                progress(0.5)
+        finally:
+            ended.append(path)
+
+    monkeypatch.setattr(studio_server.synthesis, "render", render)
+    server = serve_slow(max_waiting=4)
+    body = json.dumps({"notes": NOTES}).encode()
+    head = (
+        f"POST /wav HTTP/1.1\r\nHost: {server.address}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    where = server.address.split(":")
+    clients = [socket.create_connection(where) for _ in range(5)]
+    for client in clients:
+        client.sendall(head + body)
+    wait_until(lambda: begun)
+    refused = server.client.post("/wav", json={"notes": NOTES})
+    for client in clients:
+        client.close()
+    assert server.write(**wish("slow", seconds=0.1))[-1] == {"end": "done"}
+    assert len(begun) == len(ended) == 1
+    assert refused.status_code == 503
+
+
+def test_a_head_that_does_not_come_closes_the_connection(
+    serve_slow, monkeypatch
+):
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT", 0.3)
+    address = serve_slow().address
+    whole = f"GET /icon.svg HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
+
+    def answer(sent, times=1):
+        """All that comes back until the connection is closed."""
+        host, port = address.split(":")
+        received = b""
+        with (
+            socket.create_connection((host, int(port)), 5) as client,
+            contextlib.suppress(ConnectionResetError),
+        ):
+            for _ in range(times):
+                client.sendall(sent)
+                time.sleep(0.2)
+            while part := client.recv(10_000):
+                received += part
+        return received
+
+    assert answer(b"") == answer(b"GET /") == answer(whole[:-2]) == b""
+    assert answer(whole + b"GET /").count(b"HTTP/1.1 200 OK") == 1
+    # A client that asks again and again is kept until it begins in vain.
+    assert answer(whole, 3).count(b"HTTP/1.1 200 OK") == 3
 
 
 def test_two_hundred_bad_requests_give_no_5xx(client):
@@ -743,3 +861,51 @@ def test_a_port_in_use_is_said_to_be():
         done = run("--port", str(taken.getsockname()[1]))
     assert done.returncode == 2
     assert "--port chooses another" in done.stderr
+
+
+STUBBORN = """
+import sys
+import time
+from keras_pianogen.cli.app import app
+import keras_pianogen.cli
+from keras_pianogen.studio import server
+
+class Stubborn:
+    presets, state, failure, preparations = ["slow"], "ready", None, ()
+    def __init__(self, presets):
+        pass
+    def write(self, wish, job):
+        time.sleep(30)  # As long as a compilation, which can't be stopped.
+
+server.Composer = Stubborn
+sys.argv[0] = "pianogen"
+app()
+"""
+
+
+def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = process.stdout.readline().split()[-1]
+    lines = []
+    with httpx.stream(
+        "POST",
+        f"{address}write",
+        json=wish("slow"),
+        trust_env=False,
+        timeout=60,
+    ) as answer:
+        for line in answer.iter_lines():
+            lines.append(json.loads(line))
+            if lines[-1] == {"waiting": 0}:
+                process.send_signal(signal.SIGINT)
+                interrupted = time.monotonic()
+    assert lines[-1] == {"end": "stopped"}
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - interrupted < 3  # One second, on an idle machine.
+    assert process.returncode == 130
+    assert errors.splitlines()[1:] == ["Stopped. The page is closed."]

@@ -1,5 +1,7 @@
 """The command `serve`: the studio in a browser."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -10,9 +12,13 @@ from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import without_chatter
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.printing import stderr
 
 
-@command("The page is closed.")
+CLOSED = "The page is closed."
+
+
+@command(CLOSED)
 def serve(
     port: Annotated[
         int,
@@ -49,5 +55,13 @@ def serve(
     def announce(place):
         say(f"The studio is at {place}")
 
-    with without_chatter():  # The model loads while the page is there.
-        serving.serve(presets, host, port, token, announce)
+    try:
+        with without_chatter():  # The model loads while the page is there.
+            serving.serve(presets, host, port, token, announce)
+    except KeyboardInterrupt:
+        say(f"Stopped. {CLOSED}", to=stderr)
+        sys.stdout.flush()
+        # The worker's thread may be inside a library's call, such as a
+        # compilation. It can't be stopped, and Python's own end would wait
+        # for it, or crash under it.
+        os._exit(130)

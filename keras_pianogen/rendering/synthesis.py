@@ -15,6 +15,7 @@ keys of a piano have no dampers.
 import os
 import pathlib
 import wave
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,7 @@ def render(
     *,
     soundfont: str | os.PathLike[str] | None = None,
     sample_rate: int = 44_100,
+    progress: Callable[[float], object] | None = None,
 ) -> str:
     """Plays notes to a WAV file: stereo, 16 bits.
 
@@ -90,6 +92,9 @@ def render(
             or to a SoundFont in the system's folders, if FluidSynth is
             installed.
         sample_rate: Samples a second, 8,000 to 96,000.
+        progress: A function that is called again and again with the share of
+            the playing that is done, 0 to 1. An exception that it raises ends
+            the call. FluidSynth reports only its begin and its end.
 
     Returns:
         The instrument in words: `"the built-in piano"`, or FluidSynth with
@@ -112,12 +117,15 @@ def render(
         raise ValueError(f"`path` must end in .wav. Received: {path}")
     notes = _check(notes, sample_rate)
     font = fluidsynth.choose_soundfont(soundfont)
+    tell = progress or (lambda done: None)
+    tell(0.0)
     if font is None:
-        sound, player = _play(notes, sample_rate), "the built-in piano"
+        sound, player = _play(notes, sample_rate, tell), "the built-in piano"
     else:
         sound = fluidsynth.play(notes, font, sample_rate)
         sound = _without_tail(sound, float(notes["end"].max()) * sample_rate)
         player = f"FluidSynth with {font.name}"
+    tell(1.0)
     loudness.level(sound, sample_rate)
     _write_wav(sound, path, sample_rate)
     return player
@@ -144,11 +152,17 @@ def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
 # The built-in piano.
 
 
-def _play(notes: np.ndarray, sample_rate: int) -> npt.NDArray[np.float32]:
+def _play(
+    notes: np.ndarray,
+    sample_rate: int,
+    tell: Callable[[float], object] = lambda done: None,
+) -> npt.NDArray[np.float32]:
     """Adds every note to one sound, (samples, 2), pitch after pitch."""
     length = float(notes["end"].max()) + MAX_RELEASE + room.SECONDS
     sound = np.zeros((int(length * sample_rate) + 2, 2), np.float32)
-    for pitch in np.unique(notes["pitch"]):
+    pitches = np.unique(notes["pitch"])
+    for i, pitch in enumerate(pitches):
+        tell(i / len(pitches))
         _play_pitch(sound, notes[notes["pitch"] == pitch], sample_rate)
     room.add_room(sound, sample_rate)
     return sound

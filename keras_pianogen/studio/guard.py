@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import socket
 
 from starlette.requests import ClientDisconnect
@@ -40,6 +41,12 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+# A Host header after RFC 9110: a name, an IPv4 address, or an IPv6 address in
+# brackets; and a port.
+HOST = re.compile(
+    r"(?:(?P<name>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?)|\[(?P<ipv6>[0-9a-f:.]+)\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -65,10 +72,14 @@ class Guard:
         token: str or `None`. Who asks for anything but the page's own files
             has to know it.
         open_paths: the paths of those files.
+        close: a function that ends all jobs. Defaults to `None`.
     """
 
-    def __init__(self, app, host="127.0.0.1", token=None, open_paths=()):
+    def __init__(
+        self, app, host="127.0.0.1", token=None, open_paths=(), close=None
+    ):
         self.app = app
+        self.close = close
         self.host = host
         self.token = token
         self.open_paths = frozenset(open_paths)
@@ -102,7 +113,8 @@ class Guard:
         if len(names) != 1 or not self._is_ours(names[0]):
             raise Refused(403, "The page is not known by that name.")
         origins = headers.get(b"origin", [])
-        if any(o.partition("://")[2] != names[0] for o in origins):
+        ours = {f"{scheme}://{names[0]}" for scheme in ("http", "https")}
+        if not ours.issuperset(origins):
             raise Refused(403, "Other pages may not ask.")
         if headers.get(b"sec-fetch-site", ["none"])[0] == "cross-site":
             if scope["method"] not in ("GET", "HEAD"):
@@ -117,6 +129,8 @@ class Guard:
     def _is_ours(self, name):
         """Whether a Host header names this server."""
         name = _without_port(name)
+        if name is None:
+            return False
         if name in LOOPBACK or name == self.host:
             return True
         if self.host in LOOPBACK:
@@ -174,10 +188,16 @@ def is_loopback(host):
 
 
 def _without_port(name):
-    name = name.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.partition(":")[0]
+    """The host in a Host header, or `None` if the header isn't well formed."""
+    found = HOST.fullmatch(name.lower())
+    if found is None or int(found["port"] or 0) > 65_535:
+        return None
+    if found["ipv6"] is None:
+        return found["name"]
+    try:
+        return str(ipaddress.IPv6Address(found["ipv6"]))
+    except ValueError:
+        return None
 
 
 async def _answer(send, refusal):

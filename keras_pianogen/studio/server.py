@@ -28,7 +28,6 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
-from starlette.responses import JSONResponse
 from starlette.responses import Response
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -100,7 +99,7 @@ def make_app(
         },
         lifespan=studio.lifespan,
     )
-    return Guard(app, host, token, open_paths=files)
+    return Guard(app, host, token, open_paths=files, close=studio.close)
 
 
 class _Studio:
@@ -117,6 +116,7 @@ class _Studio:
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._worker = None
+        self._listening = set()  # The queues of reports that somebody awaits.
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app):
@@ -128,10 +128,17 @@ class _Studio:
         try:
             yield
         finally:
+            self.close()
+
+    def close(self):
+        """Stop all jobs, and end the answers that wait for them."""
+        if self._worker is not None:
             self._worker.close()
+        for reports in self._listening:
+            reports.put_nowait({"end": "stopped"})
 
     async def status(self, request):
-        return JSONResponse(
+        return _json(
             {
                 "state": self.composer.state,
                 "failure": self.composer.failure,
@@ -146,55 +153,33 @@ class _Studio:
 
     async def prompt(self, request):
         """What may be continued soon: it is read while nothing else is done."""
-        message = await _read_message(request)
-        wish = messages.read_prompt(message, self.composer.presets)
+        wish = await _read(request, messages.read_prompt, self.composer.presets)
         self._worker.foresee(lambda job: self.composer.read(wish, job))
-        return JSONResponse({}, 202)
+        return _json({}, 202)
 
     async def write(self, request):
-        message = await _read_message(request)
-        wish = messages.read_wish(message, self.composer.presets)
+        wish = await _read(request, messages.read_wish, self.composer.presets)
         job, reports = self._submit(lambda job: self.composer.write(wish, job))
         return StreamingResponse(
             self._lines(job, reports), media_type="application/x-ndjson"
         )
 
     async def stop(self, request):
-        job_id = messages.read_job(await _read_message(request))
-        return JSONResponse({"stopped": self._worker.stop(job_id)})
+        job_id = await _read(request, messages.read_job)
+        return _json({"stopped": self._worker.stop(job_id)})
 
     async def read(self, request):
         check_type(request, "audio/midi")
         body = await read_body(request)
-        try:
-            notes, report = await run_in_threadpool(
-                midi.read_notes, body, return_report=True
-            )
-        except midi.MidiError as error:
-            sentence = str(error).removeprefix("<bytes>: ")
-            raise Refused(400, sentence) from None
-        if len(notes) > messages.MAX_NOTES:
-            raise Refused(
-                400,
-                f"The file must have at most {messages.MAX_NOTES:,} notes. "
-                f"Received: {len(notes):,}",
-            )
-        return JSONResponse(
-            {
-                # Unrounded: they are the same events as the file's own.
-                "notes": notes.tolist(),
-                "drum_notes": report.drum_notes,
-                "other_notes": sum(report.other_programs.values()),
-            }
-        )
+        return await run_in_threadpool(_read_midi, body)
 
     async def midi(self, request):
-        notes = messages.read_piece(await _read_message(request))
+        notes = await _read(request, messages.read_piece)
         data = await run_in_threadpool(_as_midi, notes)
         return Response(data, media_type="audio/midi")
 
     async def wav(self, request):
-        notes = messages.read_piece(await _read_message(request))
+        notes = await _read(request, messages.read_piece)
         if notes["end"].max() > MAX_WAV_SECONDS:
             raise Refused(
                 400, f"A WAV file may last {MAX_WAV_SECONDS:,.0f} seconds."
@@ -202,24 +187,33 @@ class _Studio:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = pathlib.Path(folder) / "piece.wav"
-            await self._finish(lambda job: synthesis.render(notes, path))
+
+            def render(job):
+                synthesis.render(notes, path, progress=lambda _: job.check())
+
+            await self._finish(request, render)
             return FileResponse(
                 path,
                 media_type="audio/wav",
                 background=BackgroundTask(stack.pop_all().close),
             )
 
-    async def _finish(self, work):
-        """Have a job done of which nobody hears but how it ended."""
+    async def _finish(self, request, work):
+        """Wait until a job is done, or stop it as soon as the client leaves."""
         job, reports = self._submit(work)
+        end, left = map(asyncio.ensure_future, (_last(reports), _left(request)))
         try:
-            while "end" not in (report := await reports.get()):
-                if "error" in report:
-                    raise Refused(503, report["error"])
-            if report["end"] != "done":
+            await asyncio.wait((end, left), return_when=asyncio.FIRST_COMPLETED)
+            if not end.done():
+                raise Refused(499, "The client left.")
+            if "error" in end.result():
+                raise Refused(503, end.result()["error"])
+            if end.result()["end"] != "done":
                 raise Refused(503, "It was stopped.")
         finally:
-            self._worker.stop(job.id)
+            for waiting in (end, left):
+                waiting.cancel()
+            self._end(job, reports)
 
     def _submit(self, work):
         """A job, and the queue of what it reports to this event loop."""
@@ -231,27 +225,78 @@ class _Studio:
                 loop.call_soon_threadsafe(reports.put_nowait, message)
 
         try:
-            return self._worker.submit(work, report), reports
+            job = self._worker.submit(work, report)
         except Busy:
             raise Refused(
                 503, "Too many pieces wait already; try again in a while."
             ) from None
+        self._listening.add(reports)
+        return job, reports
+
+    def _end(self, job, reports):
+        self._listening.discard(reports)
+        self._worker.stop(job.id)
 
     async def _lines(self, job, reports):
         """What a job reports, a line each; who leaves stops the job."""
         try:
             while True:
                 report = await reports.get()
-                yield json.dumps(report, separators=(",", ":")) + "\n"
+                yield await run_in_threadpool(_line, report)
                 if "end" in report or "error" in report:
                     return
         finally:
-            self._worker.stop(job.id)
+            self._end(job, reports)
 
 
-async def _read_message(request):
+async def _last(reports):
+    """The last report of a job."""
+    while True:
+        report = await reports.get()
+        if "end" in report or "error" in report:
+            return report
+
+
+async def _left(request):
+    """Wait until the client closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(request, read, *arguments):
+    """What a function of `messages` reads in a request's body.
+
+    It runs in a thread of its own, because the check of 60,000 notes would
+    keep all other clients waiting.
+    """
     check_type(request, "application/json")
-    return messages.read_json(await read_body(request))
+    body = await read_body(request)
+    return await run_in_threadpool(
+        lambda: read(messages.read_json(body), *arguments)
+    )
+
+
+def _read_midi(data):
+    """The answer to a MIDI file."""
+    try:
+        notes, report = midi.read_notes(data, return_report=True)
+    except midi.MidiError as error:
+        sentence = str(error).removeprefix("<bytes>: ")
+        raise Refused(400, sentence) from None
+    if len(notes) > messages.MAX_NOTES:
+        raise Refused(
+            400,
+            f"The file must have at most {messages.MAX_NOTES:,} notes. "
+            f"Received: {len(notes):,}",
+        )
+    return _json(
+        {
+            # Not rounded, so that they are the same events as the file's own.
+            "notes": notes.tolist(),
+            "drum_notes": report.drum_notes,
+            "other_notes": sum(report.other_programs.values()),
+        }
+    )
 
 
 async def _refuse(request, error):
@@ -260,7 +305,18 @@ async def _refuse(request, error):
     else:
         sentence, status = str(error), getattr(error, "status", 400)
     headers = getattr(error, "headers", None)
-    return JSONResponse({"error": sentence}, status, headers=headers)
+    return _json({"error": sentence}, status, headers)
+
+
+def _json(content, status=200, headers=None):
+    """An answer in ASCII, which holds any text, lone surrogates too."""
+    return Response(
+        _line(content), status, headers, media_type="application/json"
+    )
+
+
+def _line(content):
+    return json.dumps(content, separators=(",", ":")) + "\n"
 
 
 def _file(path):

@@ -9,6 +9,8 @@ import uvicorn
 
 from keras_pianogen.hints import hinted
 from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.studio.connections import PromptConnection
+from keras_pianogen.studio.connections import Server
 from keras_pianogen.studio.guard import is_loopback
 from keras_pianogen.studio.server import make_app
 
@@ -108,8 +110,10 @@ def serve(presets, host, port, token, announce):
         OSError: the address or port can't be had.
     """
     with _listen(host, port) as listener:
+        app = make_app(presets, host=host, token=token)
         config = uvicorn.Config(
-            make_app(presets, host=host, token=token),
+            app,
+            http=PromptConnection,
             lifespan="on",
             ws="none",
             log_level="warning",
@@ -120,7 +124,7 @@ def serve(presets, host, port, token, announce):
             timeout_graceful_shutdown=1,
         )
         announce(_address(host, listener.getsockname()[1], token))
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config, app.close).run(sockets=[listener])
 
 
 def _listen(host, port):
