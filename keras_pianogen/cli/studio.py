@@ -14,7 +14,6 @@ from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 
-
 CLOSED = "The page is closed."
 
 
