@@ -59,11 +59,15 @@ class Function:
 
 
 class Output:
-    """The name of a form in which pieces are returned."""
+    """The name of a form in which pieces are returned.
+
+    Models of events return no rows, and models of notes no ids, see `request`.
+    """
 
     def check(self, name, value):
-        if value not in ("notes", "midi", "ids"):
-            raise _wrong(ValueError, name, "'notes', 'midi' or 'ids'", value)
+        if value not in ("notes", "midi", "ids", "rows"):
+            expected = "'notes', 'midi', 'ids' or 'rows'"
+            raise _wrong(ValueError, name, expected, value)
 
 
 ENDLESS = float("inf")

@@ -1,9 +1,10 @@
-"""The loop that samples event by event, and the functions compiled of it.
+"""The loop that samples token by token, and the functions compiled of it.
 
-A `Decoder` holds the compiled functions of a model. `calls` makes the pieces
-of a request by calling them; `roll_out` runs the loop inside a step that is
-compiled already. Lengths and positions count events. What may come next is
-the business of `grammar`.
+A token is an event's id, or the row of a note, see `notewise`. A `Decoder`
+holds the compiled functions of a model. `pieces.calls` makes the pieces of a
+request by calling them; `roll_out` runs the loop inside a step that is
+compiled already. Lengths and positions count tokens. What may come next is the
+business of `NextEvent` and `notewise.NextNote`.
 """
 
 import functools
@@ -115,20 +116,74 @@ class Sampled(typing.NamedTuple):
     draws: object  # values of the sampler's variables
 
 
-def sample(step, draws, rules, token_ids, given, done, bias=0.0, stops=()):
-    """Sample events until the room for them is used up or all pieces end.
+class NextEvent:
+    """Chooses the next event of each piece from its logits.
+
+    Args:
+        draws: a `Draws` or a `GivenNoise`.
+        rules: a `CompiledGrammar`, a `HostGrammar` or a `NoGrammar`.
+        bias: float tensor (vocabulary_size,), added to all logits.
+        stops: tuple of ids that end a piece.
+
+    Attributes:
+        carried: what the loop carries of the rules, and of the draws.
+    """
+
+    def __init__(self, draws, rules, bias=0.0, stops=()):
+        self.draws, self.rules = draws, rules
+        self.added, self.stops = bias, stops
+        self.carried = rules.carried, draws.carried
+
+    def draw(self, logits, state, random, made):
+        """Draw events.
+
+        Args:
+            logits: tensor of shape (batch, vocabulary_size).
+            state: what the loop carries of the rules.
+            random: what the loop carries of the draws.
+            made: int, or int tensor: events since the loop began.
+
+        Returns:
+            A pair of ids, int32 (batch,), and what is carried of the draws.
+        """
+        logits = ops.cast(logits, "float32") + self.added
+        logits = logits + self.rules.bias(state, made)
+        return self.draws.draw(logits, random, made)
+
+    def follow(self, new, is_given, state, done):
+        """What is known after an event of each piece.
+
+        Args:
+            new: int32 tensor (batch,), the events.
+            is_given: bool tensor (batch,): whether they are a prompt's.
+            state: what the loop carries of the rules.
+            done: bool tensor (batch,): whether a piece has ended before.
+
+        Returns:
+            A pair of `state` and `done` after the events.
+        """
+        for stop in self.stops:
+            ends = ops.logical_and(new == stop, ops.logical_not(is_given))
+            done = ops.logical_or(done, ends)
+        state = self.rules.advance(state, new)
+        return state, self.rules.end(done, state)
+
+    def state(self, carried):
+        """The `grammar.State` that another loop goes on from."""
+        return self.rules.state(carried)
+
+
+def sample(step, chooser, token_ids, given, done):
+    """Sample tokens until the room for them is used up or all pieces end.
 
     Args:
         step: a `RingStep` or an `InPlaceStep`.
-        draws: a `Draws` or a `GivenNoise`.
-        rules: a `CompiledGrammar`, a `HostGrammar` or a `NoGrammar`.
-        token_ids: int tensor (batch, 1 + events): the last event before, and
-            room for new ones.
-        given: bool tensor of the shape of `token_ids`: whether an event is
-            there already, because it is a prompt's.
+        chooser: a `NextEvent` or a `notewise.NextNote`.
+        token_ids: int tensor (batch, 1 + tokens, ...): the last token before,
+            and room for new ones.
+        given: bool tensor (batch, 1 + tokens): whether a token is there
+            already, because it is a prompt's.
         done: bool tensor (batch,): whether a piece has ended.
-        bias: float tensor (vocabulary_size,), added to all logits.
-        stops: tuple of ids that end a piece.
 
     Returns:
         A `Sampled`.
@@ -142,34 +197,33 @@ def sample(step, draws, rules, token_ids, given, done, bias=0.0, stops=()):
         if in_python:  # Slices at places that are tensors cost more.
             index = int(index)
         made = index - 1
-        logits, cache = step(_column(token_ids, made), cache, made)
-        logits = ops.cast(logits, "float32") + bias
-        logits = logits + rules.bias(state, made)
-        new, random = draws.draw(logits, random, made)
+        outputs, cache = step(_column(token_ids, made), cache, made)
+        new, random = chooser.draw(outputs, state, random, made)
         is_given = _column(given, index)[:, 0]
-        new = ops.where(is_given, _column(token_ids, index)[:, 0], new)
-        for stop in stops:
-            ends = ops.logical_and(new == stop, ops.logical_not(is_given))
-            done = ops.logical_or(done, ends)
-        state = rules.advance(state, new)
-        done = rules.end(done, state)
-        token_ids = ops.slice_update(token_ids, (0, index), new[:, None])
+        there = _column(token_ids, index)[:, 0]
+        choice = is_given if len(new.shape) == 1 else is_given[:, None]
+        new = ops.where(choice, there, new)
+        state, done = chooser.follow(new, is_given, state, done)
+        start = (0, index, *[0] * (len(token_ids.shape) - 2))
+        token_ids = ops.slice_update(token_ids, start, new[:, None])
         return token_ids, index + 1, done, cache, state, random
 
-    carried = step.carried, rules.carried, draws.carried
+    carried = step.carried, *chooser.carried
     token_ids, index, done, cache, state, random = ops.while_loop(
         cond,
         body,
         loop_vars=(token_ids, ops.cast(1, "int32"), done, *carried),
         maximum_iterations=token_ids.shape[1] - 1,
     )
-    cache, state = step.merge(cache, index - 1), rules.state(state)
+    cache, state = step.merge(cache, index - 1), chooser.state(state)
     return Sampled(token_ids, index, done, cache, state, random)
 
 
 def _column(x, index):
-    """Column `index` of a (batch, time) tensor, as (batch, 1)."""
-    return ops.slice(x, (0, index), (ops.shape(x)[0], 1))
+    """Column `index` of a (batch, time, ...) tensor, as (batch, 1, ...)."""
+    rest = x.shape[2:]
+    start = (0, index, *[0] * len(rest))
+    return ops.slice(x, start, (ops.shape(x)[0], 1, *rest))
 
 
 def roll_out(request):
@@ -192,8 +246,7 @@ def roll_out(request):
     blank = ops.zeros((batch, room), "int32")
     made = sample(
         cached_step(model, cache, seen, room),
-        request.sampler,
-        NoGrammar(),
+        NextEvent(request.sampler, NoGrammar()),
         ops.concatenate([prompts[:, -1:], blank], axis=1),
         given=ops.zeros((batch, 1 + room), "bool"),
         done=ops.zeros(batch, "bool"),
@@ -245,19 +298,29 @@ def prefill(model, inputs, stop_token_ids=None):
     return tuple(layer.merge(inputs.count) for layer in cache)
 
 
-def sample_by_step(model, sampler, inputs, stop_token_ids=()):
-    """Sample with the loop, from a `Sampling` to a `Sampled`."""
+def sample_by_step(next_of, model, sampler, inputs, stop_token_ids=()):
+    """Sample with the loop, from a `Sampling` to a `Sampled`.
+
+    Args:
+        next_of: a function as `next_event`.
+        model: a causal language model of this package.
+        sampler: a `keras_hub.samplers.Sampler`.
+        inputs: a `Sampling`.
+        stop_token_ids: tuple of tokens that end a piece.
+    """
     room = inputs.token_ids.shape[1] - 1
     return sample(
         cached_step(model, inputs.cache, inputs.position, room),
-        Draws(sampler, inputs.draws),
-        _rules(model, inputs),
+        next_of(model, Draws(sampler, inputs.draws), inputs, stop_token_ids),
         ops.cast(inputs.token_ids, "int32"),
         ops.cast(inputs.given, "bool"),
         ops.cast(inputs.done, "bool"),
-        inputs.bias,
-        stop_token_ids,
     )
+
+
+def next_event(model, draws, inputs, stops):
+    """The `NextEvent` of a model of events."""
+    return NextEvent(draws, _rules(model, inputs), inputs.bias, stops)
 
 
 def _rules(model, inputs):
@@ -332,14 +395,16 @@ class Decoder:
     """The compiled functions of a model, each made when it is first called.
 
     Args:
-        model: a `MusicTransformerCausalLM`.
+        model: a causal language model of this package.
+        next_of: a function as `next_event`, which is the default.
 
     Attributes:
         prefill: see `prefill`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, next_of=next_event):
         self.model, self._variables = model, [id(v) for v in model.variables]
+        self._next_of = next_of
         self.prefill = Compiled(model, functools.partial(prefill, model))
         self._samplings, self._adding = [], threading.Lock()
 
@@ -352,7 +417,8 @@ class Decoder:
 
     def sampling(self, sampler):
         """`sample_by_step` for samplers of this one's structure."""
-        return self._find(sampler, sample_by_step)
+        function = functools.partial(sample_by_step, self._next_of)
+        return self._find(sampler, function)
 
     def whole(self, sampler):
         """`sample_whole` for samplers of this one's structure."""

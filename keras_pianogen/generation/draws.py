@@ -5,6 +5,7 @@ begins and gives none back, so that calls on several threads don't mix them.
 """
 
 import contextlib
+import itertools
 import threading
 
 import keras
@@ -26,26 +27,52 @@ class Draws:
     def __init__(self, sampler, values):
         self.sampler, self.carried = sampler, tuple(values)
 
-    def draw(self, logits, carried, made):
-        """Draw an event of each piece.
+    def draw(self, logits, carried, made=None, field=None):
+        """Draw an id of each piece.
 
         Args:
-            logits: float32 tensor of shape (batch, vocabulary_size).
+            logits: float32 tensor of shape (batch, classes).
             carried: tuple of tensors, what the loop carries.
-            made: int, or int tensor: events drawn since the loop began.
+            made: int, or int tensor: events drawn since the loop began. It
+                makes no difference here.
+            field: string. Which of `FieldSamplers` draws. Defaults to `None`:
+                the sampler itself.
 
         Returns:
             A pair of ids, an int32 tensor (batch,), and what the loop carries
             then.
         """
+        sampler = self.sampler if field is None else self._of(field)
+
+        def draw():
+            probabilities = sampler.compute_probabilities(logits)
+            return ops.cast(sampler.get_next_token(probabilities), "int32")
+
+        return self._with_variables(draw, carried)
+
+    def uniform(self, count, carried):
+        """Numbers from 0 to 1, (count,), and what the loop carries then.
+
+        They are 0.5 if the sampler draws nothing at random.
+        """
+        seed = getattr(self._of("shift"), "seed_generator", None)
+        if seed is None:
+            return ops.full((count,), 0.5), carried
+        return self._with_variables(
+            lambda: keras.random.uniform((count,), seed=seed), carried
+        )
+
+    def _of(self, field):
+        return getattr(self.sampler, "samplers", {}).get(field, self.sampler)
+
+    def _with_variables(self, function, carried):
+        """Call a function while the sampler's variables are `carried`."""
         scope, variables = keras.StatelessScope(), self.sampler.variables
         for update in zip(variables, carried, strict=True):
             scope.add_update(update)
         with scope:
-            probabilities = self.sampler.compute_probabilities(logits)
-            ids = self.sampler.get_next_token(probabilities)
-        carried = tuple(scope.get_current_value(v) for v in variables)
-        return ops.cast(ids, "int32"), carried
+            result = function()
+        return result, tuple(scope.get_current_value(v) for v in variables)
 
 
 class GivenNoise:
@@ -92,8 +119,12 @@ def take(sampler, seed=None):
                 if _is_state(value):
                     variable.assign(_first_state(value.astype("uint32")))
         else:
-            state = _first_state(seed % 2**32)
-            values = [state if _is_state(x) else x for x in values]
+            # Samplers of the fields of a note have a generator each.
+            count = itertools.count()
+            values = [
+                _first_state(seed % 2**32, next(count)) if _is_state(x) else x
+                for x in values
+            ]
     return [
         ops.convert_to_tensor(x, v.dtype)
         for v, x in zip(sampler.variables, values, strict=True)
@@ -132,11 +163,11 @@ def _is_state(value):
     return value.shape == (2,)
 
 
-def _first_state(seed):
-    """The state that a seed generator begins with.
+def _first_state(seed, number=0):
+    """The state that the `number`th seed generator begins with.
 
     On PyTorch, Keras counts up from the seed: without the hash, draws of one
     seed would also be those of the next ones.
     """
-    first = np.random.SeedSequence(seed).generate_state(1)[0]
+    first = np.random.SeedSequence(seed).generate_state(number + 1)[number]
     return np.array([first, 0], "uint32")

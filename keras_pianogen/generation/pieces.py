@@ -1,16 +1,15 @@
 """Pieces, made by calling the compiled functions of a model again and again.
 
 `write` makes the pieces of a request, `stream` their events as they come.
-`prefill` has the model see prompts. Lengths and positions count events.
+`prefill` has the model see prompts. Lengths and positions count tokens, which
+are the events or the notes of a piece.
 """
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import decoding
-from keras_pianogen.generation import grammar
 from keras_pianogen.generation.draws import lent
 from keras_pianogen.generation.draws import take
 from keras_pianogen.generation.grammar import NEVER
@@ -21,8 +20,6 @@ from keras_pianogen.generation.samplers import compares_sequences
 # Events of one call of the loop. Longer calls would save little time; shorter
 # ones report progress, and stop, more often.
 EVENTS_A_CALL = 64
-# The same where the events are wanted as they come.
-EVENTS_OF_A_STREAM = 16
 # Events of a prompt that one call of `prefill` sees.
 EVENTS_A_PREFILL = 128
 
@@ -42,7 +39,7 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     prompts = request.prompts
     pieces = stack(prompts, request.length)[0]
     stops = [request.length] * len(prompts)
-    room = EVENTS_A_CALL if on_events is None else EVENTS_OF_A_STREAM
+    room = EVENTS_A_CALL if on_events is None else request.tokens_of_a_stream
     draws = take(request.sampler, request.seed)
     for at, events in calls(request, draws, room, prompt_cache):
         reached = at + events.shape[1]
@@ -58,55 +55,54 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
         if all(stop < reached for stop in stops):
             break
     made = [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
-    if request.limits is not None:
-        made = [grammar.close(request.vocabulary, piece) for piece in made]
     made = map(request.output_of, made, prompts)
     return list(made) if request.is_list else next(made)
 
 
 def _report(progress, request, pieces, stops):
-    """Call `progress` with the number of new events and their seconds."""
+    """Call `progress` with the number of new tokens and their seconds."""
     new = [
         piece[len(prompt) : stop]
         for piece, prompt, stop in zip(
             pieces, request.prompts, stops, strict=True
         )
     ]
-    seconds = min(map(request.vocabulary.duration, new))
+    seconds = min(map(request.duration_of, new))
     progress(sum(map(len, new)), seconds)
 
 
 def stream(request):
-    """New events of a request without end, one piece after another.
+    """New music of a request without end, one piece after another.
 
     Args:
         request: a `Request` for one prompt.
 
     Returns:
-        A generator of ids, int. Before a piece's end come note-offs of what
-        still sounds.
+        A generator of what `request.streamed` yields.
     """
     return _stream(request, take(request.sampler, request.seed))
 
 
 def _stream(request, draws):
     while True:
-        yield from _stream_piece(request, draws)
+        yield from request.streamed(new_tokens(request, draws))
         request = request.from_nothing()
 
 
-def _stream_piece(request, draws):
-    vocabulary, prompt = request.vocabulary, request.prompts[0]
-    sounding = prompt
-    for at, events in calls(request, draws, EVENTS_OF_A_STREAM):
+def new_tokens(request, draws):
+    """The tokens of one new piece, as each call of the loop makes them.
+
+    Args:
+        request: a `Request` for one prompt.
+        draws: see `calls`.
+
+    Yields:
+        An array of tokens.
+    """
+    prompt = request.prompts[0]
+    for at, tokens in calls(request, draws, request.tokens_of_a_stream):
         # The first of them was there before.
-        new = events[0, max(1, len(prompt) - at) :]
-        ids = np.append(sounding, new)
-        offs = grammar.close(vocabulary, ids)[len(ids) :]
-        if len(new) and new[-1] == vocabulary.end_id:
-            new = np.concatenate([new[:-1], offs, new[-1:]])
-        yield from new.tolist()
-        sounding = offs - PITCHES  # Note-ons of the same pitches.
+        yield tokens[0, max(1, len(prompt) - at) :]
 
 
 def calls(request, draws, events_a_call, prompt_cache=None):
@@ -147,10 +143,8 @@ def calls(request, draws, events_a_call, prompt_cache=None):
 
 def _begin(request, position, cache, draws):
     """A `decoding.Sampled` of which nothing is sampled yet."""
-    prompts, state = request.prompts, ()
-    if request.limits is not None:
-        begun = [prompt[: position + 1] for prompt in prompts]
-        state = grammar.initial_state(request.vocabulary, begun)
+    prompts = request.prompts
+    state = request.initial_state([p[: position + 1] for p in prompts])
     return decoding.Sampled(
         token_ids=np.array([[prompt[position]] for prompt in prompts], "int32"),
         length=1,
@@ -167,14 +161,15 @@ def _inputs(request, made, first, position, room):
     token_ids, given = stack(rest, room)
     # Past a prompt, the last event is the one that was sampled last.
     last = ops.convert_to_numpy(made.token_ids)[:, -1]
-    token_ids[:, 0] = np.where(given[:, 0], token_ids[:, 0], last)
+    made_here = ~given[:, 0]
+    token_ids[made_here, 0] = last[made_here]
     given[:, 0] = True
-    limits = ()
-    if request.limits is not None:
-        left = NEVER
-        if request.length is not None:
-            left = request.length - position - 1
-        limits = request.limits._replace(remaining=np.int32(left))
+    left = NEVER
+    if request.length is not None:
+        left = request.length - position - 1
+    limits = request.limits or ()
+    if limits:
+        limits = limits._replace(remaining=np.int32(left))
     return decoding.Sampling(
         token_ids=token_ids,
         given=given,
@@ -273,8 +268,9 @@ def _first_in_reach(model, stop):
     backbone = model.backbone
     reach = backbone.num_layers * backbone.max_sequence_length
     first = max(0, stop + 1 - reach)
-    if backbone.local_block_size:  # Local attention begins at a block.
-        first -= first % backbone.local_block_size
+    block = getattr(backbone, "local_block_size", None)
+    if block:  # Local attention begins at a block.
+        first -= first % block
     return first
 
 
@@ -286,17 +282,17 @@ def _distinct(rows):
 
 
 def stack(rows, length):
-    """Rows of ids as one array, padded with 0, and where they are given.
+    """Rows of tokens as one array, padded with 0, and where they are given.
 
     Args:
-        rows: list of 1-D arrays. They are cut at `length`.
+        rows: list of arrays of shape (time, ...). They are cut at `length`.
         length: int.
 
     Returns:
-        A pair of arrays of shape (rows, length), int32 and bool.
+        A pair: int32 tokens (rows, length, ...), and bools (rows, length).
     """
-    ids = np.zeros((len(rows), length), "int32")
-    given = np.zeros(ids.shape, "bool")
+    ids = np.zeros((len(rows), length, *rows[0].shape[1:]), "int32")
+    given = np.zeros((len(rows), length), "bool")
     for i, row in enumerate(rows):
         row = row[:length]
         ids[i, : len(row)], given[i, : len(row)] = row, True

@@ -24,14 +24,7 @@ def prompts_of(model, inputs, seconds=None):
         ValueError: if the model has no preprocessor, or an argument is out of
             its range.
     """
-    if model.preprocessor is None:
-        raise ValueError("Generation needs a `preprocessor`. Received: None.")
-    if isinstance(inputs, numbers.Number):
-        raise TypeError(
-            "`inputs` must be a prompt to continue. Received a number; give a "
-            f"length in seconds by name: seconds={inputs}"
-        )
-    _check_seconds(inputs, seconds)
+    check_prompt(model, inputs, seconds)
     tokenizer = model.preprocessor.tokenizer
     prompts = tokenizer.tokenize([] if inputs is None else inputs)
     is_list = isinstance(prompts, list)
@@ -65,7 +58,20 @@ def vary(prompts, is_list, variations):
     return prompts * int(variations)
 
 
-def _check_seconds(inputs, seconds):
+def check_prompt(model, inputs, seconds):
+    """Check that a model can be given a prompt, and cut it at `seconds`.
+
+    Raises:
+        TypeError: if it is none that can be continued.
+        ValueError: if it can't.
+    """
+    if model.preprocessor is None:
+        raise ValueError("Generation needs a `preprocessor`. Received: None.")
+    if isinstance(inputs, numbers.Number):
+        raise TypeError(
+            "`inputs` must be a prompt to continue. Received a number; give a "
+            f"length in seconds by name: seconds={inputs}"
+        )
     if seconds is not None and inputs is None:
         raise ValueError(
             "`prompt_seconds` needs a prompt to continue. Received: "

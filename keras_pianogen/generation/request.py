@@ -1,4 +1,8 @@
-"""What is asked of a model, checked when it is asked. Lengths count events."""
+"""What is asked of a model, checked when it is asked.
+
+Lengths count tokens. A token is an event's id here, and the row of a note in
+`note_request`, whose class changes what depends on the form of music.
+"""
 
 import dataclasses
 import functools
@@ -6,11 +10,14 @@ import numbers
 
 import numpy as np
 
+from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.grammar import Limits
+from keras_pianogen.generation.grammar import close
+from keras_pianogen.generation.grammar import initial_state
 from keras_pianogen.generation.prompts import prompts_of
 from keras_pianogen.generation.prompts import vary
 from keras_pianogen.generation.samplers import build_sampler
@@ -64,6 +71,13 @@ class Request:
     is_endless: bool = False
     is_list: bool = True
 
+    # What depends on the form of music.
+    grammar_class = EventGrammar
+    outputs = ("notes", "midi", "ids")
+    max_tokens_a_second = MAX_EVENTS_A_SECOND
+    # Tokens of one call of the loop, where they are wanted as they come.
+    tokens_of_a_stream = 16
+
     def __post_init__(self):
         self._check_grammar()
         self._check_seconds()
@@ -101,31 +115,34 @@ class Request:
             TypeError: if an argument has the wrong type.
             ValueError: if an argument is out of its range.
         """
-        if not isinstance(grammar, bool | EventGrammar):
+        if not isinstance(grammar, bool | cls.grammar_class):
             raise ValueError(
-                "`grammar` must be a bool or an `EventGrammar`. "
-                f"Received: grammar={grammar!r}"
+                "`grammar` must be a bool or an instance of "
+                f"`{cls.grammar_class.__name__}`. Received: grammar={grammar!r}"
             )
         given = {"prompt_seconds": prompt_seconds, "variations": variations}
         cuts = cuts or {}
         check_arguments(given | others | cuts)
+        cls.check_output(others.get("output", "notes"))
         sampler = _sampler_of(model, sampler, cuts)
-        prompts, is_list = prompts_of(model, inputs, prompt_seconds)
+        prompts, is_list = cls.prompts_of(model, inputs, prompt_seconds)
         if variations is not None:
             prompts, is_list = vary(prompts, is_list, variations), True
         return cls(
             model=model,
             prompts=prompts,
             sampler=sampler,
-            grammar=EventGrammar() if grammar is True else grammar or None,
+            grammar=cls.grammar_class() if grammar is True else grammar or None,
             is_list=is_list,
             **others,
         )
 
     def from_nothing(self):
         """This request for a new piece, without a prompt."""
-        prompts, _ = prompts_of(self.model, None)
+        prompts, _ = self.prompts_of(self.model, None)
         return dataclasses.replace(self, prompts=prompts)
+
+    prompts_of = staticmethod(prompts_of)
 
     # What follows from the arguments.
 
@@ -149,7 +166,9 @@ class Request:
             return self.max_length
         prompt = self._longest_prompt
         if self.seconds is not None:
-            return prompt + int(self.most_seconds * MAX_EVENTS_A_SECOND) + 1
+            return (
+                prompt + int(self.most_seconds * self.max_tokens_a_second) + 1
+            )
         length = prompt + self.model.preprocessor.sequence_length
         return min(length, max(self._longest_piece, prompt + 1))
 
@@ -171,10 +190,29 @@ class Request:
             **self._bounds(),
         )
 
+    def initial_state(self, pieces):
+        """What the loop knows of the beginnings of pieces.
+
+        Args:
+            pieces: list of arrays of tokens.
+        """
+        if self.limits is None:
+            return ()
+        return initial_state(self.vocabulary, pieces)
+
+    @property
+    def time_step(self):
+        """The length of a tick, in seconds."""
+        return self.vocabulary.time_step
+
+    def duration_of(self, tokens):
+        """The length of a piece or a part of one, in seconds."""
+        return self.vocabulary.duration(tokens)
+
     def _bounds(self):
         """When each piece may and must end, in ticks since its beginning."""
-        step = self.vocabulary.time_step
-        starts = np.array([self.vocabulary.duration(p) for p in self.prompts])
+        step = self.time_step
+        starts = np.array([self.duration_of(p) for p in self.prompts])
         starts = np.round(starts / step)
         until = end_by = end_from = np.full(len(starts), NEVER, "int32")
         if self.seconds is not None:
@@ -184,9 +222,13 @@ class Request:
                 share = EARLIEST_ENDING / LATEST_ENDING
                 end_by = until
                 end_from = (starts + length * share).astype("int32")
-        if not self.ending and self.vocabulary.end_id in self.stops:
+        if not self.ending and self._may_end:
             end_from = np.zeros(len(starts), "int32")
         return {"until": until, "end_from": end_from, "end_by": end_by}
+
+    @property
+    def _may_end(self):
+        return self.vocabulary.end_id in self.stops
 
     @functools.cached_property
     def logit_bias(self):
@@ -234,6 +276,8 @@ class Request:
     def output_of(self, piece, prompt):
         """A piece in the form that is asked for."""
         tokenizer = self.model.preprocessor.tokenizer
+        if self.limits is not None:
+            piece = close(self.vocabulary, piece)
         if self.strip_prompt:
             piece = piece[len(prompt) :]
         ids = piece[~np.isin(piece, tokenizer.special_token_ids)]
@@ -246,6 +290,25 @@ class Request:
         notes = self.vocabulary.decode(ids)
         return notes if self.output == "notes" else write_midi(notes)
 
+    def streamed(self, chunks):
+        """The events of a new piece as they come.
+
+        Args:
+            chunks: an iterable of arrays of new ids.
+
+        Yields:
+            Ids, int. Before the piece's end come note-offs of what still
+            sounds.
+        """
+        sounding = self.prompts[0]
+        for new in chunks:
+            ids = np.append(sounding, new)
+            offs = close(self.vocabulary, ids)[len(ids) :]
+            if len(new) and new[-1] == self.vocabulary.end_id:
+                new = np.concatenate([new[:-1], offs, new[-1:]])
+            yield from new.tolist()
+            sounding = offs - PITCHES  # Note-ons of the same pitches.
+
     # Checks.
 
     def check_sampler(self, name):
@@ -254,6 +317,15 @@ class Request:
             raise ValueError(
                 f"`{name}` needs a sampler that draws event by event. "
                 f"Received: {type(self.sampler).__name__}"
+            )
+
+    @classmethod
+    def check_output(cls, output):
+        """Check that a form of pieces is one that the model can give."""
+        if output not in cls.outputs:
+            names = ", ".join(map(repr, cls.outputs))
+            raise ValueError(
+                f"`output` must be one of {names}. Received: output={output!r}"
             )
 
     def _check_grammar(self):
@@ -271,7 +343,7 @@ class Request:
                     "Received: seconds=None"
                 )
             return
-        before = max(map(self.vocabulary.duration, self.prompts))
+        before = max(map(self.duration_of, self.prompts))
         if before + self.most_seconds > MAX_SECONDS:  # MIDI files end there.
             raise ValueError(
                 "The prompt and `seconds` of new music, a tenth more with "
@@ -301,7 +373,7 @@ class Request:
         if not isinstance(length, numbers.Integral) or length <= prompt:
             raise ValueError(
                 "`max_length` counts the prompt and must be an integer above "
-                f"its length, {prompt} events. Received: max_length={length}"
+                f"its length, {prompt}. Received: max_length={length}"
             )
         if length > self._longest_piece:
             raise ValueError(

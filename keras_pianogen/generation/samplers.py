@@ -138,6 +138,67 @@ class MinPSampler(AdjustableSampler):
         super().__init__(temperature, min_p=min_p, seed=seed)
 
 
+@keras.saving.register_keras_serializable(package="keras_pianogen")
+class FieldSamplers(keras_hub.samplers.Sampler):
+    """A sampler for each field of a note, for models of note tuples.
+
+    Args:
+        shift: a sampler or its name, for the time since the last note.
+        pitch: the same for the pitch.
+        velocity: the same for the velocity.
+        duration: the same for the duration.
+        default: the same for all fields that are left out. Defaults to
+            `"min_p"`.
+
+    Examples:
+        >>> bold = FieldSamplers(pitch=MinPSampler(temperature=1.2))
+        >>> bold.samplers["pitch"].get_config()["temperature"]
+        1.2
+    """
+
+    def __init__(
+        self,
+        shift=None,
+        pitch=None,
+        velocity=None,
+        duration=None,
+        default="min_p",
+    ):
+        super().__init__()
+        given = {
+            "shift": shift,
+            "pitch": pitch,
+            "velocity": velocity,
+            "duration": duration,
+        }
+        self.samplers = {
+            name: get_sampler(default if one is None else one)
+            for name, one in given.items()
+        }
+
+    @property
+    def variables(self):
+        found = {}
+        for sampler in self.samplers.values():
+            found |= {id(v): v for v in sampler.variables}
+        return list(found.values())
+
+    def get_config(self):
+        return {
+            name: keras.saving.serialize_keras_object(sampler)
+            for name, sampler in self.samplers.items()
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(one)
+                for name, one in config.items()
+            }
+        )
+
+
 def get_sampler(identifier):
     """A sampler from itself or its name.
 
@@ -213,6 +274,8 @@ def structure(sampler):
     """
     if isinstance(sampler, AdjustableSampler):
         return AdjustableSampler, {"top_k": sampler.top_k}
+    if isinstance(sampler, FieldSamplers):
+        return [structure(one) for one in sampler.samplers.values()]
     return type(sampler), sampler.get_config()
 
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pianogen.layers.building import apply
+
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class NoteEmbedding(keras.layers.Layer):
@@ -49,7 +51,7 @@ class NoteEmbedding(keras.layers.Layer):
     def call(self, inputs):
         firsts = ops.convert_to_tensor(self._firsts, "int32")
         ids = ops.cast(inputs, "int32") + firsts
-        return ops.sum(self.embedding(ids), axis=-2)
+        return ops.sum(apply(self.embedding, ids), axis=-2)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.hidden_dim)
@@ -62,3 +64,32 @@ class NoteEmbedding(keras.layers.Layer):
         config = super().get_config()
         config.update({"sizes": self.sizes, "hidden_dim": self.hidden_dim})
         return config
+
+
+def row_classes(form, rows):
+    """The class of each field of note tuples, in any backend's tensors.
+
+    Args:
+        form: a `NoteTuples`.
+        rows: int tensor of shape (..., 4): shift, pitch, velocity bin and
+            duration, with times in ticks. Fields below 0 are none.
+
+    Returns:
+        An int32 tensor of the shape of `rows`; -1 where a field is none.
+    """
+    shift, pitch, velocity, duration = ops.unstack(
+        ops.cast(rows, "int32"), axis=-1
+    )
+    fields = [
+        _tick_classes(form.shift_code, shift),
+        ops.maximum(pitch, -1),
+        ops.maximum(velocity, -1),
+        _tick_classes(form.duration_code, duration),
+    ]
+    return ops.stack(fields, axis=-1)
+
+
+def _tick_classes(code, ticks):
+    firsts = ops.convert_to_tensor(code.firsts.astype("int32"))
+    found = ops.searchsorted(firsts, ticks + 0, side="right")
+    return ops.cast(found, "int32") - 1

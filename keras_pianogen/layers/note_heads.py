@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_pianogen.attention.whole import HIDDEN
 from keras_pianogen.events import PITCHES
+from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.layer_normalization import LayerNormalization
 from keras_pianogen.layers.sounding import EndCopying
 from keras_pianogen.layers.sounding import SoundingProjection
@@ -104,9 +105,9 @@ class NoteHeads(keras.layers.Layer):
         shifts = self.shift(hidden, sounding)
         left = left_after(sounding, elapsed)
         x = self.with_shift(hidden, shift, left)
-        pitches = self.pitch(x, left, elapsed, notes)
+        pitches = self.pitch(x, left, elapsed, notes[..., 1])
         x = self.with_pitch(x, pitch)
-        velocities = self.velocity_head(x)
+        velocities = self.velocity(x)
         x = self.with_velocity(x, velocity)
         durations = self.duration(x, left)
         return ops.concatenate(
@@ -117,30 +118,41 @@ class NoteHeads(keras.layers.Layer):
 
     def shift(self, hidden, sounding):
         """Logits of the shift, (batch, time, classes)."""
-        x = hidden + self.sounding_before(sounding)
-        return self.shift_copying(self.shift_head(x), x, sounding)
+        x = hidden + apply(self.sounding_before, sounding)
+        return self.shift_copying.call(apply(self.shift_head, x), x, sounding)
 
     def with_shift(self, hidden, shift, left):
         """The hidden state, given the shift, (batch, time, hidden_dim)."""
         return hidden + self.shift_embedding(shift) + self.sounding_after(left)
 
-    def pitch(self, x, left, elapsed, notes):
-        """Logits of the pitch, (batch, time, 128)."""
+    def pitch(self, x, left, elapsed, last_pitch):
+        """Logits of the pitch, (batch, time, 128).
+
+        Args:
+            x: tensor of shape (batch, time, hidden_dim), given the shift.
+            left: int tensor of shape (batch, time, 128), what sounds.
+            elapsed: int tensor of shape (batch, time), the shift in ticks.
+            last_pitch: int tensor of shape (batch, time), of the note before.
+        """
         pitches = ops.arange(PITCHES, dtype="int32")
-        at_once = ops.expand_dims(elapsed == 0, -1)
-        lower = pitches < ops.cast(notes[..., 1:2], "int32")
+        lower = pitches < ops.cast(last_pitch, "int32")[..., None]
+        at_once = (elapsed == 0)[..., None]
         hidden = ops.logical_or(left > 0, ops.logical_and(at_once, lower))
-        return ops.where(hidden, HIDDEN, self.pitch_head(x))
+        return ops.where(hidden, HIDDEN, apply(self.pitch_head, x))
 
     def with_pitch(self, x, pitch):
-        return x + self.pitch_embedding(pitch)
+        return x + apply(self.pitch_embedding, pitch)
+
+    def velocity(self, x):
+        """Logits of the velocity, (batch, time, bins)."""
+        return apply(self.velocity_head, x)
 
     def with_velocity(self, x, velocity):
-        return x + self.velocity_embedding(velocity)
+        return x + apply(self.velocity_embedding, velocity)
 
     def duration(self, x, left):
         """Logits of the duration, (batch, time, classes)."""
-        return self.duration_copying(self.duration_head(x), x, left)
+        return self.duration_copying.call(apply(self.duration_head, x), x, left)
 
     def compute_output_spec(self, hidden, notes, next_notes, elapsed, sounding):
         classes = sum(self.form.num_classes.values())
@@ -204,8 +216,8 @@ class FieldHead(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        x = self.intermediate_dense(self.layer_norm(inputs))
-        return ops.cast(self.logits_dense(x), "float32")
+        x = apply(self.intermediate_dense, apply(self.layer_norm, inputs))
+        return ops.cast(apply(self.logits_dense, x), "float32")
 
     def compute_output_spec(self, inputs):
         shape = (*inputs.shape[:-1], self.num_classes)

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.events import PITCHES
+from keras_pianogen.layers.building import apply
 from keras_pianogen.layers.building import clone
 from keras_pianogen.note_tuples import TickCode
 
@@ -52,7 +53,8 @@ class SoundingProjection(keras.layers.Layer):
     def call(self, left):
         left = ops.cast(left, self.compute_dtype) / TICKS_OF_ONE
         flags = ops.cast(left > 0, self.compute_dtype)
-        return self.dense(ops.concatenate([flags, ops.log1p(left)], axis=-1))
+        x = ops.concatenate([flags, ops.log1p(left)], axis=-1)
+        return apply(self.dense, x)
 
     def compute_output_spec(self, left):
         shape = (*left.shape[:-1], self.hidden_dim)
@@ -144,7 +146,7 @@ class EndCopying(keras.layers.Layer):
 
     def _scores(self, hidden, left):
         """The score of each note that sounds, (batch, time, 128)."""
-        query = ops.cast(self.query(hidden), "float32")
+        query = ops.cast(apply(self.query, hidden), "float32")
         by_pitch = ops.matmul(
             query[..., 3:], ops.transpose(ops.cast(self.pitch_keys, "float32"))
         )

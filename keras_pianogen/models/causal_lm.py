@@ -1,35 +1,28 @@
-"""The Music Transformer as a model to train and to sample.
-
-Its methods are the doors. Behind them, `generation.request` checks what is
-asked, and `generation.pieces` and `generation.decoding` make the music.
-"""
-
-import threading
+"""The Music Transformer over events, as a model to train and to sample."""
 
 import keras
 import keras_hub
 
-from keras_pianogen.generation import pieces
-from keras_pianogen.generation.arguments import check_arguments
-from keras_pianogen.generation.decoding import Decoder
+from keras_pianogen.generation.decoding import next_event
 from keras_pianogen.generation.request import Request
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.building import apply
 from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.fitting import TrainsOnEvents
 from keras_pianogen.models.fitting import compile_settings
+from keras_pianogen.models.generating import Generates
+from keras_pianogen.models.generating import call_blocks_with_cache
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
 from keras_pianogen.models.presets import bundled_presets
 
-# Held while a model gets its `decoder`, so that threads get the same one.
-_BUILDING = threading.Lock()
-
 
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
+class MusicTransformerCausalLM(
+    TrainsOnEvents, Generates, keras_hub.models.CausalLM
+):
     """The Music Transformer as a model to train and to sample.
 
     Args:
@@ -65,7 +58,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     backbone_cls = MusicTransformerBackbone
     preprocessor_cls = MusicTransformerCausalLMPreprocessor
-    _decoder = None
+    request_class = Request
+    next_of = staticmethod(next_event)
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if preprocessor is not None:
@@ -108,20 +102,6 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         )
         self._decoder = None
 
-    # === Generation ===
-
-    @property
-    def decoder(self):
-        """A `decoding.Decoder`, the compiled functions of generation.
-
-        They take the place of KerasHub's `generate_step` and
-        `make_generate_function`.
-        """
-        with _BUILDING:
-            if self._decoder is None or not self._decoder.serves(self):
-                self._decoder = Decoder(self)
-            return self._decoder
-
     def call_with_cache(self, token_ids, cache, cache_update_index=None):
         """Logits after new events, given the keys and values of earlier ones.
 
@@ -139,250 +119,8 @@ class MusicTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
         """
         backbone = self.backbone
         x = apply(backbone.token_embedding, token_ids)
-        updated = []
-        for layer, layer_cache in zip(
-            backbone.transformer_layers, cache, strict=True
-        ):
-            x, layer_cache = apply(
-                layer,
-                x,
-                cache=layer_cache,
-                cache_update_index=cache_update_index,
-            )
-            updated.append(layer_cache)
-        x = apply(backbone.layer_norm, x)
+        x, cache = call_blocks_with_cache(
+            backbone, x, cache, cache_update_index
+        )
         logits = apply(backbone.token_embedding, x, reverse=True)
-        return logits, x, tuple(updated)
-
-    def build_cache(self, batch_size, capacity=None):
-        """Build each block's empty cache for `batch_size` sequences.
-
-        Args:
-            batch_size: int. Number of sequences.
-            capacity: see `RelativeGlobalAttention.build_cache`.
-        """
-        return tuple(
-            layer.self_attention.build_cache(batch_size, capacity)
-            for layer in self.backbone.transformer_layers
-        )
-
-    def generate(
-        self,
-        inputs=None,
-        max_length=None,
-        stop_token_ids="auto",
-        strip_prompt=False,
-        *,
-        seconds=None,
-        ending=False,
-        variations=None,
-        prompt_seconds=None,
-        output="notes",
-        sampler=None,
-        temperature=None,
-        min_p=None,
-        top_p=None,
-        top_k=None,
-        grammar=True,
-        repeat_penalty=0.0,
-        seed=None,
-        prompt_cache=None,
-        progress=None,
-        on_events=None,
-    ):
-        """Generate new music, from nothing or from the end of a prompt.
-
-        Pieces may be longer than `backbone.max_sequence_length`. The model
-        then sees that many of the latest events.
-
-        Args:
-            inputs: `None` for a new piece; or a prompt to continue, which is a
-                MIDI file's path or bytes, a `MidiFile`, a `Score`, notes, or
-                event ids; or a list of prompts of any lengths, which are
-                continued at the same time. An empty list of ids is the same
-                as no prompt.
-            max_length: int. The most events of a piece, including the prompt
-                and special ids. Defaults to the longest prompt plus the
-                preprocessor's `sequence_length`, or, if `seconds` is given,
-                plus 250 events for each second. Beam and contrastive search
-                compare whole sequences, and for them it is at most
-                `backbone.max_sequence_length`.
-            stop_token_ids: ids that end a piece, or `None` for no such ids.
-                Defaults to `"auto"`: the tokenizer's end id, or `None` if
-                `seconds` is given without `ending`.
-            strip_prompt: bool. Whether only the new music is returned, with
-                its time beginning at 0. Defaults to `False`.
-            seconds: float, above 0, at most 7200. Length of the new music.
-                Defaults to `None`: only `max_length` and `stop_token_ids`
-                end a piece.
-            ending: bool. With `True` the model itself ends the piece, between
-                85 and 110 % of `seconds`, where it finds an end most likely.
-                With `False` the piece is cut at `seconds`. Defaults to
-                `False`.
-            variations: int. Number of pieces to make of one prompt at the
-                same time; they are returned as a list. Defaults to `None`,
-                one piece.
-            prompt_seconds: float, 0 or above. The prompts are cut at this
-                time. Notes that still sound then are released by the new
-                music. Defaults to `None`: the prompts are used whole.
-            output: `"notes"` for arrays of notes, `"midi"` for
-                `miditoolkit.MidiFile` objects, or `"ids"` for arrays of event
-                ids without special ids. Defaults to `"notes"`.
-            sampler: a sampler or its name, for this call. Defaults to `None`,
-                the sampler that the model was compiled with, or an
-                `AdjustableSampler` if one of the next four is given.
-            temperature: see `AdjustableSampler`.
-            min_p: see there.
-            top_p: see there.
-            top_k: see there.
-            grammar: bool, or an `EventGrammar`. Whether only valid events may
-                come: no note-off of a silent note, no second note-on of a
-                sounding one, no note that never ends. Beam and contrastive
-                search ignore it. Defaults to `True`.
-            repeat_penalty: float, 0 or above. Nats subtracted from the logit
-                of a note-on for each recent note-on of its pitch. It breaks
-                loops on one note; 0.1 is mild. It needs the grammar. Defaults
-                to `0.0`.
-            seed: int. Makes the result repeatable, on any number of threads,
-                and leaves the sampler as it is. Defaults to `None`: each call
-                takes the sampler's next random numbers.
-            prompt_cache: a `PromptCache`, which keeps the prefill of prompts
-                for later calls. Defaults to `None`.
-            progress: a function that is called after every few events of each
-                piece, with the number of new events of all pieces together
-                and the length of the shortest piece's new music, in seconds.
-            on_events: a function that is called after every few events, with
-                a list of each piece's ids so far, including the prompt's.
-                During prefill these are the ids that the model has seen. An
-                exception that it raises ends the call.
-
-        Returns:
-            A piece; or a list of pieces, if `inputs` is a list of prompts or
-            `variations` is given.
-
-        Raises:
-            MidiError: if a prompt can't be read.
-            TypeError: if an argument has the wrong type.
-            ValueError: if an argument is out of its range.
-        """
-        check_arguments({"progress": progress, "on_events": on_events})
-        request = Request.from_music(
-            self,
-            inputs,
-            max_length=max_length,
-            stop_token_ids=stop_token_ids,
-            strip_prompt=strip_prompt,
-            seconds=seconds,
-            ending=ending,
-            variations=variations,
-            prompt_seconds=prompt_seconds,
-            output=output,
-            sampler=sampler,
-            cuts=_cuts(temperature, min_p, top_p, top_k),
-            grammar=grammar,
-            repeat_penalty=repeat_penalty,
-            seed=seed,
-        )
-        return pieces.write(request, prompt_cache, progress, on_events)
-
-    def read(
-        self,
-        inputs,
-        prompt_cache,
-        *,
-        prompt_seconds=None,
-        sampler=None,
-        on_events=None,
-    ):
-        """Prefill a prompt ahead of time.
-
-        `generate` with the same prompt and `prompt_cache` then begins at once.
-
-        Args:
-            inputs: one prompt, see `generate`.
-            prompt_cache: the `PromptCache` that keeps the prefill.
-            prompt_seconds: see `generate`.
-            sampler: the sampler that `generate` is to use, see there.
-            on_events: see `generate`.
-
-        Raises:
-            MidiError: if the prompt can't be read.
-            ValueError: if the sampler compares whole sequences, or an
-                argument is out of its range.
-        """
-        request = Request.from_music(
-            self,
-            [inputs],
-            prompt_seconds=prompt_seconds,
-            sampler=sampler,
-            is_endless=True,
-        )
-        request.check_sampler("read")
-        for at, events in pieces.prefill(request, prompt_cache):
-            if on_events is not None:
-                on_events([request.prompts[0][: at + events.shape[1]]])
-
-    def stream(
-        self,
-        inputs=None,
-        *,
-        prompt_seconds=None,
-        sampler=None,
-        temperature=None,
-        min_p=None,
-        top_p=None,
-        top_k=None,
-        grammar=True,
-        repeat_penalty=0.0,
-        seed=None,
-    ):
-        """Generate events without end, and yield them as they come.
-
-        The model sees the latest `backbone.max_sequence_length` events, so the
-        music may go on for hours at the same cost per event. If the model ends
-        a piece, note-offs release the notes that still sound, the end id
-        follows, and a new piece begins, independent of the one before.
-
-        Args:
-            inputs: one prompt, or `None`, see `generate`.
-            prompt_seconds: see `generate`.
-            sampler: see `generate`; a sampler that draws event by event.
-            temperature: see `generate`.
-            min_p: see `generate`.
-            top_p: see `generate`.
-            top_k: see `generate`.
-            grammar: see `generate`.
-            repeat_penalty: see `generate`.
-            seed: see `generate`.
-
-        Yields:
-            Event ids, int, of the tokenizer's vocabulary.
-
-        Raises:
-            MidiError: if the prompt can't be read.
-            ValueError: if the sampler compares whole sequences, or an
-                argument is out of its range.
-        """
-        request = Request.from_music(
-            self,
-            inputs if inputs is None else [inputs],
-            prompt_seconds=prompt_seconds,
-            sampler=sampler,
-            cuts=_cuts(temperature, min_p, top_p, top_k),
-            grammar=grammar,
-            repeat_penalty=repeat_penalty,
-            seed=seed,
-            is_endless=True,
-        )
-        request.check_sampler("stream")
-        return pieces.stream(request)
-
-
-def _cuts(temperature, min_p, top_p, top_k):
-    """The settings of an `AdjustableSampler` by their names."""
-    return {
-        "temperature": temperature,
-        "min_p": min_p,
-        "top_p": top_p,
-        "top_k": top_k,
-    }
+        return logits, x, cache

@@ -7,6 +7,7 @@ import keras_hub
 
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
+from keras_pianogen.layers.note_embedding import row_classes
 from keras_pianogen.layers.ranges import Activation
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Heads
@@ -158,6 +159,10 @@ class NoteTransformerBackbone(keras_hub.models.Backbone):
         self.share_heads = share_heads
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+
+    def embed_rows(self, rows):
+        """Embed note tuples whose times are in ticks, see `row_classes`."""
+        return self.note_embedding.call(row_classes(self.form, rows))
 
     enable_lora = MusicTransformerBackbone.enable_lora
 

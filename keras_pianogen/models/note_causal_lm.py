@@ -3,11 +3,15 @@
 import keras
 import keras_hub
 
+from keras_pianogen.generation.note_request import NoteRequest
+from keras_pianogen.generation.notewise import next_note
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.note_heads import NoteHeads
 from keras_pianogen.models import losses
 from keras_pianogen.models.fitting import TrainsOnEvents
 from keras_pianogen.models.fitting import compile_settings
+from keras_pianogen.models.generating import Generates
+from keras_pianogen.models.generating import call_blocks_with_cache
 from keras_pianogen.models.note_backbone import NoteTransformerBackbone
 from keras_pianogen.models.note_preprocessor import (
     NoteTransformerCausalLMPreprocessor,
@@ -17,7 +21,9 @@ from keras_pianogen.models.presets import bundled_presets
 
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class NoteTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
+class NoteTransformerCausalLM(
+    TrainsOnEvents, Generates, keras_hub.models.CausalLM
+):
     """The Music Transformer over notes, as a model to train and to sample.
 
     Its outputs are the logits of the next note's shift, pitch, velocity and
@@ -36,6 +42,8 @@ class NoteTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
 
     backbone_cls = NoteTransformerBackbone
     preprocessor_cls = NoteTransformerCausalLMPreprocessor
+    request_class = NoteRequest
+    next_of = staticmethod(next_note)
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         if preprocessor is not None:
@@ -104,6 +112,29 @@ class NoteTransformerCausalLM(TrainsOnEvents, keras_hub.models.CausalLM):
             sampler=get_sampler("min_p" if sampler == "auto" else sampler),
             **kwargs,
         )
+        self._decoder = None
+
+    def call_with_cache(self, rows, cache, cache_update_index=None):
+        """Hidden states after new notes, given earlier ones.
+
+        Args:
+            rows: int tensor of shape (batch, time, 4), see `notewise`.
+            cache: a tuple of each block's cache, see
+                `RelativeGlobalAttention`.
+            cache_update_index: see
+                `MusicTransformerCausalLM.call_with_cache`.
+
+        Returns:
+            A triple of the hidden states (batch, time, hidden_dim), from
+            which `heads` predicts, the same again, and the updated cache.
+        """
+        x, cache = call_blocks_with_cache(
+            self.backbone,
+            self.backbone.embed_rows(rows),
+            cache,
+            cache_update_index,
+        )
+        return x, x, cache
 
     # KerasHub's own would write the optimizer's state into a preset.
 

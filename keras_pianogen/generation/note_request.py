@@ -1,0 +1,190 @@
+"""What is asked of a model of notes. Lengths count notes, `START` included."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from keras_pianogen.generation import notewise
+from keras_pianogen.generation.notewise import START
+from keras_pianogen.generation.notewise import NoteGrammar
+from keras_pianogen.generation.notewise import NoteLimits
+from keras_pianogen.generation.prompts import check_prompt
+from keras_pianogen.generation.request import Request
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.note_tuples import FIELDS
+from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
+
+# Bound on the notes of one second of music, for pieces asked for in seconds.
+# MAESTRO has 10 on average, and up to 45 in its densest ten seconds.
+MAX_NOTES_A_SECOND = 60
+
+
+def note_prompts_of(model, inputs, seconds=None):
+    """The rows of each prompt, see `prompts.prompts_of`.
+
+    Returns:
+        A pair: a list of int32 arrays of shape (1 + notes, 4), `START` first;
+        and a bool, whether `inputs` is a list of prompts.
+    """
+    check_prompt(model, inputs, seconds)
+    tokenizer = model.preprocessor.tokenizer
+    prompts = tokenizer.tokenize([] if inputs is None else inputs)
+    is_list = isinstance(prompts, list)
+    rows = []
+    for prompt in prompts if is_list else [prompts]:
+        row = np.stack([prompt[f] for f in FIELDS], 1).astype("int32")
+        if seconds is not None:
+            last = round(seconds / tokenizer.note_tuples.time_step)
+            row = row[np.cumsum(row[:, 0], dtype="int64") <= last]
+        rows.append(np.concatenate([np.array([START], "int32"), row]))
+    return rows, is_list
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class NoteRequest(Request):
+    """A `Request` of a model of notes.
+
+    Args:
+        model: a `NoteTransformerCausalLM`.
+        prompts: list of int32 arrays of shape (1 + notes, 4), `START` first.
+        grammar: a `NoteGrammar`, or `None` for no grammar.
+        prompt_seconds: float. Where new music begins at the earliest, in
+            seconds. Defaults to `None`: with the last note of the prompt.
+        **others: see `Request`.
+    """
+
+    prompt_seconds: float | None = None
+
+    grammar_class = NoteGrammar
+    outputs = ("notes", "midi", "rows")
+    max_tokens_a_second = MAX_NOTES_A_SECOND
+    tokens_of_a_stream = 4
+    prompts_of = staticmethod(note_prompts_of)
+
+    @classmethod
+    def from_music(cls, model, inputs, *, prompt_seconds=None, **others):
+        """See `Request.from_music`."""
+        request = super().from_music(
+            model, inputs, prompt_seconds=prompt_seconds, **others
+        )
+        return dataclasses.replace(request, prompt_seconds=prompt_seconds)
+
+    def from_nothing(self):
+        """See `Request.from_nothing`."""
+        request = super().from_nothing()
+        return dataclasses.replace(request, prompt_seconds=None)
+
+    @property
+    def form(self):
+        return self.model.preprocessor.tokenizer.note_tuples
+
+    @property
+    def time_step(self):
+        return self.form.time_step
+
+    @functools.cached_property
+    def stops(self):
+        """No token but `END` ends a piece."""
+        return ()
+
+    @property
+    def _may_end(self):
+        return self.seconds is None or self.ending
+
+    @functools.cached_property
+    def limits(self):
+        """The `NoteLimits` of the loop."""
+        rules = self.grammar or NoteGrammar(128, None, None)
+        bounds = self._bounds()
+        return NoteLimits(
+            max_notes=np.int32(rules.max_notes),
+            max_ticks=rules.ticks("max_note_seconds", self.time_step),
+            max_silence=rules.ticks("max_silence_seconds", self.time_step),
+            repeat_penalty=np.float32(self.repeat_penalty),
+            begin=np.array([self._begin_of(p) for p in self.prompts], "int32"),
+            **bounds,
+        )
+
+    def _begin_of(self, prompt):
+        if self.prompt_seconds is None:
+            return 0
+        return round(self.prompt_seconds / self.time_step)
+
+    def initial_state(self, pieces):
+        """See `Request.initial_state`."""
+        return notewise.initial_state(pieces)
+
+    def duration_of(self, tokens):
+        """When the last of some rows begins, in seconds."""
+        shifts = np.maximum(tokens[:, 0], 0)
+        last = int(shifts.sum(dtype="int64"))
+        if self.prompt_seconds is not None and (tokens[:1] == START).all():
+            last = max(last, self._begin_of(tokens))
+        return last * self.time_step
+
+    @property
+    def logit_bias(self):
+        return np.float32(0)
+
+    def stop_of(self, piece, prompt):
+        """See `Request.stop_of`."""
+        new = piece[len(prompt) :]
+        is_stop = new[:, 0] < 0
+        if self.seconds is not None:
+            starts = np.cumsum(np.maximum(piece[:, 0], 0), dtype="int64")
+            times = starts[len(prompt) :] * self.time_step
+            begin = self.duration_of(prompt)
+            is_stop |= times > begin + self.most_seconds + 1e-9
+        if not is_stop.any():
+            return len(piece)
+        return len(prompt) + int(np.argmax(is_stop))
+
+    def output_of(self, piece, prompt):
+        """A piece in the form that is asked for."""
+        rows = rows_of(piece[1:])
+        if self.strip_prompt:
+            rows = rows[len(prompt) - 1 :].copy()
+            if len(rows):
+                before = np.maximum(prompt[:, 0], 0).sum(dtype="int64")
+                begin = round(self.duration_of(prompt) / self.time_step)
+                rows["shift"][0] -= begin - before
+        if self.output == "rows":
+            return rows
+        notes = self.form.decode(rows)
+        return notes if self.output == "notes" else write_midi(notes)
+
+    def streamed(self, chunks):
+        """The notes of a new piece as they come.
+
+        Args:
+            chunks: an iterable of arrays of new rows, (notes, 4).
+
+        Yields:
+            Notes, scalars of `NOTE_DTYPE`. Their times count from the
+            beginning of the prompt or, after the end of a piece, of the new
+            piece.
+        """
+        before = np.maximum(self.prompts[0][:, 0], 0).sum(dtype="int64")
+        for new in chunks:
+            new = new[new[:, 0] >= 0].copy()
+            if len(new):
+                new[0, 0] += before
+                yield from self.form.decode(rows_of(new))
+                before = new[:, 0].sum(dtype="int64")
+
+    def _check_stops(self):
+        if self.stop_token_ids not in ("auto", None):
+            raise ValueError(
+                "`stop_token_ids` is for models of events: a piece of notes "
+                "ends by itself. Received: "
+                f"stop_token_ids={self.stop_token_ids!r}"
+            )
+
+
+def rows_of(array):
+    """An array of `NOTE_TUPLE_DTYPE` of an int array of shape (notes, 4)."""
+    rows = np.empty(len(array), NOTE_TUPLE_DTYPE)
+    for i, name in enumerate(FIELDS):
+        rows[name] = array[:, i]
+    return rows

@@ -1,0 +1,280 @@
+"""How the next note is chosen, field by field, and what is known after it.
+
+A token of a model of notes is the row of a note, an int32 vector of four:
+shift, pitch, velocity bin and duration, with times in ticks; see
+`note_tuples`. The rows of the first token of a piece and of its end are
+`START` and `END`.
+"""
+
+import dataclasses
+import typing
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pianogen.events import PITCHES
+from keras_pianogen.generation.grammar import BARRED
+from keras_pianogen.generation.grammar import ENDING_RAMP
+from keras_pianogen.generation.grammar import MEMORY
+from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.layers.note_heads import left_after
+
+START = (-1, -1, -1, -1)
+END = (-2, -1, -1, -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoteGrammar:
+    """Settings of the rules of valid performances of note tuples.
+
+    No key that sounds is struck, and notes of one moment come in the order of
+    their pitches: the model itself gives all else no probability.
+
+    Args:
+        max_notes: int, 1 to 128. Most pitches that sound at once. While so
+            many sound, no note begins. Defaults to `64`: pedalled
+            performances of MAESTRO reach 61.
+        max_note_seconds: float above 0. Longest duration of a note, in
+            seconds, or `None` for no limit, the default.
+        max_silence_seconds: float above 0. Longest time in which no note
+            sounds, in seconds, or `None` for no limit. Defaults to `5.0`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Examples:
+        >>> NoteGrammar(max_notes=10).max_notes
+        10
+    """
+
+    max_notes: int = 64
+    max_note_seconds: float | None = None
+    max_silence_seconds: float | None = 5.0
+
+    def __post_init__(self):
+        if not 1 <= self.max_notes <= PITCHES:
+            raise ValueError(
+                f"`max_notes` must be from 1 to {PITCHES}. "
+                f"Received: max_notes={self.max_notes}"
+            )
+        for name in ("max_note_seconds", "max_silence_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(
+                    f"`{name}` must be above 0, or None. "
+                    f"Received: {name}={value}"
+                )
+
+    def ticks(self, name, time_step):
+        """A setting in ticks; one that is `None` is `NEVER`."""
+        seconds = getattr(self, name)
+        if seconds is None:
+            return np.int32(NEVER)
+        return np.int32(min(max(1, round(seconds / time_step)), NEVER))
+
+
+class NoteLimits(typing.NamedTuple):
+    """The numbers in the rules, as NumPy arrays or as tensors.
+
+    Those without a shape hold for all pieces of the batch. Times are in ticks.
+    """
+
+    max_notes: object  # int
+    max_ticks: object  # int, longest duration of a note
+    max_silence: object  # int, longest time without a sounding note
+    repeat_penalty: object  # float, nats for each recent note of a pitch
+    begin: object  # int (batch,): new notes begin here at the earliest
+    until: object  # int (batch,): a piece is over once its time is later
+    end_from: object  # int (batch,): from here on the end may come
+    end_by: object  # int (batch,): from here on only the end may come
+    remaining: object = NEVER  # int, how many notes may still come
+
+
+class NoteState(typing.NamedTuple):
+    """What is known of each piece, as NumPy arrays or tensors."""
+
+    sounding: object  # int (batch, 128): ticks each pitch sounds yet
+    clock: object  # int (batch,): when the last note began
+    last_pitch: object  # int (batch,), 0 before the first note
+    heat: object  # float (batch, 128): how often each pitch was struck of late
+
+
+def initial_state(pieces):
+    """The `NoteState` after the rows of each piece, in NumPy.
+
+    Args:
+        pieces: list of int arrays of shape (notes, 4), `START` first.
+    """
+    state = NoteState(
+        sounding=np.zeros((len(pieces), PITCHES), "int32"),
+        clock=np.zeros(len(pieces), "int32"),
+        last_pitch=np.zeros(len(pieces), "int32"),
+        heat=np.zeros((len(pieces), PITCHES), "float32"),
+    )
+    for i, rows in enumerate(pieces):
+        rows = rows[1:]
+        if not len(rows):
+            continue
+        starts = np.cumsum(rows[:, 0], dtype="int64")
+        left = starts + rows[:, 3] - starts[-1]
+        np.maximum.at(state.sounding[i], rows[:, 1], left)
+        state.clock[i], state.last_pitch[i] = starts[-1], rows[-1, 1]
+        fresh = MEMORY ** np.arange(len(rows))[::-1]
+        np.add.at(state.heat[i], rows[:, 1], fresh)
+    return state
+
+
+class NextNote:
+    """Chooses the next note of each piece from its hidden state.
+
+    It has the methods of a `decoding.NextEvent`.
+
+    Args:
+        heads: a `NoteHeads`.
+        draws: a `Draws`.
+        state: the `NoteState` in which the loop begins.
+        limits: a `NoteLimits`.
+
+    Attributes:
+        carried: what the loop carries of the state, and of the draws.
+    """
+
+    def __init__(self, heads, draws, state, limits):
+        self.heads, self.form, self.draws = heads, heads.form, draws
+        self.limits = NoteLimits(*map(ops.convert_to_tensor, limits))
+        state = NoteState(*map(ops.convert_to_tensor, state))
+        self.carried = state, draws.carried
+        code = self.form.shift_code
+        self.first_shifts = _int32(code.firsts)
+        self.last_shifts = _int32(code.firsts + code.widths - 1)
+        self.first_durations = _int32(self.form.duration_code.firsts)
+
+    def draw(self, hidden, state, random, made):
+        """Draw notes, see `decoding.NextEvent.draw`.
+
+        Args:
+            hidden: tensor of shape (batch, hidden_dim).
+            state: a `NoteState`.
+            random: what the loop carries of the draws.
+            made: int, or int tensor: notes since the loop began.
+
+        Returns:
+            A pair of rows, int32 (batch, 4), and what is carried of the draws.
+        """
+        hidden, sounding = hidden[:, None], state.sounding[:, None]
+        ends, ticks, shift, random = self._shift(hidden, state, random)
+        left = left_after(sounding, ticks[:, None])
+        x = self.heads.with_shift(hidden, shift[:, None], left)
+        pitch, random = self._pitch(x, left, ticks, state, random)
+        x = self.heads.with_pitch(x, pitch[:, None])
+        logits = self.heads.velocity(x)[:, 0]
+        velocity, random = self.draws.draw(logits, random, field="velocity")
+        x = self.heads.with_velocity(x, velocity[:, None])
+        duration, random = self._duration(x, left, random)
+        row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
+        return ops.where(ends[:, None], np.array(END, "int32"), row), random
+
+    def _shift(self, hidden, state, random):
+        """Whether a piece ends, the shift in ticks, and its class."""
+        logits = self.heads.shift(hidden, state.sounding[:, None])[:, 0]
+        earliest = self._earliest(state)
+        logits = logits + self._shift_bias(state, earliest)
+        shift, random = self.draws.draw(logits, random, field="shift")
+        ends = ops.equal(shift, self.form.end_class)
+        shift = ops.minimum(shift, self.form.end_class - 1)
+        ticks, random = self._ticks(self.form.shift_code, shift, random)
+        return ends, ops.maximum(ticks, earliest), shift, random
+
+    def _earliest(self, state):
+        """The fewest ticks until the next note may begin, (batch,)."""
+        in_order = ops.sort(state.sounding, axis=-1)
+        earliest = ops.take(in_order, PITCHES - self.limits.max_notes, axis=-1)
+        earliest = ops.maximum(earliest, self.limits.begin - state.clock)
+        # At the same moment a note needs a free key that is no lower.
+        free = ops.equal(state.sounding, 0)
+        above = ops.arange(PITCHES, dtype="int32") >= state.last_pitch[:, None]
+        at_once = ops.any(ops.logical_and(free, above), axis=-1)
+        return ops.maximum(earliest, ops.where(at_once, 0, 1))
+
+    def _shift_bias(self, state, earliest):
+        """What is added to the logits of shifts, (batch, classes)."""
+        limits, clock = self.limits, state.clock
+        latest = ops.max(state.sounding, axis=-1) + limits.max_silence
+        latest = ops.maximum(latest, earliest)[:, None]
+        barred = ops.logical_or(
+            self.last_shifts < earliest[:, None], self.first_shifts > latest
+        )
+        over = (clock >= limits.end_by)[:, None]
+        shifts = ops.where(ops.logical_or(barred, over), BARRED, 0.0)
+        whole = ops.maximum(limits.end_by - limits.end_from, 1)
+        late = ops.cast(clock - limits.end_from, "float32")
+        ramp = ENDING_RAMP * late / ops.cast(whole, "float32")
+        end = ops.where(clock >= limits.end_from, ramp, BARRED)
+        return ops.concatenate([shifts, end[:, None]], axis=-1)
+
+    def _pitch(self, x, left, ticks, state, random):
+        logits = self.heads.pitch(
+            x, left, ticks[:, None], state.last_pitch[:, None]
+        )[:, 0]
+        logits = logits - self.limits.repeat_penalty * state.heat
+        return self.draws.draw(logits, random, field="pitch")
+
+    def _duration(self, x, left, random):
+        """The duration in ticks."""
+        logits = self.heads.duration(x, left)[:, 0]
+        barred = self.first_durations > self.limits.max_ticks
+        logits = ops.where(barred, BARRED, logits)
+        duration, random = self.draws.draw(logits, random, field="duration")
+        ticks, random = self._ticks(self.form.duration_code, duration, random)
+        return ops.minimum(ticks, self.limits.max_ticks), random
+
+    def _ticks(self, code, classes, random):
+        """Any of the numbers of ticks that a class stands for, (batch,)."""
+        in_python = keras.config.backend() == "torch"
+        if in_python and int(ops.max(classes)) < code.direct:
+            return classes, random
+        numbers, random = self.draws.uniform(ops.shape(classes)[0], random)
+        widths = ops.take(_int32(code.widths), classes)
+        more = ops.cast(numbers * ops.cast(widths, "float32"), "int32")
+        more = ops.minimum(more, widths - 1)
+        return ops.take(_int32(code.firsts), classes) + more, random
+
+    def follow(self, new, is_given, state, done):
+        """What is known after a note of each piece.
+
+        Args:
+            new: int32 tensor (batch, 4), the rows of the notes.
+            is_given: bool tensor (batch,): whether they are a prompt's.
+            state: a `NoteState`.
+            done: bool tensor (batch,): whether a piece has ended before.
+
+        Returns:
+            A pair of `state` and `done` after the notes.
+        """
+        ends = ops.logical_and(new[:, 0] == END[0], ops.logical_not(is_given))
+        done = ops.logical_or(done, ends)
+        shift, pitch, _, duration = ops.unstack(ops.maximum(new, 0), axis=-1)
+        struck = ops.equal(ops.arange(PITCHES, dtype="int32"), pitch[:, None])
+        clock = state.clock + shift
+        left = ops.maximum(state.sounding - shift[:, None], 0)
+        state = NoteState(
+            sounding=ops.where(struck, duration[:, None], left),
+            clock=clock,
+            last_pitch=pitch,
+            heat=state.heat * MEMORY + ops.cast(struck, "float32"),
+        )
+        return state, ops.logical_or(done, clock > self.limits.until)
+
+    def state(self, carried):
+        """The `NoteState` that another loop goes on from."""
+        return carried
+
+
+def next_note(model, draws, inputs, stops):
+    """The `NextNote` of a model of notes, see `decoding.next_event`."""
+    return NextNote(model.heads, draws, inputs.state, inputs.limits)
+
+
+def _int32(numbers):
+    return ops.convert_to_tensor(np.asarray(numbers, "int32"))
