@@ -351,7 +351,10 @@ def test_streamed_draws_go_on(model):
         ({"prompt_seconds": 1}, "needs a prompt.*prompt_seconds=1"),
         ({"seconds": 7000, "ending": True}, "at most 7200.*0.0 and 7700"),
         ({"inputs": 4 * [102 + 256], "seconds": 7199}, "4.0 and 7199"),
-        ({"grammar": "strict"}, "bool or an `EventGrammar`.*'strict'"),
+        (
+            {"grammar": "strict"},
+            "bool or an instance of `EventGrammar`.*'strict'",
+        ),
         ({"repeat_penalty": -1}, "0 or above.*repeat_penalty=-1"),
         ({"repeat_penalty": 1, "grammar": False}, "needs the grammar"),
     ],

@@ -3,42 +3,21 @@
 import keras
 import numpy as np
 import pytest
+from note_models import FORM
+from note_models import build_note_model
 from random_pieces import random_notes
 
 from keras_pianogen.layers.note_heads import split_fields
 from keras_pianogen.layers.sounding import EndCopying
-from keras_pianogen.models import NoteTransformerBackbone
 from keras_pianogen.models import NoteTransformerCausalLM
-from keras_pianogen.models import NoteTransformerCausalLMPreprocessor
-from keras_pianogen.models import NoteTupleTokenizer
 from keras_pianogen.models.losses import NoteCrossentropy
 from keras_pianogen.models.losses import field_nats
-from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.note_tuples import TickCode
-
-FORM = NoteTuples()
-
-
-def build():
-    keras.utils.set_random_seed(0)
-    backbone = NoteTransformerBackbone(
-        FORM,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=32,
-        dropout=0.0,
-    )
-    preprocessor = NoteTransformerCausalLMPreprocessor(
-        NoteTupleTokenizer(), sequence_length=24
-    )
-    return NoteTransformerCausalLM(backbone, preprocessor)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build()
+    return build_note_model()
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +104,6 @@ def test_the_loss_is_minus_the_logarithm_of_the_probability_of_the_notes(
     loss = NoteCrossentropy(FORM)(y, side_by_side, sample_weight)
     expected = (nats.sum(-1) * sample_weight).sum() / sample_weight.sum()
     assert float(loss) == pytest.approx(expected, rel=1e-5)
-    model.compile()
     measured = model.evaluate(
         x, y, sample_weight=sample_weight, return_dict=True, verbose=0
     )
@@ -170,7 +148,7 @@ def test_a_saved_model_gives_the_same_logits(model, batch, tmp_path):
 
 
 def test_fit_on_notes_learns_them():
-    model = build()
+    model = build_note_model()
     model.compile(optimizer=keras.optimizers.Adam(0.01))
     notes = random_notes(np.random.default_rng(0), 40)
     history = model.fit([notes], batch_size=2, epochs=12, verbose=0).history
