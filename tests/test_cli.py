@@ -86,6 +86,20 @@ def test_prepare_prints_what_was_repaired_by_kind(shared, tmp_path):
 
 
 @pytest.mark.one_backend
+def test_prepare_says_that_one_file_leaves_none_for_validation(
+    midi_folder, tmp_path
+):
+    files = sorted(midi_folder.glob("*.midi"))
+    for path in files[1:]:
+        path.unlink()
+    printed = succeed("prepare", midi_folder, "--out", tmp_path / "one")
+    assert "\nNo piece is left for validation" in printed
+    shutil.copy(files[0], midi_folder / "two.mid")
+    printed = succeed("prepare", midi_folder, "--out", tmp_path / "two")
+    assert "No piece is left" not in printed
+
+
+@pytest.mark.one_backend
 def test_prepare_draws_the_splits_that_were_asked_for(midi_folder, tmp_path):
     options = ["--validation-fraction", "0", "--test-fraction", "0"]
     out = tmp_path / "corpus"

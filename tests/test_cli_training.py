@@ -4,12 +4,14 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 
 import pytest
 from command_line import TINY
 from command_line import fail
+from command_line import invoke
 from command_line import succeed
 
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
@@ -139,6 +141,52 @@ def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
     assert "length already; --steps" in printed
     printed = succeed(*train, "--resume", "--steps", "6")
     assert printed.startswith("6 steps")
+
+
+@pytest.mark.one_backend
+def test_a_preset_s_own_figure_comes_first_and_the_difference_last(
+    run, small_corpus, tmp_path
+):
+    train = ["train", small_corpus.folder, "--out", tmp_path / "run"]
+    options = ["--preset", run / "preset", "--steps", "4", "--samples", "0"]
+    first, last, *_ = succeed(*train, *options).splitlines()
+    own = re.fullmatch(r"The preset: validation (.*) nats per event", first)
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    figures = json.loads(succeed(*evaluate, "--json"))
+    assert float(own[1]) == pytest.approx(figures["nats_per_event"], abs=1e-3)
+    found = re.search(
+        r"validation (.*) nats.* (.*) (below|above) .* (.*)", last
+    )
+    best, difference, side, preset = found.groups()
+    assert preset == own[1]
+    sign = -1 if side == "below" else 1
+    expected = float(preset) + sign * float(difference)
+    assert float(best) == pytest.approx(expected, abs=2e-3)
+    # Who goes on is told the same.
+    printed = succeed(*train, "--resume", "--steps", "6")
+    assert printed.startswith("6 steps")
+    assert printed.splitlines()[0].endswith(f"the preset's {preset}")
+
+
+@pytest.mark.one_backend
+def test_a_run_in_which_nothing_changes_is_refused(small_corpus, tmp_path):
+    train = ["train", small_corpus.folder, "--out", tmp_path / "run", *TINY]
+    options = ["--steps", "4", "--gradient-accumulation-steps", "5"]
+    error, hint = fail(*train, *options)
+    assert "steps=4, gradient_accumulation_steps=5" in error
+    assert "--steps" in hint
+
+
+@pytest.mark.one_backend
+def test_a_corpus_without_validation_is_told(small_corpus, tmp_path):
+    corpus = tmp_path / "corpus"
+    midi = ["prepare", small_corpus.folder.parent, "--out", corpus]
+    nothing = ["--validation-fraction", "0", "--test-fraction", "0"]
+    succeed(*midi, *nothing)
+    train = ["train", corpus, "--out", tmp_path / "run", *TINY]
+    result = invoke(*train, "--steps", "2")
+    assert "no pieces for validation" in result.stderr
+    assert "; not validated" in result.stdout
 
 
 @pytest.mark.one_backend

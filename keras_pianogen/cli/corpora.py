@@ -84,6 +84,11 @@ def prepare(
     with counting_bar("Reading MIDI files") as report:
         corpus = prepare_corpus(source, out, progress=report, **vars(preparing))
     say(*str(corpus).splitlines())
+    if not len(corpus.split("validation")):
+        say(
+            "No piece is left for validation, so that training can't tell when "
+            "it should end. Two files are enough for a validation split."
+        )
     _print_report(corpus)
     _print_skipped(corpus)
     say(f"{out} ({time.monotonic() - began:.1f} s)")

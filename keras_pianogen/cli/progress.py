@@ -3,6 +3,7 @@
 import contextlib
 import time
 
+from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 
 PERCENTAGE = "{task.percentage:>3.0f}%"
@@ -105,9 +106,22 @@ def _run_bar(noun, describe):
         yield report, last
 
 
+@contextlib.contextmanager
 def training_bar():
-    """The bar of a language model's run: losses, speed, memory."""
-    return _run_bar("step", _describe_step)
+    """The bar of a language model's run: losses, speed, memory.
+
+    A preset's own loss, which is reported before the first step, is a line.
+    """
+    with _run_bar("step", _describe_step) as (report_step, last):
+
+        def report(row, done):
+            if row["step"]:
+                report_step(row, done)
+            else:
+                loss = row["val_nats_per_event"]
+                say(f"The preset: validation {loss:.3f} nats per event")
+
+        yield report, last
 
 
 def _describe_step(row, _):

@@ -66,7 +66,7 @@ class Looks(Options):
         typer.Option(
             min=1,
             help="Number of validation events that each validation reads.",
-            show_default=str(LOOKS["validation_events"]),
+            show_default=f"{LOOKS['validation_events']}, fewer in short runs",
         ),
     ] = None
     validations: Annotated[
@@ -74,7 +74,7 @@ class Looks(Options):
         typer.Option(
             min=1,
             help="Number of validations in the run.",
-            show_default=str(LOOKS["validations"]),
+            show_default=f"{LOOKS['validations']}, fewer in short runs",
         ),
     ] = None
     samples: Annotated[
@@ -291,17 +291,26 @@ def _load(name, data_parallel=False):
 
 def _print_run(row, last, out):
     """Print the length of a run, its validation loss, and what it left."""
-    best = row["best_val_nats_per_event"]
-    validation = "not validated yet"
-    if math.isfinite(best):
-        validation = f"validation {best:.3f} nats per event"
     say(
         f"{row['step']:,} steps, {row['events']:,} events in "
-        f"{row['seconds'] / 60:.1f} minutes; {validation}"
+        f"{row['seconds'] / 60:.1f} minutes; {_validation(row)}"
     )
     if last.done is None:
         say("The run has that length already; --steps or --minutes extends it")
     _print_left(out, last, f"step {row['step']:,}")
+
+
+def _validation(row):
+    """The best validation loss, and its distance from the preset's."""
+    best = row["best_val_nats_per_event"]
+    if not math.isfinite(best):
+        return "not validated"
+    text = f"validation {best:.3f} nats per event"
+    preset = row.get("preset_val_nats_per_event")
+    if preset is None:
+        return text
+    side = "below" if best < preset else "above"
+    return f"{text}, {abs(best - preset):.3f} {side} the preset's {preset:.3f}"
 
 
 def _print_left(out, last, place):

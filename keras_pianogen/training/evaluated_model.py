@@ -64,7 +64,12 @@ def weights_of(model):
 
 
 def averages_of(model):
-    """The moving averages of a model's weights, a list of arrays."""
+    """The moving averages of a model's weights, a list of arrays.
+
+    Before the first step they are the weights themselves.
+    """
+    if not keras.ops.convert_to_numpy(model.optimizer.iterations):
+        return weights_of(model)
     return _arrays(
         variable
         for variable in model.optimizer.variables

@@ -16,6 +16,7 @@ Losses are in nats per event; times in seconds.
 
 import dataclasses
 import functools
+import logging
 import os
 
 import keras
@@ -34,6 +35,7 @@ from keras_pianogen.training.evaluated_model import evaluated_model
 from keras_pianogen.training.length import LOOKS
 from keras_pianogen.training.length import Minutes
 from keras_pianogen.training.length import Steps
+from keras_pianogen.training.length import check_steps
 from keras_pianogen.training.optimizers import learning_rate_at
 from keras_pianogen.training.recipe import SHAPE
 from keras_pianogen.training.recipe import Recipe
@@ -43,6 +45,8 @@ from keras_pianogen.training.recorder import fit
 from keras_pianogen.training.recorder import stop_on_interrupt
 from keras_pianogen.training.run import Run
 from keras_pianogen.training.run import check_settings
+
+logger = logging.getLogger(__name__)
 
 SECONDS_A_SAMPLE = 20
 # A run by steps has about this many epochs.
@@ -87,11 +91,14 @@ def train(
             windows are then those of the preset, not of the recipe. With
             `resume` the preset itself isn't needed any more.
         validation_events: int. Number of events that each validation reads,
-            taken evenly from the split. Defaults to 50,000. With `resume`,
-            this and the next two default to those of the run.
-        validations: int. Number of validations in the run. Defaults to 20.
+            taken evenly from the split. Defaults to 50,000, or fewer in a
+            short run, so that validation takes at most a tenth of it. With
+            `resume`, this and the next two default to those of the run.
+        validations: int. Number of validations in the run. Defaults to 20, or
+            fewer in a short run.
         samples: int. Number of pieces of 20 seconds that are generated during
-            the run; baselines generate none. Defaults to 4.
+            the run; baselines generate none. Defaults to 4. A run by the
+            clock leaves out those that would take more than a tenth of it.
         data_parallel: bool. Whether to spread each batch over all devices,
             and all processes, see `DataParallel`. JAX only.
         callbacks: `keras.callbacks.Callback` objects. An epoch is a few
@@ -99,10 +106,13 @@ def train(
             `val_nats_per_event` if validation was read.
         workers: int. Threads that prepare batches.
         progress: a function called after each step with a row of the history,
-            a dict, and the share of the run that is done.
+            a dict, and the share of the run that is done. Where a run begins
+            from a preset, it is called before the first step, too: the row has
+            the `step` 0 and the preset's own `val_nats_per_event`.
 
     Returns:
-        The last row of the history, a dict.
+        The last row of the history, a dict. If the run began from a preset,
+        `preset_val_nats_per_event` is the preset's own validation loss.
 
     Raises:
         TrainingError: if `out` holds a run already, or none to resume, or
@@ -112,6 +122,12 @@ def train(
     """
     _check_length(steps, minutes, resume)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
+    if not len(corpus.split("validation")):
+        logger.warning(
+            "%s has no pieces for validation: nothing will tell when a model "
+            "learns the pieces by heart, and the last weights are kept.",
+            corpus.folder,
+        )
     devices = DataParallel() if data_parallel else OneDevice()
     run = Run(out, COLUMNS, writes=devices.leads)
     settings = {
@@ -129,6 +145,7 @@ def train(
             recipe = Recipe.of(recipe)
             run.check_unused()
         _fill_in(settings, run.config)
+        check_steps(settings["steps"], recipe)
         devices.check(recipe.batch_size, settings["minutes"])
         with devices.scope():
             model, recipe, state = _begin(run, recipe, settings, resume)
@@ -140,9 +157,24 @@ def train(
             )
             windows = _windows(corpus, model, recipe, devices.part, workers)
             with stop_on_interrupt(recorder):
+                if preset is not None and not resume:
+                    _measure_preset(recorder, recipe, progress)
                 callbacks = callbacks if run.writes else ()
                 fit(model, windows.from_step, recorder, callbacks)
+    if "preset" in state:
+        return recorder.row | {"preset_val_nats_per_event": state["preset"]}
     return recorder.row
+
+
+def _measure_preset(recorder, recipe, progress):
+    """Measure the loss of a preset before it is trained, and report it."""
+    validation, *_ = recorder.looks
+    events = recipe.batch_size * recipe.sequence_length
+    loss = validation.measure_first(recorder.length, events)
+    if loss is not None:
+        recorder.state["preset"] = loss
+        if progress is not None:
+            progress({"step": 0, "val_nats_per_event": loss}, 0.0)
 
 
 def _check_length(steps, minutes, resume):
@@ -188,7 +220,9 @@ def _fill_in(settings, config):
     if not length <= missing:
         missing -= length
     for name in missing:
-        settings[name] = config.get(name, LOOKS.get(name))
+        settings[name] = config.get(name)
+    if settings["samples"] is None:
+        settings["samples"] = LOOKS["samples"]
 
 
 def _begin(run, recipe, settings, resume):
@@ -250,7 +284,7 @@ def _length(config, recipe):
 
 
 def _validation(config, corpus, recipe, evaluated, keep, state):
-    def measure():
+    def measure(max_events):
         if not len(corpus.split("validation")):
             return None
         with evaluated() as model:
@@ -262,11 +296,19 @@ def _validation(config, corpus, recipe, evaluated, keep, state):
                 "validation",
                 batch_size=recipe.batch_size,
                 sequence_length=recipe.sequence_length,
-                max_events=config["validation_events"],
-            ).nats_per_event
+                max_events=max_events,
+            )
 
-    times = looks.Evenly(config["validations"], state, "validated")
-    return looks.Validation(times, measure, keep, state)
+    size = functools.partial(
+        looks.validation_size,
+        most=LOOKS,
+        events=config["validation_events"],
+        validations=config["validations"],
+    )
+    trained = (
+        (config["steps"] or 0) * recipe.batch_size * recipe.sequence_length
+    )
+    return looks.Validation(size, trained or None, measure, keep, state)
 
 
 def _samples(run, recipe, evaluated, state):
@@ -283,7 +325,8 @@ def _samples(run, recipe, evaluated, state):
     def write(notes, path):
         save(notes, path, picture=len(notes) > 0)
 
-    times = looks.Evenly(run.config["samples"], state, "sampled")
+    share = None if run.config["steps"] else looks.SHARE
+    times = looks.Evenly(run.config["samples"], state, "sampled", share)
     return [looks.Samples(run, times, generate, write)]
 
 

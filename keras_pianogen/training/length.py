@@ -3,13 +3,39 @@
 An epoch here is a few steps, after which a run can be validated and saved.
 """
 
-# How often a run is validated, and how many samples it writes, by default.
+import logging
+
+from keras_pianogen.hints import hinted
+
+# How often a long run is validated, and how many samples it writes, by
+# default.
 LOOKS = {"validation_events": 50_000, "validations": 20, "samples": 4}
 
 FEWEST_STEPS, MOST_STEPS = 2, 50
 # A run by the clock has about this many epochs, and sets its learning rate in
 # each; long epochs are cut to `MOST_STEPS`, so that it can have more.
 EPOCHS_BY_THE_CLOCK = 200
+# The learning rate of a shorter run by the clock doesn't come near its peak.
+FEWEST_STEPS_OF_A_RUN = 10
+
+logger = logging.getLogger(__name__)
+
+
+def check_steps(steps, recipe):
+    """Refuse a run in which the weights would never change.
+
+    Args:
+        steps: int. Length of the run, or `None` for one by the clock.
+        recipe: its `Recipe`.
+    """
+    needed = recipe.gradient_accumulation_steps
+    if steps is not None and steps < needed:
+        error = ValueError(
+            "`steps` must be at least `gradient_accumulation_steps`, or no "
+            f"weight changes. Received: steps={steps}, "
+            f"gradient_accumulation_steps={needed}"
+        )
+        raise hinted(error, "Give more --steps.")
 
 
 class Steps:
@@ -46,6 +72,9 @@ class Steps:
     def end_epoch(self, seconds_per_step):
         """Does nothing: all epochs are equally long."""
 
+    def tell_pace(self, seconds_per_step):
+        """Does nothing: the number of steps is known."""
+
 
 class Minutes:
     """A length by the clock. Epochs end after equal shares of the time.
@@ -61,6 +90,7 @@ class Minutes:
         self.learning_rate_at = learning_rate_at
         self.epoch_steps = FEWEST_STEPS
         self.epochs = 0
+        self.pace_is_told = False
 
     def done(self, step, seconds):
         """The share of the run that is done, 0 to 1."""
@@ -83,8 +113,23 @@ class Minutes:
         """Choose the length of the next epoch by the speed of the last."""
         self.epochs += 1
         if self.epochs > 1:  # The first one compiled.
+            self.tell_pace(seconds_per_step)
             seconds = self.seconds / EPOCHS_BY_THE_CLOCK
             self.epoch_steps = _within_limits(seconds / seconds_per_step)
+
+    def tell_pace(self, seconds_per_step):
+        """Warn, once, of a run in which too few steps fit."""
+        steps = self.seconds / seconds_per_step
+        if steps < FEWEST_STEPS_OF_A_RUN and not self.pace_is_told:
+            logger.warning(
+                "About %.0f steps fit into %g minutes here. The learning rate "
+                "does not come near its peak in fewer than %d: give more "
+                "--minutes or a smaller --batch-size.",
+                steps,
+                self.seconds / 60,
+                FEWEST_STEPS_OF_A_RUN,
+            )
+        self.pace_is_told = True
 
 
 def _within_limits(steps):

@@ -9,12 +9,46 @@ Each is an object that a `Recorder` is given, with
 - `is_kept`, whether the run saves its results and a checkpoint afterwards.
 """
 
+import contextlib
 import math
+import time
 
 import numpy as np
 
 from keras_pianogen.judging.collapse import FIGURES
 from keras_pianogen.judging.collapse import CollapseFigures
+
+# Validation takes at most a tenth of a run, and so do samples. This share is
+# planned; the rest is for a preset's own figure, before the first step.
+SHARE = 0.08
+# Validating on an event takes as long as training on so many: it is read twice,
+# and only the loss is computed, a third of the work.
+EVENTS_TRAINED = 2 / 3
+# A validation reads at least so many events, where a run is long enough for so
+# many validations; and each run has one.
+FEWEST_EVENTS, FEWEST_VALIDATIONS = 2_000, 5
+
+
+def validation_size(trained, most, events=None, validations=None):
+    """How many events a validation reads, and how many a run has.
+
+    Args:
+        trained: number of events that the run trains on.
+        most: dict of the largest `validation_events` and `validations`.
+        events: number of events, if it is given.
+        validations: number of validations, if it is given.
+
+    Returns:
+        Both numbers. One that isn't given is such that all validations
+        together take at most a tenth of the run, unless that leaves none.
+    """
+    room = SHARE * trained / EVENTS_TRAINED
+    if events is None:
+        events = round(room / (validations or FEWEST_VALIDATIONS))
+        events = min(max(events, FEWEST_EVENTS), most["validation_events"])
+    if validations is None:
+        validations = min(max(int(room / events), 1), most["validations"])
+    return events, validations
 
 
 class Evenly:
@@ -24,25 +58,45 @@ class Evenly:
     the times of one that was not.
 
     Args:
-        times: int. How many times.
+        times: int. How many times, or `None`: at the end alone.
         state: dict of the run's numbers, which keeps the count.
         name: key of the count in `state`.
+        share: float. Largest share of the time of the run that what is due may
+            take; it is left out where it would take more. Defaults to `None`,
+            any share.
     """
 
-    def __init__(self, times, state, name):
+    def __init__(self, times, state, name, share=None):
         self.times = times
         self.state = state
         self.name = name
+        self.share = share
         state.setdefault(name, 0)
 
     def is_due(self, recorder):
-        return recorder.finished or (
+        if recorder.finished or self.times is None:
+            return recorder.finished
+        return (
             recorder.length.is_end_of_epoch(recorder.step)
             and recorder.done * self.times >= self.state[self.name] + 1
+            and self._has_time(recorder)
         )
 
-    def count(self, recorder):
-        self.state[self.name] = int(recorder.done * self.times)
+    def _has_time(self, recorder):
+        spent, times = self.state.get(f"{self.name}_time", (0.0, 0))
+        if self.share is None or not times:
+            return True
+        return spent * (times + 1) / times <= self.share * recorder.seconds
+
+    @contextlib.contextmanager
+    def counted(self, recorder):
+        """A context that does what is due."""
+        began = time.monotonic()
+        yield
+        spent, times = self.state.get(f"{self.name}_time", (0.0, 0))
+        spent += time.monotonic() - began
+        self.state[f"{self.name}_time"] = [spent, times + 1]
+        self.state[self.name] = int(recorder.done * (self.times or 1))
 
 
 class AtBothEnds:
@@ -51,17 +105,21 @@ class AtBothEnds:
     def is_due(self, recorder):
         return recorder.step == 0 or recorder.stopping
 
-    def count(self, recorder):
-        """Does nothing."""
+    def counted(self, recorder):
+        return contextlib.nullcontext()
 
 
 class Validation:
     """Measures the validation loss, and keeps the model if it is the best.
 
     Args:
-        times: an `Evenly`.
-        measure: a function that returns the loss in nats per event; or `None`
-            if there is no music to validate on, and each model is kept.
+        size: a function of the number of events that the run trains on. It
+            returns how many events a validation reads, and how many there are.
+        trained: that number; or `None` if it depends on the speed, for a run
+            by the clock.
+        measure: a function of the number of events to read. It returns a
+            `judging.likelihood.Likelihood`, or `None` if there is no music to
+            validate on, and each model is kept.
         keep: a function that keeps the model.
         state: dict of the run's numbers, which has the lowest loss.
     """
@@ -69,11 +127,17 @@ class Validation:
     columns = ("val_nats_per_event", "best_val_nats_per_event")
     is_kept = True
 
-    def __init__(self, times, measure, keep, state):
-        self.times, self.measure, self.keep = times, measure, keep
-        self.is_due = times.is_due
+    def __init__(self, size, trained, measure, keep, state):
+        self.size, self.measure, self.keep = size, measure, keep
         self.state = state
         state.setdefault("best", math.inf)
+        share = None if trained else SHARE
+        self.times = Evenly(None, state, "validated", share)
+        self.events = None
+        # A run that goes on, for longer, too, reads the same events.
+        trained = state.get("trained", trained)
+        if trained is not None:
+            self.choose(trained)
 
     @property
     def figures(self):
@@ -82,16 +146,52 @@ class Validation:
             "best_val_nats_per_event": self.state["best"],
         }
 
+    def is_due(self, recorder):
+        # The first epoch compiles: it tells nothing of the speed.
+        if self.events is None and (recorder.epoch > 1 or recorder.stopping):
+            left = max(0.0, recorder.length.seconds - recorder.seconds)
+            row = recorder.row
+            self.choose(row["events"] + row["events_per_second"] * left)
+        return self.times.is_due(recorder)
+
+    def choose(self, trained):
+        """Choose how many events a validation reads, and how many there are."""
+        self.state["trained"] = trained
+        self.events, self.times.times = self.size(trained)
+
     def look(self, recorder):
-        self.times.count(recorder)
-        loss = self.measure()
-        if loss is None:
-            self.keep()
-            return {}
-        if loss < self.state["best"]:
-            self.state["best"] = loss
-            self.keep()
+        with self.times.counted(recorder):
+            found = self.measure(self.events)
+            if found is None:
+                self.keep()
+                return {}
+            loss = found.nats_per_event
+            if loss < self.state["best"]:
+                self.state["best"] = loss
+                self.keep()
         return {"val_nats_per_event": loss}
+
+    def measure_first(self, length, events_per_step):
+        """The loss before the first step, or `None` without music to validate.
+
+        Args:
+            length: the `Steps` or `Minutes` of the run. A run by the clock
+                learns its pace from this measurement.
+            events_per_step: events that a step trains on.
+        """
+        if self.events is not None:
+            found = self.measure(self.events)
+        elif (found := self.measure(FEWEST_EVENTS)) is not None:
+            # It has compiled, and now tells the speed.
+            began = time.monotonic()
+            found = self.measure(FEWEST_EVENTS)
+            seconds = time.monotonic() - began
+            pace = EVENTS_TRAINED * found.num_events / seconds
+            length.tell_pace(events_per_step / pace)
+            self.choose(length.seconds * pace)
+            if self.events > FEWEST_EVENTS:
+                found = self.measure(self.events)
+        return None if found is None else found.nats_per_event
 
 
 class Likelihood:
@@ -139,12 +239,12 @@ class Samples:
         self.is_due = times.is_due
 
     def look(self, recorder):
-        self.times.count(recorder)
         folder = self.run.folder / "samples"
-        for name, notes in self.generate(recorder.step).items():
-            with self.run.writing("A sample"):
-                folder.mkdir(exist_ok=True)
-                self.write(notes, folder / name)
+        with self.times.counted(recorder):
+            for name, notes in self.generate(recorder.step).items():
+                with self.run.writing("A sample"):
+                    folder.mkdir(exist_ok=True)
+                    self.write(notes, folder / name)
         return {}
 
 
