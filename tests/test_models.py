@@ -461,6 +461,44 @@ def test_the_previous_block_needs_blocks(build):
         build(attend_previous_block=True, **settings)
 
 
+def test_folders_and_data_sets_of_paths_are_performances(model, tmp_path):
+    tensorflow = pytest.importorskip("tensorflow")
+    files = [str(tmp_path / "a.mid"), str(tmp_path / "below" / "b.MIDI")]
+    (tmp_path / "below").mkdir()
+    for seed, file in enumerate(files):
+        write_midi(random_notes(9, seed), file)
+    (tmp_path / "read me.txt").write_text("No music.")
+    paths = tensorflow.data.Dataset.from_tensor_slices(files)
+    contents = paths.map(tensorflow.io.read_file)
+    forms = [tmp_path, str(tmp_path), paths, paths.batch(2), contents]
+    forms += [np.array(files), (file for file in files), map(str, files)]
+    expected = model._training_data(files)[1]
+    for form in forms:
+        np.testing.assert_array_equal(model._training_data(form)[1], expected)
+    metrics = model.evaluate(paths, batch_size=4, verbose=0, return_dict=True)
+    assert metrics == model.evaluate(
+        files, batch_size=4, verbose=0, return_dict=True
+    )
+
+
+def test_a_generator_of_batches_is_passed_on_whole(model):
+    batches = model._training_data(i for i in [({"token_ids": 1}, 2), 3])[0]
+    assert list(batches) == [({"token_ids": 1}, 2), 3]
+
+
+def test_fit_says_what_to_pass(model, small_corpus, tmp_path):
+    for wrong in (None, small_corpus, small_corpus.folder):
+        with pytest.raises(ValueError, match="`EventWindows"):
+            model.fit(wrong)
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="`x` must be a folder with.*1 .wav"):
+        model.fit(tmp_path)
+    endless = pytest.importorskip("tensorflow").data.Dataset.range(3)
+    endless = endless.map(lambda x: "a.mid").repeat()
+    with pytest.raises(ValueError, match="that ends"):
+        model.fit(endless)
+
+
 def test_nothing_to_train_on_is_an_error(model):
     with pytest.raises(ValueError, match="at least one performance"):
         model.fit([])

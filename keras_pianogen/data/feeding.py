@@ -12,10 +12,14 @@ On JAX and PyTorch, everything is passed on as it came.
 """
 
 import itertools
+import os
 
 import keras
+import numpy as np
 
 from keras_pianogen.data.windows import Windows
+
+INFINITE = -1  # the cardinality of a `tf.data.Dataset` that repeats
 
 
 def feed_training(x, callbacks=None, shuffle=False):
@@ -52,6 +56,32 @@ def feed_evaluation(x):
         x: anything that Keras evaluates on.
     """
     return _untuned(x) if _can_be_fed(x) and not x.moves_on else x
+
+
+def paths_in(x):
+    """The paths, or MIDI files' bytes, in a `tf.data.Dataset` of strings.
+
+    Args:
+        x: anything.
+
+    Returns:
+        A list of str and bytes; or `None`, if `x` is no such data set.
+
+    Raises:
+        ValueError: if the data set has no end.
+    """
+    spec = getattr(x, "element_spec", None)
+    if getattr(spec, "dtype", None) != "string":
+        return None
+    if int(x.cardinality()) == INFINITE:
+        raise ValueError(
+            "`x` must be a data set of paths that ends. Received one that "
+            "repeats for ever; `epochs` repeats it as well."
+        )
+    # As objects, because NumPy's strings lose zeros at their ends.
+    batches = [np.ravel(np.asarray(s, object)) for s in x.as_numpy_iterator()]
+    strings = [string for batch in batches for string in batch]
+    return [s if s[:4] == b"MThd" else os.fsdecode(s) for s in strings]
 
 
 def _can_be_fed(x):

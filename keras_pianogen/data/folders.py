@@ -5,6 +5,7 @@ itself if it lies in the folder, else by the first link. Nothing here opens a
 file.
 """
 
+import collections
 import errno
 import os
 import pathlib
@@ -24,11 +25,13 @@ class MidiFolder:
         files: paths whose names end in `.mid` or `.midi`, sorted.
         skipped: folders that were not entered, and why: links to a folder
             that they lie in, and folders that can't be read.
+        others: how many other files there are, by their suffixes.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.files: list[pathlib.Path] = []
         self.skipped: dict[pathlib.Path, str] = {}
+        self.others: collections.Counter[str] = collections.Counter()
         self._folders = [pathlib.Path(folder)]
         self._links: list[pathlib.Path] = []
         self._entered: set[tuple[int, int]] = set()
@@ -41,6 +44,11 @@ class MidiFolder:
             except OSError as error:
                 self.skipped[path] = error.strerror or str(error)
         self.files.sort()
+
+    def found_instead(self) -> str:
+        """In words, the commonest files of the folder that aren't MIDI."""
+        kinds = (+self.others).most_common(3)
+        return ", ".join(f"{n:,} {suffix}" for suffix, n in kinds) or "no files"
 
     def _enter(self, folder: pathlib.Path) -> None:
         status = os.stat(folder)
@@ -60,6 +68,7 @@ class MidiFolder:
                 self.skipped[path] = error.strerror or str(error)
         if not is_folder:
             self.files += [path] * is_midi
+            self.others[path.suffix.lower() or path.name] += not is_midi
         elif not path.is_symlink():
             self._folders.append(path)
         elif path.parent.resolve().is_relative_to(path.resolve()):

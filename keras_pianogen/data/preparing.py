@@ -24,6 +24,7 @@ from keras_pianogen.data.corpus import clear_parts
 from keras_pianogen.data.corpus import read_source
 from keras_pianogen.data.corpus import settle
 from keras_pianogen.data.corpus import write_corpus
+from keras_pianogen.data.folders import MidiFolder
 from keras_pianogen.data.parts import Progress
 from keras_pianogen.data.parts import collect
 from keras_pianogen.data.parts import digest
@@ -208,6 +209,7 @@ def _nothing_read(skipped: list[SkippedFile], root: pathlib.Path) -> ValueError:
         "`source` must hold MIDI files that can be read. Received: "
         f"{root}, with {len(skipped)} files"
         + "".join(f"; {s.path}: {s.reason}" for s in skipped[:3])
+        + f"; other files: {MidiFolder(root).found_instead()}"
     )
     return hinted(ValueError(message), DOWNLOAD)
 

@@ -259,6 +259,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Folder:
             "`folder` must be a folder with .mid or .midi files that can be "
             f"read. Received: {folder}, with {len(reasons)} that can't"
             + "".join(reasons[:3])
+            + f"; other files: {listed.found_instead()}"
         )
     return found
 

@@ -16,6 +16,7 @@ import miditoolkit
 import numpy as np
 import symusic
 
+from keras_pianogen.midi import foreign
 from keras_pianogen.midi import objects
 from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import DRUM_CHANNEL
@@ -200,6 +201,8 @@ def _chunks(
     """Splits a file into its division and the bytes of its tracks."""
     if not data:
         raise MidiError(f"{name} is empty. Expected a MIDI file")
+    if kind := foreign.describe(data):
+        raise MidiError(f"{name} is not a MIDI file. It is {kind}")
     if len(data) > MAX_BYTES:
         raise MidiError(
             f"{name} is too large. Expected at most {MAX_BYTES:,} bytes"

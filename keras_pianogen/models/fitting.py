@@ -1,26 +1,31 @@
 """How language models of events are trained: settings, `fit`, `evaluate`."""
 
+import collections.abc
 import os
+import pathlib
+import types
 
 import keras
 import miditoolkit
 import numpy as np
 import symusic
 
+from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.feeding import feed_evaluation
 from keras_pianogen.data.feeding import feed_training
+from keras_pianogen.data.feeding import paths_in
+from keras_pianogen.data.folders import MidiFolder
 
 # Types that `fit` and `evaluate` take for performances, or lists of them.
-PERFORMANCES = (
+ONE_PERFORMANCE = (
     str,
     bytes,
     os.PathLike,
     miditoolkit.MidiFile,
     type(symusic.Score()),
-    list,
-    tuple,
     np.ndarray,
 )
+PERFORMANCES = (*ONE_PERFORMANCE, list, tuple)
 
 
 def event_defaults():
@@ -86,8 +91,9 @@ class TrainsOnEvents:
                 `keras_pianogen.EventWindows`, any other
                 `keras.utils.PyDataset`, a `tf.data.Dataset`, a generator or
                 arrays; or a performance (a MIDI file's path, notes or event
-                ids) or a list of performances. All events of a performance
-                are trained on.
+                ids); or performances: a list or a generator of them, a
+                folder of MIDI files, or a `tf.data.Dataset` of paths. All
+                events of a performance are trained on.
             y: ids of the next events, if `x` is arrays.
             sample_weight: weights of `y`, if `x` is arrays.
             validation_data: like `x`, or a tuple of `x`, `y` and weights.
@@ -157,6 +163,8 @@ class TrainsOnEvents:
         """Turn performances into windows, and pass on everything else."""
         if isinstance(x, tuple) and x and isinstance(x[0], dict):
             return keras.utils.unpack_x_y_sample_weight(x)
+        if y is None:
+            x = _performances_in(x)
         if y is not None or not isinstance(x, PERFORMANCES):
             return x, y, sample_weight
         if isinstance(x, list | tuple) and not x:
@@ -170,3 +178,50 @@ class TrainsOnEvents:
                 f"Received: preprocessor=None and x of type {type(x).__name__}"
             )
         return self.preprocessor.windows(x)
+
+
+def _performances_in(x):
+    """A list of the performances that a folder or a data set holds.
+
+    Everything that holds none is returned as it is.
+    """
+    if x is None or isinstance(x, Corpus):
+        raise ValueError(
+            "`x` must be performances, or batches such as "
+            "`EventWindows(corpus, …)`. Received: " + type(x).__name__
+        )
+    if isinstance(x, str | os.PathLike) and os.path.isdir(x):
+        return _files_of(pathlib.Path(x))
+    if isinstance(x, np.ndarray) and x.dtype.kind in "US":
+        return x.ravel().tolist()
+    if isinstance(x, types.GeneratorType):
+        return _generated(x)
+    if isinstance(x, collections.abc.Iterator | collections.abc.Set):
+        return list(x)
+    paths = paths_in(x)
+    return x if paths is None else paths
+
+
+def _files_of(folder):
+    listed = MidiFolder(folder)
+    if not listed.files:
+        corpus = (folder / "corpus.json").exists()
+        batches = "`EventWindows(Corpus(folder), …)` makes batches of a corpus"
+        raise ValueError(
+            "`x` must be a folder with .mid or .midi files. Received: "
+            f"{folder}, with {listed.found_instead()}" + f". {batches}" * corpus
+        )
+    return listed.files
+
+
+def _generated(generator):
+    """A list, if a generator yields performances; else what it yields."""
+    first = next(generator, None)
+    if isinstance(first, ONE_PERFORMANCE):
+        return [first, *generator]
+
+    def batches():
+        yield first
+        yield from generator
+
+    return [] if first is None else batches()

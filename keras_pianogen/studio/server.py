@@ -281,7 +281,7 @@ def _read_midi(data):
     try:
         notes, report = midi.read_notes(data, return_report=True)
     except midi.MidiError as error:
-        sentence = str(error).removeprefix("<bytes>: ")
+        sentence = str(error).replace("<bytes>", "The file", 1)
         raise Refused(400, sentence) from None
     if len(notes) > messages.MAX_NOTES:
         raise Refused(
