@@ -118,10 +118,10 @@ def test_the_prompt_is_left_at_the_second_that_was_asked_for(
     _, notes = generate(*options, "1.22")
     kept = prompt[prompt["start"] < 1.22]
     np.testing.assert_array_equal(notes["pitch"][: len(kept)], kept["pitch"])
-    assert notes["start"][len(kept) :].min() >= 1.195
+    assert notes["start"][len(kept) :].min() >= 1.22
     generate(*options, "60")
-    # The events last kept: the ends of the fifth note and of the eighth.
-    np.testing.assert_allclose(borders, [1.2, 1.95], atol=0.006)
+    # What was asked for, and the end, which comes soon after the last note.
+    np.testing.assert_allclose(borders, [1.22, 1.95], atol=0.006)
 
 
 def test_the_prompt_s_pedal_is_drawn_as_far_as_it_is_kept(
@@ -139,12 +139,96 @@ def test_the_prompt_s_pedal_is_drawn_as_far_as_it_is_kept(
     cut = ["--prompt", tmp_path / "pedal.mid", "--prompt-seconds", "1.3"]
     generate(*options, *cut)
     np.testing.assert_allclose(
-        pedals[1].tolist(), [(0.1, 0.3), (1.0, 1.25)], atol=0.006
+        pedals[1].tolist(), [(0.1, 0.3), (1.0, 1.3)], atol=0.006
     )
     generate(*options, "--prompt", tmp_path / "prompt.mid")
     assert not len(pedals[2])
     generate(*options)
     assert pedals[3] is None
+
+
+def played(path):
+    """Keys and movements of the pedal in a file's first track, in seconds."""
+    file = miditoolkit.MidiFile(path)
+    times = file.get_tick_to_time_mapping()
+    part = file.instruments[0]
+    keys = [(n.start, n.end, n.pitch, n.velocity) for n in part.notes]
+    sustain = [c for c in part.control_changes if c.number == 64]
+    moves = [(c.time, c.value) for c in sustain]
+    return (
+        [(times[a], times[b], *rest) for a, b, *rest in sorted(keys)],
+        [(times[a], value) for a, value in moves],
+    )
+
+
+@pytest.mark.parametrize("name", ["bach", "scarlatti"])
+def test_what_is_continued_stays_as_it_was(generate, tmp_path, name):
+    (path,) = DATA.glob(f"{name}*.midi")
+    own, (keys, moves) = read_notes(path), played(path)
+    printed, notes = generate("--prompt", path, "--seed", "1")
+    last = own["start"].max()
+    assert f"goes on from {min(last + 0.5, own['end'].max()):.1f} s" in printed
+    # Nothing is lost: each note, each velocity, the pedal as it moved.
+    for field in ("pitch", "velocity"):
+        np.testing.assert_array_equal(notes[field][: len(own)], own[field])
+    starts = notes["start"][: len(own)]
+    np.testing.assert_allclose(starts, own["start"], atol=0.001)
+    assert notes["start"][len(own) :].min() > last
+    kept, pedal = played(tmp_path / "piece.mid")
+    assert len(pedal) == len(moves) > 100
+    np.testing.assert_allclose(pedal, moves, atol=0.001)
+    ends = np.array(kept[: len(keys)])[:, 1] - np.array(keys)[:, 1]
+    again = notes["start"][len(own) :].min()
+    changed = np.abs(ends) > 0.002
+    assert not changed[np.array(keys)[:, 1] < again].any()
+
+
+def test_the_part_of_a_file_that_is_continued_stays_as_it_was(
+    generate, tmp_path
+):
+    (path,) = DATA.glob("bach*.midi")
+    own, moves = read_notes(path), played(path)[1]
+    cut = 6.5
+    _, notes = generate("--prompt", path, "--prompt-seconds", str(cut))
+    own = own[own["start"] < cut]
+    ended = own["end"] <= cut
+    for field in ("start", "end", "pitch", "velocity"):
+        found = notes[field][: len(own)]
+        np.testing.assert_allclose(
+            found[ended], own[field][ended], atol=0.002, err_msg=field
+        )
+    assert notes["start"][len(own) :].min() >= cut - 0.001
+    _, pedal = played(tmp_path / "piece.mid")
+    moves = [move for move in moves if move[0] < cut]
+    np.testing.assert_allclose(pedal[: len(moves)], moves, atol=0.001)
+    assert pedal[len(moves) :] in ([], [(cut, 0)])
+
+
+def test_a_prompt_that_is_cut_in_a_rest_is_continued_from_there(
+    generate, shared
+):
+    path = shared / "data" / "reported-midi" / "rest_prompt.mid"
+    own = read_notes(path)
+    own = own[own["start"] < 10]
+    assert own["end"].max() < 9.11
+    for seconds in (9.5, 10):
+        options = ["--prompt", path, "--prompt-seconds", str(seconds)]
+        _, notes = generate(*options, "--seed", "3")
+        assert notes["start"][len(own) :].min() >= seconds
+
+
+def test_a_piece_is_not_written_over_its_prompt(prompt, tmp_path):
+    path = tmp_path / "prompt.mid"
+    (tmp_path / "link.mid").symlink_to(path)
+    before = path.read_bytes()
+    for out in ("prompt.mid", "link.mid"):
+        error, _ = fail("generate", "--out", tmp_path / out, "--prompt", path)
+        assert "`--out` must not be the file of `--prompt`" in error
+    (tmp_path / "prompt-2.mid").write_bytes(before)
+    options = ["--prompt", tmp_path / "prompt-2.mid", "--variations", "2"]
+    error, _ = fail("generate", "--out", path, *options)
+    assert "prompt-2.mid" in error
+    assert path.read_bytes() == before
 
 
 def test_variations_are_pieces_of_one_seed_in_files_of_their_own(run, tmp_path):
@@ -247,6 +331,7 @@ def test_arguments_are_checked_before_anything_is_loaded_or_read(command):
         (["--seconds", "0"], "above 0", "seconds=0.0"),
         (["--preset", "no such"], DEFAULT_PRESET, "'no such'"),
         (["--picture", "roll.jpg"], ".png", "roll.jpg"),
+        (["--out", "piece.wav"], ".mid, .midi", "piece.wav"),
         (["--variations", "0"], "a positive integer", "--variations=0"),
         (["--repeat-penalty", "-1"], "0 or above", "--repeat-penalty=-1.0"),
         (
@@ -310,13 +395,14 @@ def test_generate_refuses_a_place_where_it_cannot_write(tmp_path, option):
 
 @pytest.mark.parametrize("option", ["--out", "--picture"])
 def test_every_place_of_a_variation_is_checked(tmp_path, option):
-    (tmp_path / "roll-2.png").mkdir()
-    out = {"--out": tmp_path / "a.mid", option: tmp_path / "roll.png"}
+    name = {"--out": "roll{}.mid", "--picture": "roll{}.png"}[option]
+    (tmp_path / name.format("-2")).mkdir()
+    out = {"--out": tmp_path / "a.mid", option: tmp_path / name.format("")}
     options = [x for pair in out.items() for x in pair]
     error, _ = fail("generate", *options, "--variations", "2")
     assert f"`{option}` must be a file" in error
-    assert str(tmp_path / "roll-2.png") in error
-    assert os.listdir(tmp_path) == ["roll-2.png"]
+    assert str(tmp_path / name.format("-2")) in error
+    assert os.listdir(tmp_path) == [name.format("-2")]
 
 
 @pytest.mark.skipif(

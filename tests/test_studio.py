@@ -24,6 +24,7 @@ uvicorn = pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx2")
 
 from keras_pianogen.events import EventVocabulary  # noqa: E402
+from keras_pianogen.generation.prompts import prompts_of  # noqa: E402
 from keras_pianogen.generation.samplers import AdjustableSampler  # noqa: E402
 from keras_pianogen.generation.samplers import build_sampler  # noqa: E402
 from keras_pianogen.midi.reading import read_notes  # noqa: E402
@@ -237,13 +238,11 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     made = composer.Composer([preset])
     job = jobs.Job(None, lambda message: None)
     made.read(messages.Wish(preset, notes, 0.0, ()), job)
-    ids = model.preprocessor.tokenizer.vocabulary.encode(notes)
-    start = model.preprocessor.tokenizer.start_token_id
+    (ids,), _, _ = prompts_of(model, notes)
     assert len(ids) > 100
-    first = 1 + len(ids) - 128  # So far back looks the only block.
-    shelf = made._prompt_caches[preset].of(made._models[preset])
-    known = shelf.find([start, *ids], first)
-    np.testing.assert_array_equal(known.ids, [start, *ids[:-1]])
+    first = len(ids) - 128  # So far back looks the only block.
+    shelf = made._prompt_caches[preset].of(made._model(preset))
+    np.testing.assert_array_equal(shelf.find(ids, first).ids, ids[:-1])
     lines = []
     made.write(
         messages.Wish(preset, notes, 2.0, (1,)), jobs.Job(None, lines.append)

@@ -17,6 +17,7 @@ from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.options import flag
+from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
 from keras_pianogen.cli.places import place
@@ -195,18 +196,17 @@ def generate(
 ):
     """Write new piano music to a MIDI file."""
     files = _files(out, beside, music.variations)
-    notes, pedal = _read_prompt(prompt, music.prompt_seconds)
+    own = _read_prompt(prompt, files, music.prompt_seconds)
     choose_backend(WRITING)
     sampler = _build_sampler(sampling)
     model = load_model(preset)
     asked = music.asked() | {"variations": len(files)}
     with generation_bar(music.seconds) as (report, speed):
-        pieces = model.generate(
-            notes, sampler=sampler, progress=report, **asked
-        )
-    _write(pieces, files)
+        pieces = model.generate(own, sampler=sampler, progress=report, **asked)
+    kept = None if own is None else own.until(music.prompt_seconds)
+    _write(pieces, files, kept)
     _print_figures(pieces, speed(), music.seed)
-    roll = _kept_of_prompt(notes, pedal, music.prompt_seconds, model)
+    roll = _roll_of(kept)
     for piece, of_piece in zip(pieces, files, strict=True):
         _print_piece(piece, of_piece, alone=len(pieces) == 1)
         _draw_and_play(piece, of_piece, roll, beside.soundfont)
@@ -217,7 +217,7 @@ def _files(out, beside, variations):
     numbers = [None] if variations is None else range(1, variations + 1)
     return [
         Files(
-            place("--out", out, number),
+            place("--out", out, number, MIDI),
             beside.picture
             and place("--picture", beside.picture, number, PICTURES),
             beside.audio and place("--audio", beside.audio, number, SOUNDS),
@@ -226,8 +226,8 @@ def _files(out, beside, variations):
     ]
 
 
-def _read_prompt(prompt, prompt_seconds):
-    """The notes and the pedal of a file, or `None` and `None` without one."""
+def _read_prompt(prompt, files, prompt_seconds):
+    """The `OwnMusic` of a file, or `None` without one."""
     if prompt is None:
         if prompt_seconds is not None:
             error = ValueError(
@@ -239,16 +239,29 @@ def _read_prompt(prompt, prompt_seconds):
                 "second of FILE."
             )
             raise hinted(error, hint)
-        return None, None
+        return None
     if not prompt.is_file():
         error = ValueError(
             f"`--prompt` must be a MIDI file. Received: {prompt}"
         )
         raise hinted(error, "Check the path.")
-    from keras_pianogen.midi.reading import read_notes
-    from keras_pianogen.midi.reading import read_pedal
+    for path in (of_piece.midi for of_piece in files):
+        if path.exists() and path.samefile(prompt):
+            error = ValueError(
+                "`--out` must not be the file of `--prompt`, which it would "
+                f"replace. Received: --out {path}"
+            )
+            raise hinted(error, "Give another file to --out.")
+    from keras_pianogen.generation.own_music import OwnMusic
 
-    return read_notes(prompt), read_pedal(prompt)
+    own = OwnMusic.of(prompt)
+    kept = own.until(prompt_seconds)
+    if not kept.is_cut:
+        say(
+            f"The music goes on from {kept.cut:.1f} s, soon after the last "
+            "note began"
+        )
+    return own
 
 
 def _build_sampler(sampling):
@@ -258,31 +271,20 @@ def _build_sampler(sampling):
         return build_sampler(**vars(sampling))
 
 
-def _kept_of_prompt(prompt, pedal, prompt_seconds, model):
-    """What a piano roll shows of the prompt: its end, and its pedal.
-
-    The prompt ends with the last event that is kept of it, which may be a
-    little before `prompt_seconds`. No pedal is kept after that.
-    """
-    if prompt is None:
+def _roll_of(kept):
+    """What a piano roll shows of the prompt: its end, and its pedal."""
+    if kept is None:
         return {"prompt_seconds": None, "pedal": None}
-    if prompt_seconds is None:
-        end = float(prompt["end"].max())
-    else:
-        vocabulary = model.preprocessor.tokenizer.vocabulary
-        times = vocabulary.times(vocabulary.encode(prompt))
-        end = float(times[times <= prompt_seconds].max(initial=0))
-    pedal = pedal[pedal["start"] < end]
-    pedal["end"] = pedal["end"].clip(max=end)
-    return {"prompt_seconds": end, "pedal": pedal}
+    return {"prompt_seconds": kept.cut, "pedal": kept.pedal}
 
 
-def _write(pieces, files):
+def _write(pieces, files, kept):
     from keras_pianogen.midi.writing import write_midi
 
+    to_midi = write_midi if kept is None else kept.to_midi
     for piece, of_piece in zip(pieces, files, strict=True):
         of_piece.midi.parent.mkdir(parents=True, exist_ok=True)
-        write_midi(piece, of_piece.midi)
+        to_midi(piece, of_piece.midi)
 
 
 def _print_figures(pieces, rate, seed):

@@ -6,6 +6,8 @@ PICTURES = (".png", ".svg", ".pdf")
 
 SOUNDS = (".wav",)
 
+MIDI = (".mid", ".midi")
+
 
 def place(name, path, number, suffixes=None):
     """The path of a file of a piece: checked, and with the piece's number."""

@@ -10,6 +10,7 @@ from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.notewise import NoteGrammar
 from keras_pianogen.generation.notewise import NoteLimits
 from keras_pianogen.generation.prompts import check_prompt
+from keras_pianogen.generation.prompts import read_prompts
 from keras_pianogen.generation.request import Request
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.note_tuples import FIELDS
@@ -24,21 +25,21 @@ def note_prompts_of(model, inputs, seconds=None):
     """The rows of each prompt, see `prompts.prompts_of`.
 
     Returns:
-        A pair: a list of int32 arrays of shape (1 + notes, 4), `START` first;
-        and a bool, whether `inputs` is a list of prompts.
+        A triple: a list of int32 arrays of shape (1 + notes, 4), `START`
+        first; a list of the `OwnMusic` of each, or `None` for rows; and a
+        bool, whether `inputs` is a list of prompts.
     """
     check_prompt(model, inputs, seconds)
     tokenizer = model.preprocessor.tokenizer
-    prompts = tokenizer.tokenize([] if inputs is None else inputs)
-    is_list = isinstance(prompts, list)
+    prompts, own, is_list = read_prompts(tokenizer, inputs, seconds)
     rows = []
-    for prompt in prompts if is_list else [prompts]:
+    for prompt in prompts:
         row = np.stack([prompt[f] for f in FIELDS], 1).astype("int32")
         if seconds is not None:
             last = round(seconds / tokenizer.note_tuples.time_step)
             row = row[np.cumsum(row[:, 0], dtype="int64") <= last]
         rows.append(np.concatenate([np.array([START], "int32"), row]))
-    return rows, is_list
+    return rows, own, is_list
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +69,8 @@ class NoteRequest(Request):
         request = super().from_music(
             model, inputs, prompt_seconds=prompt_seconds, **others
         )
+        if all(own is not None and not own.is_cut for own in request.own):
+            prompt_seconds = None
         return dataclasses.replace(request, prompt_seconds=prompt_seconds)
 
     def from_nothing(self):
@@ -153,6 +156,12 @@ class NoteRequest(Request):
             return rows
         notes = self.form.decode(rows)
         return notes if self.output == "notes" else write_midi(notes)
+
+    def new_of(self, piece, prompt):
+        """See `Request.new_of`."""
+        notes = self.form.decode(rows_of(piece[1:]))
+        given, new = np.split(notes, [len(prompt) - 1])
+        return new, dict(given[["pitch", "end"]].tolist())
 
     def streamed(self, chunks):
         """The notes of a new piece as they come.

@@ -55,8 +55,8 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
         if all(stop < reached for stop in stops):
             break
     made = [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
-    made = map(request.output_of, made, prompts)
-    return list(made) if request.is_list else next(made)
+    made = request.outputs_of(made)
+    return made if request.is_list else made[0]
 
 
 def _report(progress, request, pieces, stops):

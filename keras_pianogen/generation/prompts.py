@@ -1,8 +1,14 @@
-"""Prompts: performances as the ids that a model continues."""
+"""Prompts: performances as the ids that a model continues.
+
+Times in seconds.
+"""
 
 import numbers
 
 import numpy as np
+
+from keras_pianogen.generation.own_music import OwnMusic
+from keras_pianogen.generation.own_music import is_music
 
 
 def prompts_of(model, inputs, seconds=None):
@@ -12,11 +18,12 @@ def prompts_of(model, inputs, seconds=None):
         model: a `MusicTransformerCausalLM`.
         inputs: see `MusicTransformerCausalLM.generate`.
         seconds: float, 0 or above. Where the prompts are cut. Defaults to
-            `None`, at their ends.
+            `None`: ids at their ends, music as `OwnMusic.until` says.
 
     Returns:
-        A pair: a list of 1-D arrays of ids, each with at least a start id;
-        and a bool, whether `inputs` is a list of prompts.
+        A triple: a list of 1-D arrays of ids, each with at least a start id;
+        a list of an `OwnMusic` for each prompt, or `None` if it is given as
+        ids; and a bool, whether `inputs` is a list of prompts.
 
     Raises:
         MidiError: if a prompt can't be read.
@@ -26,17 +33,82 @@ def prompts_of(model, inputs, seconds=None):
     """
     check_prompt(model, inputs, seconds)
     tokenizer = model.preprocessor.tokenizer
-    prompts = tokenizer.tokenize([] if inputs is None else inputs)
-    is_list = isinstance(prompts, list)
-    prompts = prompts if is_list else [prompts]
-    if seconds is not None:
-        times = tokenizer.vocabulary.times
-        prompts = [ids[times(ids) <= seconds] for ids in prompts]
+    prompts, own, is_list = read_prompts(tokenizer, inputs, seconds)
+    prompts = [
+        cut(tokenizer.vocabulary, ids, seconds)
+        if music is None
+        else cut(tokenizer.vocabulary, ids, music.cut, music.is_cut)
+        for ids, music in zip(prompts, own, strict=True)
+    ]
     padded = model.preprocessor.generate_preprocess(prompts)
     rows = zip(padded["token_ids"], padded["padding_mask"], strict=True)
     prompts = [ids[mask] for ids, mask in rows]
     start = np.array([tokenizer.start_token_id], "int32")
-    return [ids if len(ids) else start for ids in prompts], is_list
+    return [ids if len(ids) else start for ids in prompts], own, is_list
+
+
+def read_prompts(tokenizer, inputs, seconds):
+    """Prompts as their tokenizer has them, cut where they are the user's own.
+
+    Args:
+        tokenizer: the tokenizer of a model.
+        inputs: see `prompts_of`.
+        seconds: see `prompts_of`.
+
+    Returns:
+        A triple: a list of what the tokenizer makes of each; a list of an
+        `OwnMusic` for each, or `None` for tokens; and a bool, whether `inputs`
+        is a list of prompts.
+    """
+    inputs = _read([] if inputs is None else inputs, seconds)
+    prompts = tokenizer.tokenize(_notes(inputs))
+    is_list = isinstance(prompts, list)
+    prompts, inputs = (prompts, inputs) if is_list else ([prompts], [inputs])
+    own = [x if isinstance(x, OwnMusic) else None for x in inputs]
+    return prompts, own, is_list
+
+
+def _read(inputs, seconds):
+    """Prompts whose music is read as `OwnMusic`; ids stay as they are."""
+    if is_music(inputs):
+        return OwnMusic.of(inputs).until(seconds)
+    if isinstance(inputs, list | tuple) or getattr(inputs, "dtype", 0) == "O":
+        return [_read(x, seconds) if is_music(x) else x for x in inputs]
+    return inputs
+
+
+def _notes(inputs):
+    """Prompts as a tokenizer takes them."""
+    if isinstance(inputs, list):
+        return [x.notes if isinstance(x, OwnMusic) else x for x in inputs]
+    return inputs.notes if isinstance(inputs, OwnMusic) else inputs
+
+
+def cut(vocabulary, ids, seconds, goes_on=False):
+    """The events up to a time, at which they end.
+
+    A time shift across that time is split there.
+
+    Args:
+        vocabulary: an `EventVocabulary`.
+        ids: 1-D array of event ids.
+        seconds: float, 0 or above, or `None` for all events.
+        goes_on: bool. Whether there was music after the last event, so that
+            time passes up to `seconds`. Defaults to `False`.
+    """
+    if seconds is None:
+        return ids
+    ticks = np.round(vocabulary.times(ids) / vocabulary.time_step)
+    # The first tick that is not before that time.
+    stop = np.ceil(seconds / vocabulary.time_step - 1e-6)
+    kept = int(np.searchsorted(ticks, stop, side="right"))
+    rest = int(stop - (ticks[kept - 1] if kept else 0))
+    if kept == len(ids) and not goes_on:
+        return ids
+    longest, rest = divmod(rest, vocabulary.max_shift)
+    shifts = [vocabulary.max_shift] * longest + [rest] * (rest > 0)
+    shifts = vocabulary.shift_id - 1 + np.array(shifts, "int32")
+    return np.concatenate([ids[:kept], shifts]).astype("int32")
 
 
 def vary(prompts, is_list, variations):

@@ -46,6 +46,8 @@ class Request:
         model: a `MusicTransformerCausalLM`.
         prompts: list of 1-D arrays of ids, none of them empty; or an int
             tensor (batch, time), for `decoding.roll_out`.
+        own: list of the `OwnMusic` of each prompt, or `None` for ids. Defaults
+            to `None`, ids alone.
         sampler: a `keras_hub.samplers.Sampler`; or a `samplers.GivenNoise`,
             for `decoding.roll_out`.
         grammar: an `EventGrammar`, or `None` for no grammar.
@@ -59,6 +61,7 @@ class Request:
     model: object
     prompts: object
     sampler: object
+    own: list | None = None
     max_length: int | None = None
     stop_token_ids: object = "auto"
     seconds: float | None = None
@@ -125,12 +128,14 @@ class Request:
         check_arguments(given | others | cuts)
         cls.check_output(others.get("output", "notes"))
         sampler = _sampler_of(model, sampler, cuts)
-        prompts, is_list = cls.prompts_of(model, inputs, prompt_seconds)
+        prompts, own, is_list = cls.prompts_of(model, inputs, prompt_seconds)
         if variations is not None:
-            prompts, is_list = vary(prompts, is_list, variations), True
+            prompts = vary(prompts, is_list, variations)
+            own, is_list = own * len(prompts), True
         return cls(
             model=model,
             prompts=prompts,
+            own=own,
             sampler=sampler,
             grammar=cls.grammar_class() if grammar is True else grammar or None,
             is_list=is_list,
@@ -139,8 +144,8 @@ class Request:
 
     def from_nothing(self):
         """This request for a new piece, without a prompt."""
-        prompts, _ = self.prompts_of(self.model, None)
-        return dataclasses.replace(self, prompts=prompts)
+        prompts, own, _ = self.prompts_of(self.model, None)
+        return dataclasses.replace(self, prompts=prompts, own=own)
 
     prompts_of = staticmethod(prompts_of)
 
@@ -273,22 +278,59 @@ class Request:
             return len(piece)
         return len(prompt) + int(np.argmax(is_stop))
 
+    def outputs_of(self, pieces):
+        """Pieces in the form that is asked for."""
+        own = self.own or [None] * len(pieces)
+        return list(map(self._output_of, pieces, self.prompts, own))
+
+    def _output_of(self, piece, prompt, own):
+        """The form of one piece; notes of the user's own stay as they were."""
+        if own is None or self.strip_prompt or self.output == self.outputs[-1]:
+            return self.output_of(piece, prompt)
+        notes = own.continued(*self.new_of(piece, prompt))
+        return notes if self.output == "notes" else own.to_midi(notes)
+
     def output_of(self, piece, prompt):
-        """A piece in the form that is asked for."""
+        """A piece in the form that is asked for, decoded from its tokens."""
         tokenizer = self.model.preprocessor.tokenizer
         if self.limits is not None:
             piece = close(self.vocabulary, piece)
         if self.strip_prompt:
             piece = piece[len(prompt) :]
-        ids = piece[~np.isin(piece, tokenizer.special_token_ids)]
         if self.output == "ids":
-            return ids
+            return piece[~np.isin(piece, tokenizer.special_token_ids)]
         if self.strip_prompt:
-            # The velocity that the prompt ended with is still in force.
-            velocities = prompt[prompt >= self.vocabulary.velocity_id]
-            ids = np.concatenate([velocities[-1:], ids])
-        notes = self.vocabulary.decode(ids)
+            notes = self._decode_after(prompt, piece)
+        else:
+            notes = self.vocabulary.decode(piece)
         return notes if self.output == "notes" else write_midi(notes)
+
+    def new_of(self, piece, prompt):
+        """What a piece adds to its prompt, see `OwnMusic.continued`.
+
+        Returns:
+            A pair: notes, and a dict of pitches that sounded at the end of the
+            prompt, with the times at which they end.
+        """
+        vocabulary = self.vocabulary
+        if self.limits is not None:
+            piece = close(vocabulary, piece)
+        end = vocabulary.duration(prompt)
+        given = set(vocabulary.decode(prompt)[["start", "pitch"]].tolist())
+        released = {
+            pitch: off
+            for on, off, pitch, _ in vocabulary.decode(piece).tolist()
+            if off >= end and (on, pitch) in given
+        }
+        new = self._decode_after(prompt, piece[len(prompt) :])
+        new["start"] += end
+        new["end"] += end
+        return new, released
+
+    def _decode_after(self, prompt, new):
+        """Notes of the events after a prompt, whose velocity is in force."""
+        velocities = prompt[prompt >= self.vocabulary.velocity_id]
+        return self.vocabulary.decode(np.concatenate([velocities[-1:], new]))
 
     def streamed(self, chunks):
         """The events of a new piece as they come.

@@ -182,12 +182,12 @@ def read_notes(
     name, played = open_source(source)
     keys = played.keys
     released = played.seconds(keys[RELEASE] >> PLACE_BITS)
-    ends = _sustained_ends(played) if sustain else keys[RELEASE] >> PLACE_BITS
+    ends = sustained_ends(played) if sustain else keys[RELEASE] >> PLACE_BITS
     ends = played.seconds(ends)
     ringing = int((ends - released > LONG_RING).sum())
     if max_ring is not None:
         ends = np.minimum(ends, released + max_ring)
-    notes = _one_note_at_a_time(played, ends)
+    notes = one_note_at_a_time(played, ends)
     report = _report(played, keys.shape[1] - len(notes), ringing)
     if return_report:
         return notes, report
@@ -241,7 +241,7 @@ def read_pedal(source: object) -> np.ndarray:
     return pedal
 
 
-def _sustained_ends(played: Movements) -> np.ndarray:
+def sustained_ends(played: Movements) -> np.ndarray:
     """The ticks at which notes end as the pedal of each voice holds them."""
     keys, pedals = played.keys, played.pedals
     ends = keys[RELEASE] >> PLACE_BITS
@@ -291,7 +291,7 @@ def _pedal_spans(played: Movements) -> tuple[np.ndarray, np.ndarray]:
     return start[first], np.maximum.reduceat(end, first)
 
 
-def _one_note_at_a_time(played: Movements, ends: np.ndarray) -> np.ndarray:
+def one_note_at_a_time(played: Movements, ends: np.ndarray) -> np.ndarray:
     """Sorts, merges notes of one pitch and start, cuts at the next start.
 
     Args:

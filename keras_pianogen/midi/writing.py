@@ -63,7 +63,7 @@ def write_midi(
     file.instruments = [piano]
     file.max_tick = int(end.max(initial=0)) + 1
     if path is not None:
-        _save(file, pathlib.Path(path))
+        save(file, pathlib.Path(path))
     return file
 
 
@@ -111,7 +111,7 @@ def _ticks(
     return start[back], end[back]
 
 
-def _save(file: miditoolkit.MidiFile, path: pathlib.Path) -> None:
+def save(file: miditoolkit.MidiFile, path: pathlib.Path) -> None:
     content = io.BytesIO()
     file.dump(file=content)
     with whole(path) as part:

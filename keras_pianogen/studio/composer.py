@@ -7,6 +7,7 @@ the page is there at once. All of it is for one thread, see `jobs.Worker`.
 import numpy as np
 
 from keras_pianogen.events import PITCHES
+from keras_pianogen.generation.prompts import prompts_of
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
@@ -51,14 +52,13 @@ class Composer:
         """
         model = self._model(wish.preset)
         vocabulary = model.preprocessor.tokenizer.vocabulary
-        prompt = vocabulary.encode(wish.notes)
-        given = len(prompt) + model.preprocessor.add_start_token
+        (prompt,), _, _ = prompts_of(model, wish.notes)
+        start = vocabulary.duration(prompt)
         for candidate, seed in enumerate(wish.seeds):
             job.check()
-            feed = _Feed(vocabulary, max(1, given), candidate, job)
-            start = vocabulary.duration(prompt)
+            feed = _Feed(vocabulary, len(prompt), candidate, job)
             job.report({"candidate": candidate, "seed": seed, "start": start})
-            notes = self._generate(wish, prompt, seed, feed)
+            notes = self._generate(wish, wish.notes, seed, feed)
             rows = to_rows(notes)
             job.report({"candidate": candidate, "seed": seed, "notes": rows})
         self.state = "ready"
@@ -73,9 +73,8 @@ class Composer:
         """
         model = self._model(wish.preset)
         job.check()
-        prompt = model.preprocessor.tokenizer.vocabulary.encode(wish.notes)
         model.read(
-            prompt,
+            wish.notes,
             self._prompt_caches[wish.preset],
             sampler=_sampler(wish),
             on_events=lambda pieces: job.check(),

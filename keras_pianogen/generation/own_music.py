@@ -1,0 +1,195 @@
+"""Music of the user's that is continued: it stays as it was. In seconds.
+
+New music is appended to it, and nothing else changes: notes, velocities, times
+and the pedal's movements are those of the file, although the model sees them
+rounded. This module knows nothing of events: it serves every form of music.
+"""
+
+import dataclasses
+import os
+
+import miditoolkit
+import numpy as np
+import symusic
+
+from keras_pianogen.midi.parts import MOVEMENT_DTYPE
+from keras_pianogen.midi.parts import Part
+from keras_pianogen.midi.parts import read_parts
+from keras_pianogen.midi.parts import write_parts
+from keras_pianogen.midi.reading import PEDAL_DOWN
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.reading import read_pedal
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import PEDAL_DTYPE
+from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import cut_overlaps
+
+# Without another wish, new music begins so long after the last note began, or
+# when it ends, if that is earlier.
+AFTER_LAST_NOTE = 0.5
+OBJECTS = (miditoolkit.MidiFile, symusic.core.ScoreTick)
+SOURCES = (str, bytes, os.PathLike, *OBJECTS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OwnMusic:
+    """A performance, and where new music begins.
+
+    Attributes:
+        notes: array of `NOTE_DTYPE`, as `read_notes` gives them.
+        parts: list of `Part`; or empty, if it doesn't come from a file.
+        pedal: array of `PEDAL_DTYPE`, as `read_pedal` gives it.
+        cut: where new music begins.
+        is_cut: whether music of the performance itself came after that.
+    """
+
+    notes: np.ndarray
+    parts: list
+    pedal: np.ndarray
+    cut: float = 0.0
+    is_cut: bool = False
+
+    @classmethod
+    def of(cls, source):
+        """The music of a source that `read_notes` takes, or of notes.
+
+        Raises:
+            MidiError: if a file can't be read.
+            ValueError: if the notes are none.
+        """
+        if isinstance(source, cls):
+            return source
+        if is_notes(source):
+            return cls(check_notes(source), [], np.empty(0, PEDAL_DTYPE))
+        return cls(read_notes(source), read_parts(source), read_pedal(source))
+
+    def until(self, seconds=None):
+        """This music, as far as it is continued.
+
+        Args:
+            seconds: where new music begins. Defaults to `None`, as any time
+                after the last note: where music can go on, soon after the last
+                note began. All notes are kept then, and a last chord rings on.
+        """
+        start, end = self.notes["start"], self.notes["end"].max(initial=0)
+        if seconds is None or seconds >= end:
+            last = start.max(initial=0)
+            cut = min(last + AFTER_LAST_NOTE, end)
+            return dataclasses.replace(self, cut=float(cut))
+        pedal = self.pedal[self.pedal["start"] < seconds]
+        pedal["end"] = pedal["end"].clip(max=seconds)
+        return OwnMusic(
+            self.notes[start < seconds],
+            [_until(part, seconds) for part in self.parts],
+            pedal,
+            float(seconds),
+            is_cut=True,
+        )
+
+    def continued(self, new, released):
+        """The notes of this music and of new music after it.
+
+        Args:
+            new: array of `NOTE_DTYPE`, notes that begin at `cut` or later.
+            released: dict of pitches that sounded at `cut`, and when the new
+                music ends them.
+
+        Returns:
+            An array of `NOTE_DTYPE`. A note that sounds at `cut` ends where it
+            did; where the rest of the music was cut away, with the new music.
+        """
+        notes = self.notes.copy()
+        if self.is_cut:
+            for i in np.flatnonzero(notes["end"] > self.cut):
+                end = released.get(int(notes["pitch"][i]), self.cut)
+                notes["end"][i] = max(end, notes["start"][i])
+        notes = check_notes(np.concatenate([notes, new.astype(NOTE_DTYPE)]))
+        notes["end"] = cut_overlaps(notes)
+        return notes
+
+    def to_midi(self, piece, path=None):
+        """Write a piece that continues this music, with its own pedal.
+
+        Args:
+            piece: array of `NOTE_DTYPE` that `continued` gave.
+            path: see `write_midi`.
+
+        Returns:
+            A `miditoolkit.MidiFile`. New notes lie in the track of this music;
+            or in one with a channel of its own, where the pedal would hold
+            them or there are several tracks.
+        """
+        ends = dict(zip(_keys(piece), piece["end"].tolist(), strict=True))
+        before = dict(
+            zip(_keys(self.notes), self.notes["end"].tolist(), strict=True)
+        )
+        is_new = np.array([key not in before for key in _keys(piece)], bool)
+        new = piece[is_new]
+        if not self.parts:
+            return write_parts([Part.of_notes(piece)], path)
+        parts = [_ended(part, before, ends) for part in self.parts]
+        if len(parts) == 1 and not _moves_after(parts[0].pedal, self.cut):
+            parts = [_joined(parts[0], new)]
+        elif len(new):
+            own = Part.of_notes(new)
+            parts.append(own._replace(program=parts[0].program))
+        return write_parts(parts, path)
+
+
+def is_music(source):
+    """Whether `OwnMusic.of` takes a source; other prompts are a model's ids."""
+    return is_notes(source) or isinstance(source, (*SOURCES, OwnMusic))
+
+
+def is_notes(source):
+    names = getattr(getattr(source, "dtype", None), "names", None) or ()
+    return set(NOTE_DTYPE.names) <= set(names)
+
+
+def _keys(notes):
+    """What tells the notes of a performance apart: start and pitch."""
+    return zip(notes["start"].tolist(), notes["pitch"].tolist(), strict=True)
+
+
+def _until(part, seconds):
+    """A part up to a time, at which its pedal is lifted."""
+    kept = part.keys["start"] < seconds
+    pedal = part.pedal[part.pedal["time"] < seconds]
+    if _is_down(pedal):
+        lift = np.array([(seconds, 0)], MOVEMENT_DTYPE)
+        pedal = np.concatenate([pedal, lift])
+    return part._replace(
+        keys=part.keys[kept], ends=part.ends[kept], pedal=pedal
+    )
+
+
+def _ended(part, before, after):
+    """A part whose notes end later or earlier, where the piece says so.
+
+    Args:
+        part: a `Part`.
+        before: dict of ends by start and pitch, of the music as it was.
+        after: the same of the piece.
+    """
+    keys, ends = part.keys.copy(), part.ends.copy()
+    for i, key in enumerate(_keys(keys)):
+        if after.get(key, before[key]) != before[key]:
+            keys["end"][i] = ends[i] = after[key]
+    return part._replace(keys=keys, ends=ends)
+
+
+def _joined(part, new):
+    keys = np.concatenate([part.keys, new])
+    ends = np.concatenate([part.ends, new["end"]])
+    order = np.lexsort((keys["pitch"], keys["start"]))
+    return part._replace(keys=keys[order], ends=ends[order])
+
+
+def _is_down(pedal):
+    moves = pedal["value"][pedal["value"] >= 0]
+    return bool(len(moves) and moves[-1] >= PEDAL_DOWN)
+
+
+def _moves_after(pedal, seconds):
+    """Whether the pedal is down after a time, or moves."""
+    return bool((pedal["time"] > seconds).any()) or _is_down(pedal)
