@@ -107,7 +107,9 @@ class Generates:
                 one piece.
             prompt_seconds: float, 0 or above. The prompts are cut at this
                 time. Notes that still sound then are released by the new
-                music. Defaults to `None`: the prompts are used whole.
+                music. Defaults to `None`: the prompts are kept whole. New
+                music begins after the last of the tokens, or half a second
+                after the last note of other prompts began.
             output: `"notes"` for arrays of notes, `"midi"` for
                 `miditoolkit.MidiFile` objects, or `"ids"` for arrays of event
                 ids without special ids. Defaults to `"notes"`.
