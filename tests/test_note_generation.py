@@ -14,6 +14,7 @@ from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation.notewise import NoteGrammar
 from keras_pianogen.generation.samplers import FieldSamplers
 from keras_pianogen.layers.note_heads import split_fields
+from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 
 FREE = {"grammar": False, "output": "rows"}
@@ -111,6 +112,7 @@ def test_new_music_begins_after_the_prompt_is_cut_and_lasts_its_seconds(
     notes = FORM.decode(prompt)
     cut = float(notes["start"][-1]) + 1.5  # A rest before the cut.
     write_midi(notes, tmp_path / "prompt.mid")
+    notes = read_notes(tmp_path / "prompt.mid")
     whole = model.generate(
         tmp_path / "prompt.mid", prompt_seconds=cut, seconds=3, seed=1
     )

@@ -158,10 +158,9 @@ class NoteRequest(Request):
         return notes if self.output == "notes" else write_midi(notes)
 
     def new_of(self, piece, prompt):
-        """See `Request.new_of`."""
+        """See `Request.new_of`. Notes of the prompt have ends already."""
         notes = self.form.decode(rows_of(piece[1:]))
-        given, new = np.split(notes, [len(prompt) - 1])
-        return new, dict(given[["pitch", "end"]].tolist())
+        return notes[len(prompt) - 1 :], None
 
     def streamed(self, chunks):
         """The notes of a new piece as they come.

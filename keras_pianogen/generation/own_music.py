@@ -92,14 +92,14 @@ class OwnMusic:
         Args:
             new: array of `NOTE_DTYPE`, notes that begin at `cut` or later.
             released: dict of pitches that sounded at `cut`, and when the new
-                music ends them.
+                music ends them; or `None`, if it ends none.
 
         Returns:
             An array of `NOTE_DTYPE`. A note that sounds at `cut` ends where it
             did; where the rest of the music was cut away, with the new music.
         """
         notes = self.notes.copy()
-        if self.is_cut:
+        if self.is_cut and released is not None:
             for i in np.flatnonzero(notes["end"] > self.cut):
                 end = released.get(int(notes["pitch"][i]), self.cut)
                 notes["end"][i] = max(end, notes["start"][i])
