@@ -9,11 +9,11 @@ import shutil
 import signal
 
 import pytest
+from command_line import complaints
 from command_line import fail
 from command_line import invoke
 from command_line import start
 from command_line import succeed
-from command_line import without_backend
 
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.data.corpus import Corpus
@@ -236,7 +236,7 @@ def test_generate_prints_its_own_lines_alone_and_its_seed_holds_elsewhere(
     options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
     process = start("generate", "--out", there, *options)
     printed, errors = process.communicate()
-    assert (process.returncode, without_backend(errors)) == (0, "")
+    assert (process.returncode, complaints(errors)) == (0, "")
     figures, path = printed.splitlines()
     assert re.fullmatch(r"\d+ notes, .*seed 1", figures)
     assert path == str(there)

@@ -121,7 +121,7 @@ def test_the_first_line_of_commands_names_the_backend(
         result = invoke(*command)
         assert result.exit_code == 0, result.output
         assert result.stderr.startswith(first)
-        assert result.stderr.count("\n") == 1
+        assert result.stderr.count("Backend: ") == 1
 
 
 def test_a_command_runs_on_the_backend_that_it_names(

@@ -6,7 +6,10 @@ import shutil
 
 import pytest
 from command_line import fail
+from command_line import invoke
 from command_line import succeed
+
+from keras_pianogen.cli import progress
 
 pytestmark = pytest.mark.one_backend
 
@@ -71,6 +74,33 @@ def test_evaluate_prints_names_as_they_are(run, tmp_path):
     cells = [x.split("│")[1].strip() for x in printed.splitlines() if "│" in x]
     assert all(name in "".join(cells) for name in names)
     assert "[preset] on train" in " ".join(printed.split())
+
+
+def test_evaluate_states_its_length_and_prints_lines_without_a_terminal(
+    run, small_corpus, monkeypatch
+):
+    monkeypatch.setattr(progress, "SECONDS_OF_A_LINE", 0.0)
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    lines = invoke(*evaluate).stderr.splitlines()
+    assert lines[0].startswith("Backend: ")
+    assert lines[1] == (
+        "Reading the validation split: 2 pieces, 240 notes, 0.0 hours of music"
+    )
+    assert lines[2].startswith("Progress: Reading 50%, about 0.")
+    assert lines[2].endswith("minutes left") and len(lines) == 4
+    lines = invoke(*evaluate, "--max-events", "200").stderr.splitlines()
+    assert lines[1].startswith("Reading about 200 events of the validation")
+
+
+def test_lines_come_less_often_as_time_passes(monkeypatch, capsys):
+    clock, printed = [0.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "say", lambda line, to: printed.append(clock))
+    with progress.counting_bar("Reading") as report:
+        for second in range(10_000):
+            clock[0] = float(second)
+            report(second, 10_000)
+    assert 30 < len(printed) < 70
 
 
 def test_evaluate_looks_for_copies(run, small_corpus):

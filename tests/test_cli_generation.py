@@ -12,10 +12,10 @@ import wave
 import miditoolkit
 import numpy as np
 import pytest
+from command_line import complaints
 from command_line import fail
 from command_line import invoke
 from command_line import succeed
-from command_line import without_backend
 
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.progress import Speed
@@ -423,7 +423,7 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     options = ["--preset", run / "preset", "--out", out, "--variations", "2"]
     result = invoke("generate", *options)
     assert result.exit_code == 130
-    stopped = without_backend(result.stderr)
+    stopped = complaints(result.stderr)
     assert stopped == "Stopped. No half file is left.\n"
     assert not out.parent.exists()
 

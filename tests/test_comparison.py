@@ -1,6 +1,7 @@
 """Distances between sets of pieces: known ones are found, and only those."""
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -36,9 +37,9 @@ from keras_pianogen.notes import PEDAL_DTYPE
 
 pytestmark = pytest.mark.one_backend
 
-# With this many relabellings, a p-value that is corrected for 13 tests can fall
+# With this many relabellings, a p-value that is corrected for 14 tests can fall
 # below 0.05.
-ENOUGH = 269
+ENOUGH = 299
 NAMES = [feature.name for feature in FEATURES]
 PEDAL_NAMES = [feature.name for feature in PEDAL_FEATURES]
 
@@ -332,6 +333,39 @@ def test_a_set_an_octave_higher_is_found_in_its_pitches_alone():
 def test_holm_corrects_as_in_his_example():
     found = holm({"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.005})
     assert found == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06, "d": 0.02})
+
+
+def test_notes_that_are_held_have_a_row_of_their_own():
+    notes = np.array(chord(60, end=12.5) + chord(62, start=1), NOTE_DTYPE)
+    feature = FEATURES[NAMES.index("held notes")]
+    assert feature.values(notes).tolist() == list(range(13))
+    forgotten = melodies(12, first=50)
+    for piece in forgotten.values():
+        piece["end"][::10] += 20
+    found = compare(melodies(12), forgotten, splits=1, permutations=ENOUGH)
+    assert found.told_apart("held notes.kl")
+    assert "held notes, KL in nats" in [row[0] for row in found.rows()]
+
+
+def test_sets_too_small_for_the_tests_are_said_to_be():
+    def warn(real, other, permutations):
+        sets = melodies(real), melodies(other, first=50)
+        found = compare(*sets, splits=1, permutations=permutations)
+        assert found.to_dict()["warning"] == found.warning()
+        assert min(found.p_values.values()) >= found.smallest_p
+        return found.warning()
+
+    # Of 6 and 2 pieces there are 28 relabellings, for 12 tests.
+    assert "can't find any difference" in warn(6, 2, 999)
+    assert "no p could be below 0.429" in warn(6, 2, 999)
+    # With nineteen relabellings no p can be below a twentieth, either.
+    assert "or more permutations" in warn(8, 8, 19)
+    assert "find only large differences" in warn(8, 8, ENOUGH)
+    assert "With 8 real pieces and 8 others" in warn(8, 8, ENOUGH)
+    few = compare(melodies(4), melodies(4, first=50), splits=1, permutations=9)
+    pieces = {"real": 20, "other": 20}
+    enough = dataclasses.replace(few, smallest_p=0.01, pieces=pieces)
+    assert enough.warning() is None
 
 
 def test_embeddings_give_a_frechet_distance():

@@ -122,6 +122,10 @@ def test_a_sentence_says_what_is_seen():
         figures.describe(alike, logs)
     )
     assert figures.describe(real, logs) == "No collapse."
+    assert figures.describe(real, logs, rounds=100) == "No collapse."
+    assert figures.describe(real, logs, rounds=10).startswith(
+        "After 10 rounds it is too early to tell"
+    )
     sure = logs | {"real_accuracy": 1.0, "fake_accuracy": 0.97}
     assert "from real music, 97%." in figures.describe(real, sure)
 

@@ -19,6 +19,7 @@ from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
+from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.hints import hinted
 
@@ -129,6 +130,7 @@ def evaluate(
         return
     if question.n_gram:
         preset = f"{question.n_gram}-grams"
+    _print_length(opened, split, question)
     figures = _likelihood(model, opened, split, windows, question)
     values = dataclasses.asdict(figures) | {
         "perplexity": figures.perplexity,
@@ -164,6 +166,19 @@ def _load(corpus, preset, split, question):
         for name in question.splits(split):
             check_split(corpus, name)
         return load_language_model(preset, load_weights=not question.n_gram)
+
+
+def _print_length(corpus, split, question):
+    """Print how much is read, before it is read."""
+    row = next(row for row in corpus.summary() if row["split"] == split)
+    most = question.max_events
+    share = f"about {most:,} events of " if most else ""
+    times = f", {1 + 2 * question.transpose} times" * bool(question.transpose)
+    say(
+        f"Reading {share}the {split} split{times}: {row['pieces']:,} pieces, "
+        f"{row['notes']:,} notes, {row['hours']:.1f} hours of music",
+        to=stderr,
+    )
 
 
 def _likelihood(model, corpus, split, windows, question):

@@ -165,6 +165,8 @@ def _print_comparison(found):
     say_table(header, found.rows(), title=found.title(), right=header[1:])
     say(comparison.LEGEND)
     say(found.note())
+    if warning := found.warning():
+        say(f"Warning: {warning}")
     for name, pieces in found.left_out.items():
         if pieces:
             say(

@@ -6,6 +6,8 @@ import time
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 
+# Shortest time from one line to the next, where there is no terminal.
+SECONDS_OF_A_LINE = 10.0
 PERCENTAGE = "{task.percentage:>3.0f}%"
 
 
@@ -20,7 +22,8 @@ def _bar(label, *columns, stays=False, **fields):
         **fields: arguments of Rich's `add_task`, and what formats show.
 
     Yields:
-        The display, and the number of its one task.
+        The display, which prints lines where there is no terminal, and the
+        number of its one task.
     """
     from rich import progress
 
@@ -33,7 +36,42 @@ def _bar(label, *columns, stays=False, **fields):
         transient=not stays,
         disable=not stderr.is_terminal,
     ) as bar:
-        yield bar, bar.add_task("", **fields)
+        task = bar.add_task("", **fields)
+        yield bar if stderr.is_terminal else Lines(bar, label), task
+
+
+class Lines:
+    """Rich's display where there is no terminal: lines, fewer as time passes.
+
+    Args:
+        bar: a `rich.progress.Progress` with one task.
+        label: see `_bar`.
+    """
+
+    def __init__(self, bar, label):
+        self.bar, self.label = bar, label
+        self.began = time.monotonic()
+        self.due = self.began + SECONDS_OF_A_LINE
+
+    def __getattr__(self, name):
+        return getattr(self.bar, name)
+
+    def update(self, task, **fields):
+        """Update the task, and print a line if the last one is old enough."""
+        self.bar.update(task, **fields)
+        now = time.monotonic()
+        if now >= self.due:
+            self.due = now + max(SECONDS_OF_A_LINE, (now - self.began) / 10)
+            say(self._line(now - self.began), to=stderr)
+
+    def _line(self, elapsed):
+        (task,) = self.bar.tasks
+        line = f"Progress: {self.label.format(task=task)}"
+        if task.total and task.completed:
+            done = min(task.completed / task.total, 1)
+            left = elapsed * (1 / done - 1) / 60
+            line += f" {done:.0%}, about {left:.1f} minutes left"
+        return f"{line}  {task.fields.get('figures', '')}".rstrip()
 
 
 @contextlib.contextmanager

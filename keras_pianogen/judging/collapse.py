@@ -20,6 +20,9 @@ from keras_pianogen.judging.distances import jensen_shannon
 # The excess of an event that is rarer than this among samples is not computed,
 # because a few hundred samples are too few to estimate its share.
 RARE = 0.001
+# Rounds of training before which a lack of signs says nothing. The collapses in
+# docs/gan.md came after 300 rounds or more.
+EARLY = 100
 
 FIGURES = (
     "distinct_1",
@@ -105,13 +108,20 @@ class CollapseFigures:
             "largest_excess": float(self._excesses(shares).max()),
         }
 
-    def describe(self, samples: ArrayLike, logs: Mapping[str, float]) -> str:
+    def describe(
+        self,
+        samples: ArrayLike,
+        logs: Mapping[str, float],
+        rounds: int | None = None,
+    ) -> str:
         """Says in a sentence whether the figures show a collapse.
 
         Args:
             samples: see `of`.
             logs: the logs of a training step: `generator_gradient_norm`,
                 `real_accuracy` and `fake_accuracy`, as far as there are any.
+            rounds: number of rounds of training before. Defaults to `None`,
+                as many as it takes.
 
         Returns:
             A string.
@@ -137,6 +147,11 @@ class CollapseFigures:
                 "Its samples resemble each other: "
                 f"{figures['self_similarity']:.3f}, real music "
                 f"{real['self_similarity']:.3f}."
+            )
+        if rounds is not None and rounds < EARLY:
+            return (
+                f"After {rounds} rounds it is too early to tell whether it "
+                f"collapses; {EARLY} rounds or more show it."
             )
         told = min(logs.get("real_accuracy", 0), logs.get("fake_accuracy", 0))
         if told >= 0.95:

@@ -115,6 +115,19 @@ def _density(notes: np.ndarray) -> NDArray[np.float64]:
     return np.bincount(second).astype(float)
 
 
+def _held(notes: np.ndarray) -> NDArray[np.float64]:
+    """How long the note that sounds longest has sounded, at each second.
+
+    It is 0 where no note sounds. Only notes held for seconds matter here, as
+    those that a model forgets to end.
+    """
+    first, last = notes["start"][0], notes["end"].max()
+    seconds = np.arange(first, max(last, first + 1))[:, None]
+    sounds = (notes["start"] <= seconds) & (notes["end"] > seconds)
+    age = np.where(sounds, seconds - notes["start"], 0)
+    return age.max(axis=1)
+
+
 def _overlap(notes: np.ndarray) -> NDArray[np.float64]:
     """Share of each note's time after the next note's start, 0 to 1."""
     start, end = notes["start"], notes["end"]
@@ -150,6 +163,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("polyphony", "notes", np.arange(0.5, 21), _polyphony),
     Feature("density", "notes a second", np.arange(-0.5, 41, 2), _density),
     Feature("overlap", "share of a note", np.linspace(0, 1, 21), _overlap),
+    Feature(
+        "held notes",
+        "s",
+        np.append(0, np.geomspace(0.5, 32, 13)),
+        _held,
+        logarithmic=True,
+    ),
 )
 
 

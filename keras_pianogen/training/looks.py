@@ -302,5 +302,5 @@ class Collapse:
         ids = self.gan.generate(self.inputs, seed=self.seed)
         self.samples = ids[:, self.context_length :]
         self.figures = {"figures_step": step, **self.judge.of(self.samples)}
-        self.sentence = self.judge.describe(self.samples, logs)
+        self.sentence = self.judge.describe(self.samples, logs, step)
         return self.figures
