@@ -339,7 +339,7 @@ def test_arguments_are_checked_before_anything_is_loaded_or_read(command):
             "needs the grammar",
             "--repeat-penalty 0.5 and --no-grammar",
         ),
-        (["--max-note-seconds", "0"], "above 0", "0.0"),
+        (["--max-note-seconds", "0"], "above 0", "--max-note-seconds=0.0"),
         (
             ["--no-grammar", "--max-note-seconds", "9"],
             "needs the grammar",

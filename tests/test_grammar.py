@@ -357,6 +357,9 @@ def test_streamed_draws_go_on(model):
         ),
         ({"repeat_penalty": -1}, "0 or above.*repeat_penalty=-1"),
         ({"repeat_penalty": 1, "grammar": False}, "needs the grammar"),
+        ({"max_note_seconds": 0}, "above 0.*max_note_seconds=0"),
+        ({"max_note_seconds": 1, "grammar": False}, "needs the grammar"),
+        ({"max_note_seconds": 1, "grammar": EventGrammar()}, "own settings"),
     ],
 )
 def test_a_bad_argument_is_named(model, arguments, message):

@@ -1,6 +1,8 @@
 """The studio's server: what it refuses, what it writes, who waits and stops."""
 
 import contextlib
+import html.parser
+import inspect
 import io
 import json
 import os
@@ -23,6 +25,8 @@ pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx2")
 
+from keras_pianogen.cli.generation import Music  # noqa: E402
+from keras_pianogen.cli.generation import Sampling  # noqa: E402
 from keras_pianogen.events import EventVocabulary  # noqa: E402
 from keras_pianogen.generation.prompts import prompts_of  # noqa: E402
 from keras_pianogen.generation.samplers import AdjustableSampler  # noqa: E402
@@ -38,6 +42,7 @@ from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import connections  # noqa: E402
+from keras_pianogen.studio import controls  # noqa: E402
 from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
@@ -124,7 +129,7 @@ class Slow:
     preparations = ()
 
     def write(self, wish, job):
-        for step in range(round(10 * wish.seconds)):
+        for step in range(round(10 * wish.settings["seconds"])):
             time.sleep(0.02)
             job.check()
             job.report({"candidate": 0, "events": [], "until": step / 10})
@@ -237,7 +242,7 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     notes["end"] += bar
     made = composer.Composer([preset])
     job = jobs.Job(None, lambda message: None)
-    made.read(messages.Wish(preset, notes, 0.0, ()), job)
+    made.read(messages.Wish(preset, notes), job)
     (ids,), _, _ = prompts_of(model, notes)
     assert len(ids) > 100
     first = len(ids) - 128  # So far back looks the only block.
@@ -245,7 +250,8 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     np.testing.assert_array_equal(shelf.find(ids, first).ids, ids[:-1])
     lines = []
     made.write(
-        messages.Wish(preset, notes, 2.0, (1,)), jobs.Job(None, lines.append)
+        messages.Wish(preset, notes, (1,), {"seconds": 2.0}),
+        jobs.Job(None, lines.append),
     )
     sampler = AdjustableSampler()
     expected = model.generate(notes, seconds=2, seed=1, sampler=sampler)
@@ -348,9 +354,41 @@ def test_a_soundfont_that_goes_missing_is_named(client, monkeypatch):
 def test_status_names_presets_and_limits_as_they_are(server, preset):
     status = server.client.get("/status").json()
     assert status["presets"] == [preset]
-    assert status["max_seconds"] == messages.MAX_PIECE_SECONDS
     assert status["max_candidates"] == messages.MAX_CANDIDATES
     assert status["max_wav_seconds"] == studio_server.MAX_WAV_SECONDS
+
+
+# Its controls.
+
+
+def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
+    arguments = inspect.signature(MusicTransformerCausalLM.generate).parameters
+    options = [option.name for option in Music.parameters()]
+    options += [option.name for option in Sampling.parameters()]
+    inputs = {}
+
+    class Page(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag == "input" and "data-control" in dict(attributes):
+                inputs[dict(attributes)["id"]] = dict(attributes)
+
+    Page().feed(client.get("/").text)
+    assert list(inputs) == [row.name for row in controls.CONTROLS]
+    for row in controls.CONTROLS:
+        assert row.name in arguments and row.name in options
+        shown = [float(inputs[row.name].get(x)) for x in ("min", "max", "step")]
+        assert shown == list(row.slider)
+        assert row.least <= row.slider[0] < row.slider[1] <= row.most
+        assert row.slider[0] <= row.value <= row.slider[1]
+        message = wish("nowhere", preset="x", **{row.name: row.value})
+        if row.name == "top_p":
+            message.pop("min_p", None)
+        taken = messages.read_wish(message, ["x"]).settings
+        assert taken[row.name] == row.value
+        for wrong in (row.least - 1, row.most + 1, str(row.value)):
+            message[row.name] = wrong
+            with pytest.raises(messages.BadMessage, match=f"`{row.name}`"):
+                messages.read_wish(message, ["x"])
 
 
 # Who waits, and who stops.

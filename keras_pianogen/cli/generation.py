@@ -11,7 +11,6 @@ from keras_pianogen.cli.app import command
 from keras_pianogen.cli.backends import WRITING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import load_model
-from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
@@ -31,7 +30,7 @@ from keras_pianogen.hints import hinted
 
 
 class Music(Options):
-    """What to write."""
+    """What to write. Its fields are arguments of the model's `generate`."""
 
     prompt_seconds: Annotated[
         float | None,
@@ -95,27 +94,12 @@ class Music(Options):
                     f"`{flag(name)}` needs the grammar. Received: "
                     f"{flag(name)} {value} and --no-grammar"
                 )
-        seconds = self.max_note_seconds
-        if seconds is not None and not seconds > 0:
-            raise ValueError(
-                f"`--max-note-seconds` must be above 0. Received: {seconds}"
-            )
         if self.seed is None:
             self.seed = int.from_bytes(os.urandom(4), "little")
 
-    def asked(self):
-        """The arguments of the model's `generate`."""
-        asked = dict(vars(self))
-        seconds = asked.pop("max_note_seconds")
-        if seconds is not None:
-            from keras_pianogen.generation.grammar import EventGrammar
-
-            asked["grammar"] = EventGrammar(max_note_seconds=seconds)
-        return asked
-
 
 class Sampling(Options):
-    """How each event is drawn. Its fields are those of `build_sampler`."""
+    """How each event is drawn; arguments of the model's `generate`."""
 
     panel = "Choice of each event"
 
@@ -198,11 +182,10 @@ def generate(
     files = _files(out, beside, music.variations)
     own = _read_prompt(prompt, files, music.prompt_seconds)
     choose_backend(WRITING)
-    sampler = _build_sampler(sampling)
     model = load_model(preset)
-    asked = music.asked() | {"variations": len(files)}
+    asked = vars(music) | vars(sampling) | {"variations": len(files)}
     with generation_bar(music.seconds) as (report, speed):
-        pieces = model.generate(own, sampler=sampler, progress=report, **asked)
+        pieces = model.generate(own, progress=report, **asked)
     kept = None if own is None else own.until(music.prompt_seconds)
     _write(pieces, files, kept)
     _print_figures(pieces, speed(), music.seed)
@@ -262,13 +245,6 @@ def _read_prompt(prompt, files, prompt_seconds):
             "note began"
         )
     return own
-
-
-def _build_sampler(sampling):
-    with loading():
-        from keras_pianogen.generation.samplers import build_sampler
-
-        return build_sampler(**vars(sampling))
 
 
 def _roll_of(kept):

@@ -55,7 +55,7 @@ def serve(
         say(f"The studio is at {place}")
 
     try:
-        with without_chatter():  # The model loads while the page is there.
+        with without_chatter():  # The model is loaded while the page is open.
             serving.serve(presets, host, port, token, announce)
     except KeyboardInterrupt:
         say(f"Stopped. {CLOSED}", to=stderr)

@@ -80,6 +80,7 @@ KINDS = {
     "variations": Number(1, ENDLESS, "a positive integer", is_whole=True),
     "seed": Number(-ENDLESS, ENDLESS, "an integer", is_whole=True),
     "repeat_penalty": Number(0, BELOW_ENDLESS, "0 or above"),
+    "max_note_seconds": Number(0, BELOW_ENDLESS, "above 0", above=True),
     "temperature": Number(0, BELOW_ENDLESS, "above 0", above=True),
     "min_p": Number(0, 1, "from 0 to 1"),
     "top_p": Number(0, 1, "above 0, at most 1", above=True),

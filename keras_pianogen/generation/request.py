@@ -97,6 +97,7 @@ class Request:
         variations=None,
         sampler=None,
         grammar=True,
+        max_note_seconds=None,
         cuts=None,
         **others,
     ):
@@ -109,6 +110,7 @@ class Request:
             variations: see there.
             sampler: see there.
             grammar: see there.
+            max_note_seconds: see there.
             cuts: dict of the arguments `temperature`, `min_p`, `top_p` and
                 `top_k`, see there.
             **others: see the class.
@@ -123,7 +125,11 @@ class Request:
                 "`grammar` must be a bool or an instance of "
                 f"`{cls.grammar_class.__name__}`. Received: grammar={grammar!r}"
             )
-        given = {"prompt_seconds": prompt_seconds, "variations": variations}
+        given = {
+            "prompt_seconds": prompt_seconds,
+            "variations": variations,
+            "max_note_seconds": max_note_seconds,
+        }
         cuts = cuts or {}
         check_arguments(given | others | cuts)
         cls.check_output(others.get("output", "notes"))
@@ -137,7 +143,7 @@ class Request:
             prompts=prompts,
             own=own,
             sampler=sampler,
-            grammar=cls.grammar_class() if grammar is True else grammar or None,
+            grammar=_grammar_of(cls.grammar_class, grammar, max_note_seconds),
             is_list=is_list,
             **others,
         )
@@ -424,6 +430,19 @@ class Request:
                 f"{self._longest_piece}. Received: max_length={length}, "
                 f"seconds={self.seconds}"
             )
+
+
+def _grammar_of(kind, grammar, max_note_seconds):
+    """The grammar of a call, or `None`: given, or of a kind."""
+    if max_note_seconds is None:
+        return kind() if grammar is True else grammar or None
+    if grammar is not True:
+        raise ValueError(
+            "`max_note_seconds` needs the grammar, and is one of its own "
+            f"settings. Received: max_note_seconds={max_note_seconds}, "
+            f"grammar={grammar!r}"
+        )
+    return kind(max_note_seconds=max_note_seconds)
 
 
 def _sampler_of(model, sampler, cuts):

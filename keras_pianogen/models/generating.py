@@ -67,6 +67,7 @@ class Generates:
         top_p=None,
         top_k=None,
         grammar=True,
+        max_note_seconds=None,
         repeat_penalty=0.0,
         seed=None,
         prompt_cache=None,
@@ -124,6 +125,9 @@ class Generates:
                 come: no note-off of a silent note, no second note-on of a
                 sounding one, no note that never ends. Beam and contrastive
                 search ignore it. Defaults to `True`.
+            max_note_seconds: float above 0. Longest duration of a note, in
+                seconds. It needs the grammar. Defaults to `None`: the
+                grammar's own, see `EventGrammar`.
             repeat_penalty: float, 0 or above. Nats subtracted from the logit
                 of a note-on for each recent note-on of its pitch. It breaks
                 loops on one note; 0.1 is mild. It needs the grammar. Defaults
@@ -165,6 +169,7 @@ class Generates:
             sampler=sampler,
             cuts=_cuts(temperature, min_p, top_p, top_k),
             grammar=grammar,
+            max_note_seconds=max_note_seconds,
             repeat_penalty=repeat_penalty,
             seed=seed,
         )
@@ -218,6 +223,7 @@ class Generates:
         top_p=None,
         top_k=None,
         grammar=True,
+        max_note_seconds=None,
         repeat_penalty=0.0,
         seed=None,
     ):
@@ -237,6 +243,7 @@ class Generates:
             top_p: see `generate`.
             top_k: see `generate`.
             grammar: see `generate`.
+            max_note_seconds: see `generate`.
             repeat_penalty: see `generate`.
             seed: see `generate`.
 
@@ -255,6 +262,7 @@ class Generates:
             sampler=sampler,
             cuts=_cuts(temperature, min_p, top_p, top_k),
             grammar=grammar,
+            max_note_seconds=max_note_seconds,
             repeat_penalty=repeat_penalty,
             seed=seed,
             is_endless=True,

@@ -1,7 +1,8 @@
-"""A page on one's own machine: hear what a model writes, see it, go on.
+"""A web page on the user's own machine that generates and plays music.
 
-`page/` is what the browser gets, `server.py` answers it, `guard.py` stands
-before the server, `messages.py` checks what comes in, `jobs.py` does one
-thing at a time, and `composer.py` has the models. Pieces live in the
-page; the server has what models have read of the latest few, in memory alone.
+`page/` holds the files that the browser loads, and `controls.py` the sliders in
+them. `serving.py` runs the server, `connections.py` and `guard.py` protect it,
+`messages.py` checks the messages that it receives, `jobs.py` works through
+them one at a time, and `composer.py` holds the models. Pieces are kept in the
+page. The server keeps the prefill of the latest few, in memory.
 """

@@ -1,7 +1,7 @@
-"""The models behind the page: loaded, warmed up, writing. Times in seconds.
+"""The models of the studio, which write the candidates. Times are in seconds.
 
-Keras is imported when the first model loads, not with this module, so that
-the page is there at once. All of it is for one thread, see `jobs.Worker`.
+Keras is imported when the first model is loaded, so that the page answers
+before. A `Composer` is used by one thread, see `jobs.Worker`.
 """
 
 import numpy as np
@@ -11,17 +11,21 @@ from keras_pianogen.generation.prompts import prompts_of
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
+# As all that the page asks for, it sets the sampler.
+WARM_UP = {"seconds": 0.1, "temperature": 1.0}
+
 
 class Composer:
-    """Models by the names of their presets, and what they write.
+    """Loads the models of presets, and generates music with them.
 
     Args:
-        presets: list of names that `MusicTransformerCausalLM.from_preset`
-            takes, or folders. The first is warmed up.
+        presets: list of names or folders that `from_preset` takes. The first
+            is loaded and compiled before a page asks for it.
 
     Attributes:
-        state: `"loading"`, `"warming"`, `"ready"` or `"failed"`.
-        failure: a sentence, where the first preset can't be loaded.
+        state: `"loading"`, `"warming"` (it compiles), `"ready"` or `"failed"`.
+        failure: the reason why the first preset can't be loaded, a sentence;
+            or `None`.
     """
 
     def __init__(self, presets):
@@ -33,22 +37,24 @@ class Composer:
 
     @property
     def preparations(self):
-        """Functions to call while nothing else is to be done."""
+        """Functions to call, in this order, while there is no job."""
         return [self._load_first, self._warm_up, self._warm_up_reading]
 
     def write(self, wish, job):
         """Write a wish's candidates, one after the other.
 
-        What is reported: `{"candidate", "seed", "start"}`, where its new
-        music begins; `{"candidate", "events", "until"}` again and again, rows
-        of time, pitch and velocity, 0 for a note's end, and the time up to
-        which the music is known; `{"candidate", "notes"}`, rows of the whole
-        piece, its prompt included.
+        For each candidate the job reports three kinds of dicts:
+
+        - `{"candidate", "seed", "start"}`: `start` is the time at which the
+          new music begins.
+        - `{"candidate", "events", "until"}`, again and again: `events` are
+          rows of time, pitch and velocity, which is 0 for a note's end.
+          `until` is the time up to which the music is known.
+        - `{"candidate", "notes"}`: rows of all notes, the prompt's included.
 
         Args:
             wish: a `messages.Wish`.
-            job: a `jobs.Job`, told of what is made, and asked whether to
-                go on.
+            job: the `jobs.Job` that this is done for.
         """
         model = self._model(wish.preset)
         vocabulary = model.preprocessor.tokenizer.vocabulary
@@ -64,19 +70,18 @@ class Composer:
         self.state = "ready"
 
     def read(self, wish, job):
-        """Read a wish's prompt, so that writing begins at once.
+        """Prefill a wish's prompt, so that writing begins at once.
 
         Args:
-            wish: a `messages.Wish`, whose `seconds` and `seeds` say nothing.
-            job: a `jobs.Job`, asked whether to go on. What was read by then
-                is kept.
+            wish: a `messages.Wish` with a preset and a prompt.
+            job: the `jobs.Job` that this is done for. If it is stopped, the
+                part that was prefilled is kept.
         """
         model = self._model(wish.preset)
         job.check()
         model.read(
             wish.notes,
             self._prompt_caches[wish.preset],
-            sampler=_sampler(wish),
             on_events=lambda pieces: job.check(),
         )
 
@@ -98,19 +103,19 @@ class Composer:
         self.state = "warming"
 
     def _warm_up(self):
-        """Compile what a new piece needs."""
+        """Compile the functions that a new piece needs."""
         if self.state == "warming":
             self._compile_for(0)
             self.state = "ready"
 
     def _warm_up_reading(self):
-        """Compile what prompts need."""
+        """Compile the functions that a prompt needs."""
         if self.state == "ready":
             self._compile_for(100)
 
     def _compile_for(self, length):
-        """Continue a prompt of so many events."""
-        wish = Wish(self.presets[0], None, 0.1, (0,))
+        """Compile by continuing a prompt of this number of events."""
+        wish = Wish(self.presets[0], None, settings=WARM_UP)
         vocabulary = self._model(wish.preset).preprocessor.tokenizer.vocabulary
         note = [vocabulary.note_on_id + 60, vocabulary.shift_id]
         note += [vocabulary.note_off_id + 60, vocabulary.shift_id]
@@ -118,41 +123,23 @@ class Composer:
         self._generate(wish, prompt, 0, lambda pieces: None, keep=False)
 
     def _generate(self, wish, prompt, seed, on_events, keep=True):
-        """Just what `pianogen generate` does with the same settings."""
+        """Generate a candidate, as `pianogen generate` does."""
         return self._model(wish.preset).generate(
             prompt,
-            seconds=wish.seconds,
-            sampler=_sampler(wish),
-            grammar=_grammar(wish),
+            **wish.settings,
             seed=seed,
             prompt_cache=self._prompt_caches[wish.preset] if keep else None,
             on_events=on_events,
         )
 
 
-def _sampler(wish):
-    from keras_pianogen.generation.samplers import AdjustableSampler
-
-    return AdjustableSampler(
-        wish.temperature, min_p=wish.min_p, top_p=wish.top_p
-    )
-
-
-def _grammar(wish):
-    from keras_pianogen.generation.grammar import EventGrammar
-
-    if wish.max_note_seconds is None:
-        return EventGrammar()
-    return EventGrammar(max_note_seconds=wish.max_note_seconds)
-
-
 class _Feed:
-    """Tells a job of one candidate's new events as they come.
+    """Reports one candidate's new events to a job as they come.
 
     Args:
         vocabulary: an `EventVocabulary`.
-        given: int. Events that were there before.
-        candidate: int. Its place among the candidates.
+        given: int. Number of events of the prompt, which aren't reported.
+        candidate: int. Index of the candidate.
         job: a `jobs.Job`.
     """
 
@@ -183,7 +170,7 @@ class _Feed:
         )
 
     def _strike(self, ids, at):
-        """Pitch and velocity of a note-on or a note-off, whose is 0."""
+        """Pitch and velocity of a note-on; a note-off's velocity is 0."""
         code = int(ids[at]) - self._vocabulary.note_on_id
         if code >= PITCHES:
             return code - PITCHES, 0

@@ -1,9 +1,9 @@
-"""What stands before the server: who may ask, how much, and what goes back.
+"""Protects the server: checks requests, and adds headers to answers.
 
-A page on one's own machine can be reached by any web site that the same
-browser shows. So the name that was asked for is checked (a foreign name may
-have been made to lead here), as is the origin of what is sent; and the page
-itself may load nothing from elsewhere. Sizes in bytes, times in seconds.
+Any web site that a browser shows can send requests to a server on the same
+machine. So the guard checks the `Host` header, because a foreign name may lead
+to this machine, and the `Origin` header. Its own headers forbid the page to
+load anything from elsewhere. Sizes are in bytes, times in seconds.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import socket
 
 from starlette.requests import ClientDisconnect
 
-MAX_BODY = 4_000_000  # `messages.MAX_NOTES` of them, in numbers' full length
+MAX_BODY = 4_000_000  # `messages.MAX_NOTES` notes, with all digits
 BODY_TIMEOUT = 20.0
 
 POLICY = "; ".join(
@@ -51,11 +51,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Refused(Exception):
-    """A request that gets a status and a sentence.
+    """A request is answered with an error.
 
     Args:
         status: HTTP status, 400 to 499, or 503.
-        sentence: str.
+        sentence: str. The reason, for the user.
     """
 
     def __init__(self, status, sentence):
@@ -64,14 +64,14 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware: checks each request's head, adds `HEADERS` to answers.
+    """ASGI middleware that checks each request and guards each answer.
 
     Args:
-        app: the ASGI application behind it.
+        app: the ASGI application that it protects.
         host: str. The address that the server is bound to.
-        token: str or `None`. Who asks for anything but the page's own files
-            has to know it.
-        open_paths: the paths of those files.
+        token: str or `None`. A secret that a request must have, unless it is
+            for one of `open_paths`.
+        open_paths: paths that need no token, those of the page's files.
         close: a function that ends all jobs. Defaults to `None`.
     """
 
@@ -111,20 +111,20 @@ class Guard:
             headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
         names = headers.get(b"host", [])
         if len(names) != 1 or not self._is_ours(names[0]):
-            raise Refused(403, "The page is not known by that name.")
+            raise Refused(403, "The server has another name.")
         origins = headers.get(b"origin", [])
         ours = {f"{scheme}://{names[0]}" for scheme in ("http", "https")}
         if not ours.issuperset(origins):
-            raise Refused(403, "Other pages may not ask.")
+            raise Refused(403, "Other web sites may not use the server.")
         if headers.get(b"sec-fetch-site", ["none"])[0] == "cross-site":
             if scope["method"] not in ("GET", "HEAD"):
-                raise Refused(403, "Other pages may not ask.")
+                raise Refused(403, "Other web sites may not use the server.")
         if self.token is None or scope["path"] in self.open_paths:
             return
         given = headers.get(b"authorization", [""])[0].encode("latin-1")
         wanted = f"Bearer {self.token}".encode()
         if not hmac.compare_digest(given, wanted):
-            raise Refused(401, "The server's token is needed.")
+            raise Refused(401, "The server needs its token.")
 
     def _is_ours(self, name):
         """Whether a Host header names this server."""
@@ -135,7 +135,8 @@ class Guard:
             return True
         if self.host in LOOPBACK:
             return False
-        # Bound to more than one address: by number, or by the machine's name.
+        # The server may be bound to several addresses. It is then known by
+        # the machine's name, and by any address.
         if name == socket.gethostname().lower():
             return True
         try:
@@ -146,15 +147,15 @@ class Guard:
 
 
 async def read_body(request, limit=MAX_BODY, timeout=BODY_TIMEOUT):
-    """A request's body, which is counted while it comes.
+    """Read a request's body.
 
     Args:
         request: a Starlette request.
-        limit: int. Bytes at most.
-        timeout: float. Seconds until all of it must be there.
+        limit: int. The most bytes of a body.
+        timeout: float. The most seconds until the body has arrived.
 
     Raises:
-        Refused: if it is too long or comes too slowly.
+        Refused: if the body is too long, or arrives too slowly.
     """
     body = bytearray()
     try:
@@ -164,21 +165,24 @@ async def read_body(request, limit=MAX_BODY, timeout=BODY_TIMEOUT):
                 if len(body) > limit:
                     raise Refused(413, f"At most {limit:,} bytes may be sent.")
     except ClientDisconnect:
-        raise Refused(400, "Not all of it came.") from None
+        raise Refused(400, "The request broke off.") from None
     except TimeoutError:
-        raise Refused(408, "What was sent came too slowly.") from None
+        raise Refused(408, "The request arrived too slowly.") from None
     return bytes(body)
 
 
 def check_type(request, expected):
-    """Refuse a body of another media type; forms can't send these."""
+    """Refuse a body of another media type than the expected one.
+
+    The form of a foreign web site can't send the expected types.
+    """
     received = request.headers.get("content-type", "")
     if received.partition(";")[0].strip().lower() != expected:
         raise Refused(415, f"The Content-Type must be {expected}.")
 
 
 def is_loopback(host):
-    """Whether an address is reached from this machine alone."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:

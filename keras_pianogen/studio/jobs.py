@@ -1,7 +1,7 @@
-"""One thread that works through a short queue. Times in seconds.
+"""A thread that works through a short queue of jobs. Times are in seconds.
 
-It knows nothing of music and nothing of the network. Work that can be stopped
-calls `Job.check` now and then, which raises `Stopped` once it should end.
+It knows nothing of music or of the network. The work of a job calls `Job.check`
+now and then, which raises `Stopped` if the job is to end.
 """
 
 import collections
@@ -10,9 +10,9 @@ import secrets
 import threading
 import time
 
-MAX_WAITING = 4  # jobs, beside the one that is done
-TIMEOUT = 120.0  # seconds of work, waiting not counted
-QUIET = 4.0  # seconds without a job, before preparations go on
+MAX_WAITING = 4  # jobs, besides the current one
+TIMEOUT = 120.0  # seconds of work, without the time in the queue
+QUIET = 4.0  # seconds without a job before preparations continue
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +22,18 @@ class Busy(Exception):
 
 
 class Stopped(Exception):
-    """Work ends here: somebody stopped it, or it took too long."""
+    """A job is to end, because it was stopped or took too long."""
 
 
 class Job:
-    """Some work, and whoever waits for it.
+    """A piece of work, and the listener that is told about it.
 
     Args:
-        work: a function of the job. What it returns or raises is reported.
-        report: a function of a dict, called from the worker's thread.
+        work: a function of the job.
+        report: a function that is called with a dict, in the worker's thread.
 
     Attributes:
-        id: str, which nobody can guess.
+        id: str. It is random, so that nobody can guess it.
     """
 
     def __init__(self, work, report):
@@ -50,7 +50,7 @@ class Job:
         self._stopped.set()
 
     def check(self):
-        """Raises `Stopped` if the work should end here."""
+        """Raise `Stopped` if the job is to end."""
         if self._stopped.is_set():
             raise Stopped("stopped")
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -58,19 +58,20 @@ class Job:
 
 
 class Worker:
-    """A thread that does one job at a time, in the order they came.
+    """A thread that does jobs one at a time, in the order of their arrival.
 
-    The last thing a job reports is `{"end": ...}` (`"done"`, `"stopped"` or
-    `"timeout"`) or `{"error": ...}`, a sentence. What is foreseen gives way to
-    jobs and is begun again after them.
+    The last report of a job is `{"end": ...}`, with `"done"`, `"stopped"` or
+    `"timeout"`, or `{"error": ...}` with a sentence. Foreseen work is stopped
+    when a job arrives, and begun again after it.
 
     Args:
-        preparations: functions to call, one by one, while no job waits and
-            none was done of late: whoever listens may soon want another.
-        reported: exceptions whose message is for the user. Of others it only
-            gets to know that they happened; they are logged.
-        max_waiting: int. Jobs that may wait.
-        timeout: float. Seconds that a job may take.
+        preparations: functions that are called one by one while there is no
+            job and the last one ended some time ago, because the user may
+            soon ask for another.
+        reported: exceptions whose message is for the user. Other exceptions
+            are logged, and the user is told only that there was one.
+        max_waiting: int. The most jobs that may wait.
+        timeout: float. The most seconds of a job.
     """
 
     def __init__(
@@ -96,7 +97,11 @@ class Worker:
         self._thread.start()
 
     def submit(self, work, report):
-        """Queue work. Each job is told how many are before it.
+        """Queue a job. Each waiting job is told how many are before it.
+
+        Args:
+            work: see `Job`.
+            report: see `Job`.
 
         Returns:
             The `Job`.
@@ -116,11 +121,12 @@ class Worker:
         return job
 
     def foresee(self, work):
-        """Do this while there is no job, in place of what was foreseen before.
+        """Do work ahead of time while there is no job.
+
+        It replaces the work that was foreseen before.
 
         Args:
-            work: a function of a `Job` that nobody hears of. It is stopped by
-                a job and done again after it.
+            work: a function of a `Job`, whose reports nobody receives.
         """
         with self._changed:
             if not self._closed:
@@ -136,7 +142,7 @@ class Worker:
             self._foreseen = Job(self._foreseeing.work, _log_error)
 
     def stop(self, job_id):
-        """Stop a job by its id. Returns whether there was one."""
+        """Stop a job. Returns whether there is a job with this id."""
         with self._changed:
             if self._current is not None and self._current.id == job_id:
                 self._current.stop()
@@ -150,7 +156,7 @@ class Worker:
         return False
 
     def close(self):
-        """Stop everything, and take nothing more."""
+        """Stop all jobs, and accept no more."""
         with self._changed:
             self._closed = True
             self._preparations.clear()
@@ -179,9 +185,9 @@ class Worker:
                 logger.exception("A preparation failed.")
 
     def _next(self):
-        """The next job, preparation that is due, or what is foreseen.
+        """Wait for the next job, preparation or foreseen work.
 
-        `None` once closed.
+        Returns `None` if the worker is closed.
         """
         with self._changed:
             if self._current is not None:
@@ -213,11 +219,11 @@ class Worker:
             last = {"error": str(error)}
         except Exception:
             logger.exception("A job failed.")
-            last = {"error": "Something went wrong; the server's log says it."}
+            last = {"error": "Something went wrong; see the server's log."}
         job.report(last)
 
 
 def _log_error(message):
-    """For work that nobody waits for."""
+    """Log the error of foreseen work, because nobody receives its reports."""
     if "error" in message:
-        logger.warning("What was foreseen failed: %s", message["error"])
+        logger.warning("Work ahead of time failed: %s", message["error"])

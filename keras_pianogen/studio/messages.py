@@ -1,10 +1,12 @@
-"""What the page sends, checked before anything is done. Times in seconds.
+"""The messages that the page sends, checked. Times are in seconds.
 
-JSON comes from anybody who reaches the server. Whatever is wrong with it is a
-`BadMessage`, a sentence that names the field, what was expected and what came.
+Anybody who reaches the server can send JSON. A `BadMessage` is raised for
+everything that is wrong with it. Its sentence names the field, what was
+expected and what came.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -13,53 +15,50 @@ import numpy as np
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
+from keras_pianogen.studio.controls import CONTROLS
 
-MAX_PIECE_SECONDS = 120.0  # of new music, each piece
+NAMES = [control.name for control in CONTROLS]
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
-TEMPERATURES = (0.1, 3.0)
-NOTE_SECONDS = (0.1, 60.0)
 
 
 class BadMessage(ValueError):
-    """What came is not what the page sends."""
+    """A message that the page doesn't send."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What is to be written.
+    """The music that a page asks for.
 
     Attributes:
         preset: a name that the server offers.
-        notes: the prompt, an array of `NOTE_DTYPE`; none for a new piece.
-        seconds: length of the new music.
+        notes: the prompt, an array of `NOTE_DTYPE`, which is empty for a new
+            piece.
         seeds: a seed for each candidate.
-        temperature: see `build_sampler`, as are the next.
-        min_p: a number, or `None`.
-        top_p: a number, or `None`.
-        max_note_seconds: a number, or `None`, see `EventGrammar`.
+        settings: dict of arguments of the model's `generate`, one for each
+            of `CONTROLS` that is used.
     """
 
     preset: str
     notes: np.ndarray
-    seconds: float
-    seeds: tuple
-    temperature: float = 1.0
-    min_p: float | None = None
-    top_p: float | None = None
-    max_note_seconds: float | None = None
+    seeds: tuple = ()
+    settings: dict = dataclasses.field(default_factory=dict)
 
 
 def read_json(data):
-    """A JSON object from bytes, strictly: no NaN, nothing deep or double."""
+    """Read a JSON object from bytes.
+
+    It is stricter than JSON's own reader: `NaN`, a name that comes twice and
+    deep nesting are refused.
+    """
     try:
         message = json.loads(
             data, parse_constant=_refuse_constant, object_pairs_hook=_once
         )
     except (ValueError, RecursionError) as error:
         raise BadMessage(
-            f"This is no JSON that is read here: {error}"
+            f"The message must be JSON. {error}".rstrip()
         ) from None
     if not isinstance(message, dict):
         raise BadMessage("The message must be a JSON object.")
@@ -67,53 +66,39 @@ def read_json(data):
 
 
 def read_wish(message, presets):
-    """A `Wish` from a JSON object; `presets` are the names on offer."""
-    _check_fields(message, {field.name for field in dataclasses.fields(Wish)})
+    """A `Wish` from a JSON object.
+
+    Args:
+        message: a dict from `read_json`.
+        presets: the names that the server offers.
+    """
+    _check_fields(message, {"preset", "notes", "seeds", *NAMES})
     preset = _preset(message, presets)
-    min_p, top_p = message.get("min_p"), message.get("top_p")
-    if min_p is not None and top_p is not None:
-        raise BadMessage("Give at most one of `min_p` and `top_p`.")
-    if min_p is not None:
-        min_p = _number(message, "min_p", 0, 1)
-    if top_p is not None:
-        top_p = _number(message, "top_p", 0.01, 1)
-    longest = message.get("max_note_seconds")
-    if longest is not None:
-        longest = _number(message, "max_note_seconds", *NOTE_SECONDS)
+    settings = _settings(message)
     notes = read_notes(message, least=0)
-    seconds = _number(message, "seconds", 0.1, MAX_PIECE_SECONDS)
-    if notes["end"].max(initial=0) + seconds > MAX_SECONDS:
+    if notes["end"].max(initial=0) + settings["seconds"] > MAX_SECONDS:
         raise BadMessage(
             f"`notes` and `seconds` after them must end by {MAX_SECONDS:,.0f} "
             "seconds."
         )
-    return Wish(
-        preset,
-        notes,
-        seconds,
-        _seeds(message.get("seeds")),
-        _number(message, "temperature", *TEMPERATURES, default=1.0),
-        min_p,
-        top_p,
-        longest,
-    )
+    return Wish(preset, notes, _seeds(message.get("seeds")), settings)
 
 
 def read_prompt(message, presets):
-    """A `Wish` of which the preset and the prompt are known alone."""
+    """A `Wish` of which only the preset and the prompt are known."""
     _check_fields(message, {"preset", "notes"})
     preset = _preset(message, presets)
-    return Wish(preset, read_notes(message, least=1), 0.0, ())
+    return Wish(preset, read_notes(message, least=1))
 
 
 def read_piece(message):
-    """Notes, at least one, from an object that holds nothing else."""
+    """The notes, one or more, of an object that holds nothing else."""
     _check_fields(message, {"notes"})
     return read_notes(message, least=1)
 
 
 def read_job(message):
-    """The id of a job, from an object that holds nothing else."""
+    """The id of a job, of an object that holds nothing else."""
     _check_fields(message, {"job"})
     job = message.get("job")
     if not isinstance(job, str) or not 0 < len(job) <= 64:
@@ -151,7 +136,7 @@ def read_notes(message, least):
 
 
 def to_rows(notes):
-    """Rows as `read_notes` takes them, times rounded to a tenth of a ms."""
+    """Rows as `read_notes` takes them; times are rounded to 0.1 ms."""
     return [
         [round(start, 4), round(end, 4), pitch, velocity]
         for start, end, pitch, velocity in notes.tolist()
@@ -174,8 +159,21 @@ def _preset(message, presets):
     return preset
 
 
-def _number(message, name, least, most, default=None):
-    value = message.get(name, default)
+def _settings(message):
+    """The value of each control that a message has."""
+    used = [row for row in CONTROLS if row.is_required or row.name in message]
+    for choice, rows in itertools.groupby(used, lambda row: row.choice):
+        names = [f"`{row.name}`" for row in rows]
+        if choice is not None and len(names) > 1:
+            raise BadMessage(f"Give at most one of {' and '.join(names)}.")
+    return {
+        row.name: _number(message, row.name, row.least, row.most)
+        for row in used
+    }
+
+
+def _number(message, name, least, most):
+    value = message.get(name)
     if (
         type(value) not in (int, float)
         or not least <= value <= most

@@ -1,18 +1,18 @@
-"""The server behind the page: Starlette routes, no path parameters.
+"""The server of the page, with Starlette.
 
-| path       | takes                    | gives                             |
-| ---------- | ------------------------ | --------------------------------- |
-| `/`, files |                          | the page                          |
-| `/status`  |                          | presets, limits, is it warm       |
-| `/prompt`  | JSON: preset and notes   | nothing; it is read ahead of time |
-| `/write`   | JSON, see `messages`     | lines of JSON as music is made    |
-| `/stop`    | JSON: a job's id         | whether there was such a job      |
-| `/read`    | a MIDI file's bytes      | JSON: its notes                   |
-| `/midi`    | JSON: notes              | a MIDI file                       |
-| `/wav`     | JSON: notes              | a WAV file                        |
+| path       | request                  | answer                              |
+| ---------- | ------------------------ | ----------------------------------- |
+| `/`, files |                          | the page                            |
+| `/status`  |                          | JSON: state, presets and limits     |
+| `/prompt`  | JSON: preset and notes   | empty; the prompt is prefilled      |
+| `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
+| `/stop`    | JSON: a job's id         | JSON: whether there is such a job   |
+| `/read`    | a MIDI file's bytes      | JSON: its notes                     |
+| `/midi`    | JSON: notes              | a MIDI file                         |
+| `/wav`     | JSON: notes              | a WAV file                          |
 
-Errors are JSON, `{"error": sentence}`, with a status of 4xx; 503 says that too
-much waits already, or that no sound could be made.
+An error is JSON, `{"error": sentence}`, with a status of 4xx; or with 503, if
+too many jobs wait already, or no sound could be made.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from starlette.routing import Route
 
 from keras_pianogen import midi
 from keras_pianogen.rendering import synthesis
+from keras_pianogen.studio import controls
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
 from keras_pianogen.studio.guard import MAX_BODY
@@ -64,16 +65,16 @@ def make_app(
     max_waiting=MAX_WAITING,
     timeout=TIMEOUT,
 ):
-    """The studio as an ASGI application.
+    """Make the studio, an ASGI application.
 
     Args:
         presets: list of names or folders of presets. The first is loaded and
-            warmed up as the application starts, the others when they are
-            chosen.
+            compiled when the application starts, the others when a page
+            chooses them.
         host: str. The address that the server is bound to.
-        token: str or `None`. What a page must know to use the server.
-        max_waiting: int. Jobs that may wait for the one that is done.
-        timeout: float. Seconds of work that a job may take.
+        token: str or `None`. A secret that a page must have.
+        max_waiting: int. The most jobs that may wait.
+        timeout: float. The most seconds of a job.
 
     Returns:
         An ASGI application, to be run by uvicorn.
@@ -103,12 +104,12 @@ def make_app(
 
 
 class _Studio:
-    """The answers to what the page asks for.
+    """Answers the page's requests.
 
     Args:
         composer: a `Composer`.
-        max_waiting: int. Jobs that may wait.
-        timeout: float. Seconds of work that a job may take.
+        max_waiting: see `make_app`.
+        timeout: see `make_app`.
     """
 
     def __init__(self, composer, max_waiting, timeout):
@@ -116,7 +117,7 @@ class _Studio:
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._worker = None
-        self._listening = set()  # The queues of reports that somebody awaits.
+        self._listening = set()  # A queue of reports for each open answer.
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app):
@@ -144,7 +145,6 @@ class _Studio:
                 "failure": self.composer.failure,
                 "presets": self.composer.presets,
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
-                "max_seconds": messages.MAX_PIECE_SECONDS,
                 "max_candidates": messages.MAX_CANDIDATES,
                 "max_bytes": MAX_BODY,
                 "max_wav_seconds": MAX_WAV_SECONDS,
@@ -152,7 +152,7 @@ class _Studio:
         )
 
     async def prompt(self, request):
-        """What may be continued soon: it is read while nothing else is done."""
+        """Prefill a prompt that the page may soon continue."""
         wish = await _read(request, messages.read_prompt, self.composer.presets)
         self._worker.foresee(lambda job: self.composer.read(wish, job))
         return _json({}, 202)
@@ -216,11 +216,11 @@ class _Studio:
             self._end(job, reports)
 
     def _submit(self, work):
-        """A job, and the queue of what it reports to this event loop."""
+        """Submit a job; returns it and the queue of its reports."""
         loop, reports = asyncio.get_running_loop(), asyncio.Queue()
 
         def report(message):
-            # The server, and with it the loop, may be gone by now.
+            # The server may have ended, and with it the loop.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(reports.put_nowait, message)
 
@@ -228,7 +228,7 @@ class _Studio:
             job = self._worker.submit(work, report)
         except Busy:
             raise Refused(
-                503, "Too many pieces wait already; try again in a while."
+                503, "Too many pieces wait already. Try again later."
             ) from None
         self._listening.add(reports)
         return job, reports
@@ -238,7 +238,7 @@ class _Studio:
         self._worker.stop(job.id)
 
     async def _lines(self, job, reports):
-        """What a job reports, a line each; who leaves stops the job."""
+        """Lines of a job's reports. A client that leaves stops the job."""
         try:
             while True:
                 report = await reports.get()
@@ -264,10 +264,10 @@ async def _left(request):
 
 
 async def _read(request, read, *arguments):
-    """What a function of `messages` reads in a request's body.
+    """Read a request's JSON with a function of `messages`.
 
-    It runs in a thread of its own, because the check of 60,000 notes would
-    keep all other clients waiting.
+    The function runs in a thread of its own, because the check of 60,000
+    notes would keep all other clients waiting.
     """
     check_type(request, "application/json")
     body = await read_body(request)
@@ -320,8 +320,9 @@ def _line(content):
 
 
 def _file(path):
-    """An endpoint that gives one file of the page, read once."""
+    """An endpoint that answers with a file of the page."""
     data, kind = path.read_bytes(), TYPES[path.suffix]
+    data = data.replace(b"<!-- controls -->", controls.render().encode())
 
     async def answer(request):
         return Response(data, headers={"content-type": kind})

@@ -1,4 +1,4 @@
-"""From a command line's arguments to a running server."""
+"""Runs the studio's server with the arguments of a command."""
 
 import os
 import pathlib
@@ -16,7 +16,8 @@ from keras_pianogen.studio.server import make_app
 
 MAX_CONNECTIONS = 100
 MIN_TOKEN = 12  # characters
-# Presets inside the package, by their folders: `models` would load Keras.
+# The names of the bundled presets, from their folders, because `models` would
+# load Keras.
 BUNDLED = sorted(
     folder.name
     for folder in pathlib.Path(__file__).parents[1].glob("presets/*/")
@@ -24,17 +25,17 @@ BUNDLED = sorted(
 
 
 def find_presets(asked):
-    """What `from_preset` takes of each preset that is on offer.
+    """Check the presets that the page will offer.
 
     Args:
         asked: list of names, folders and handles.
 
     Returns:
-        A list of str, each once. Folders are whole paths, so that what the
-        page copies finds them from anywhere.
+        A list of them, each once. Folders become absolute paths, so that the
+        commands that the page copies work in every folder.
 
     Raises:
-        ValueError: there is no such preset.
+        ValueError: if there is no such preset.
     """
     return list(dict.fromkeys(map(_find_preset, asked)))
 
@@ -55,10 +56,10 @@ def _find_preset(name):
 
 
 def check_sound():
-    """Refuse a SoundFont that was asked for and can't be played.
+    """Check that the SoundFont that the environment names can be played.
 
     Raises:
-        ValueError: so it is.
+        ValueError: if it can't.
     """
     try:
         fluidsynth.choose_soundfont()
@@ -74,10 +75,11 @@ def check_sound():
 
 
 def check_address(host, token):
-    """Refuse what would be dangerous.
+    """Check that strangers can't use the server.
 
     Raises:
-        ValueError: others could come in.
+        ValueError: if other machines could use it without a token, or the
+            token is too short.
     """
     if token is None and not is_loopback(host):
         raise hinted(
@@ -97,17 +99,18 @@ def check_address(host, token):
 
 
 def serve(presets, host, port, token, announce):
-    """Answer until Ctrl-C.
+    """Run the server until Ctrl-C.
 
     Args:
-        presets: list of names or folders.
-        host: str. An address of this machine, or its name.
-        port: int, 0 for any that is free.
-        token: str or `None`.
-        announce: a function of the page's address, called once it answers.
+        presets: see `make_app`.
+        host: str. An address or a name of this machine.
+        port: int. 0 takes a free port.
+        token: see `make_app`.
+        announce: a function that is called with the page's address when the
+            server answers.
 
     Raises:
-        OSError: the address or port can't be had.
+        OSError: if the address or the port is taken.
     """
     with _listen(host, port) as listener:
         app = make_app(presets, host=host, token=token)
@@ -140,6 +143,6 @@ def _address(host, port, token):
     name = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):
         name = socket.gethostname()
-    # Behind "#" a browser keeps it to itself.
+    # A browser doesn't send the part behind "#".
     secret = f"#token={urllib.parse.quote(token, safe='')}" if token else ""
     return f"http://{name}:{port}/{secret}"

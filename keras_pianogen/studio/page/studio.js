@@ -296,25 +296,26 @@ function endTake() {
 // === Settings ===
 
 const number = (id) => Number($(id).value);
+// The sliders, which the server writes into the page from its own table.
+const controls = [...document.querySelectorAll("[data-control]")];
+
+function isChosen({ id }) {
+  const radio = document.querySelector(`#settings [type=radio][value=${id}]`);
+  return !radio || radio.checked;
+}
 
 function showSettings() {
-  $("seconds-out").value = `${number("seconds")} s`;
-  $("temperature-out").value = number("temperature").toFixed(2);
-  $("max_note_seconds-out").value = `${number("max_note_seconds")} s`;
-  const kind = document.querySelector("[name=tail]:checked").value;
-  $("min_p").hidden = kind !== "min_p";
-  $("top_p").hidden = kind !== "top_p";
-  $("tail-out").value = number(kind).toFixed(kind === "min_p" ? 3 : 2);
+  for (const control of controls) {
+    const { decimals, unit } = control.dataset;
+    const output = $(`${control.id}-out`);
+    output.value = `${number(control.id).toFixed(decimals)}${unit}`;
+    output.hidden = control.hidden = !isChosen(control);
+  }
 }
 
-function settings() {
-  const kind = document.querySelector("[name=tail]:checked").value;
-  return {
-    preset: $("preset").value, seconds: number("seconds"),
-    temperature: number("temperature"), [kind]: number(kind),
-    max_note_seconds: number("max_note_seconds"),
-  };
-}
+// Arguments of the model's `generate`, by their names.
+const settings = () => Object.fromEntries(
+  controls.filter(isChosen).map(({ id }) => [id, number(id)]));
 
 function seeds() {
   const wanted = $("seed").value.trim();
@@ -334,9 +335,9 @@ async function write() {
   if ($("listen").checked) audio(); // While the click still counts.
   const run = {
     clicked: performance.now(), abort: new AbortController(), job: null,
-    parent: base, made: settings(), pieces: [], batch: count,
+    parent: base, pieces: [], batch: count,
+    preset: $("preset").value, settings: settings(), backend: status.backend,
   };
-  run.made.backend = status.backend;
   writing = run;
   showWriting("Asking …");
   const top = $("written").getBoundingClientRect().top;
@@ -344,7 +345,8 @@ async function write() {
   try {
     const answer = await ask("/write", {
       json: {
-        ...settings(), notes: rows(run.parent.notes), seeds: seeds(),
+        ...run.settings, preset: run.preset, seeds: seeds(),
+        notes: rows(run.parent.notes),
       },
       signal: run.abort.signal,
     });
@@ -370,22 +372,26 @@ function hear(run, line) {
 }
 
 function showWaiting(run, before) {
-  const known = loaded.has(run.made.preset);
+  const known = loaded.has(run.preset);
   if (before) showWriting(`Waiting: ${before} before this one …`);
-  else if (!known) showWriting(`${shortName(run.made.preset)} is loading …`);
+  else if (!known) showWriting(`${shortName(run.preset)} is loading …`);
   else if (run.parent.notes.length) showWriting("Reading the prompt …");
   else showWriting("Beginning …");
 }
 
 function begin(run, { seed, start }) {
-  if (!loaded.has(run.made.preset)) showWriting("The model warms up …");
+  if (!loaded.has(run.preset)) showWriting("The model warms up …");
   run.parent.written += 1;
   const piece = newPiece({
     parent: run.parent, name: `Candidate ${run.parent.written}`,
     notes: copies(run.parent.notes),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
-    planned: start + run.made.seconds, made: { ...run.made, seed },
+    planned: start + run.settings.seconds,
+    made: {
+      preset: run.preset, backend: run.backend, seed,
+      settings: { ...run.settings },
+    },
   });
   if (!run.parent.notes.length) piece.position = 0;
   piece.open = new Map();
@@ -407,9 +413,9 @@ function grow(run, { candidate, events, until }) {
     }
   }
   piece.until = until;
-  loaded.add(run.made.preset);
+  loaded.add(run.preset);
   if (!run.first && events.length) firstNote(run, piece);
-  const { seconds } = run.made;
+  const { seconds } = run.settings;
   const made = Math.min(until - piece.border, seconds);
   $("progress").ariaLive = "off"; // Not to be read out at each note.
   showWriting(`${piece.name}: ${made.toFixed(0)} of ${seconds} s`
@@ -465,7 +471,7 @@ async function stop() {
 function finish(run) {
   clearTimeout(run.late);
   for (const piece of run.pieces.filter((p) => !p.done)) {
-    piece.made.seconds = inMilliseconds(piece.until - piece.border);
+    piece.made.settings.seconds = inMilliseconds(piece.until - piece.border);
     piece.stopped = true;
     close(piece);
   }
@@ -624,7 +630,6 @@ function showStatus() {
   for (const name of status.presets) {
     $("preset").add(new Option(shortName(name), name));
   }
-  $("seconds").max = status.max_seconds;
   for (let many = 1; many <= status.max_candidates; many++) {
     $("candidates").add(new Option(many));
   }
