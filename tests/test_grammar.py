@@ -386,6 +386,10 @@ def test_a_stream_names_a_bad_argument_at_once(model, arguments, message):
         {"max_note_seconds": 0.0},
         {"max_silence_seconds": 0.0},
         {"max_silence_seconds": -1},
+        {"max_silence_seconds": float("inf")},
+        {"max_note_seconds": float("inf")},
+        {"max_note_seconds": float("nan")},
+        {"max_notes": 2.5},
     ],
 )
 def test_a_grammar_s_settings_are_checked(settings):

@@ -996,6 +996,22 @@ def test_the_longest_performance_that_is_written_is_read():
     assert midi.read_notes(midi.write_midi(notes)).tolist() == notes.tolist()
 
 
+@pytest.mark.parametrize("end", [7_200.5, 7_200.999, 7_200.999_999])
+@pytest.mark.parametrize("ticks_per_beat", [1, 500, 32_767])
+def test_notes_of_the_last_second_are_written_and_read(
+    end, ticks_per_beat, tmp_path
+):
+    strokes = [(7_199.5, end, 60, 64), *[(end, end, 61, v) for v in (1, 2, 3)]]
+    path = tmp_path / "long.mid"
+    midi.write_midi(performance(*strokes), path, ticks_per_beat=ticks_per_beat)
+    read, report = midi.read_notes(path, return_report=True)
+    assert len(read) == 4
+    assert "ends of track" not in str(report)
+    assert read["end"].max() == pytest.approx(end, abs=2 / ticks_per_beat)
+    written = midi.write_midi(read, ticks_per_beat=ticks_per_beat)
+    assert midi.read_notes(written).tolist() == read.tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -355,6 +355,11 @@ def test_a_stop_id_ends_a_piece():
         ({"seconds": 1e9}, "at most 7200"),
         ({"stop_token_ids": [5000]}, "below 391.*5000"),
         ({"max_length": 20.5}, "integer above.*20.5"),
+        ({"max_length": 10**12}, "at most 10,000,000.*max_length=1000000"),
+        ({"variations": 10**6}, "at most 1,000.*variations=1000000"),
+        ({"temperature": 1e-45}, "from 0.001 to 1,000.*1e-45"),
+        ({"temperature": float("inf")}, "from 0.001 to 1,000.*inf"),
+        ({"repeat_penalty": 1e39}, "at most 1,000.*1e[+]39"),
         ({"sampler": "beam", "max_length": 100}, "at most 48.*100"),
         ({"sampler": 3}, "`sampler` must be.*3"),
         ({"stop_token_ids": "end"}, "`stop_token_ids` must be ids.*'end'"),
@@ -436,6 +441,24 @@ def test_a_tokenizer_must_fit_its_backbone():
     preprocessor = MusicTransformerCausalLMPreprocessor(tokenizer)
     with pytest.raises(ValueError, match="416.*vocabulary_size=391"):
         MusicTransformerCausalLM(model.backbone, preprocessor)
+
+
+def test_weights_that_are_not_finite_are_named(model):
+    broken = build_model()
+    weights = broken.get_weights()
+    weights[3][-1] = np.nan
+    broken.set_weights(weights)
+    for sampler in ("greedy", "beam"):
+        with pytest.raises(ValueError, match="finite.*self_attention/query"):
+            broken.generate(max_length=10, sampler=sampler)
+    with pytest.raises(ValueError, match="finite.*self_attention/query"):
+        next(broken.stream(seed=1))
+
+
+def test_top_k_above_the_vocabulary_keeps_all(model):
+    asked = {"max_length": 12, "seed": 1, "output": "ids"}
+    made = [model.generate(top_k=k, **asked) for k in (391, 10**12)]
+    np.testing.assert_array_equal(*made)
 
 
 @pytest.mark.one_backend

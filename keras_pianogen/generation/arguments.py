@@ -7,6 +7,7 @@ given before it loads a model. What depends on a model is checked in `request`.
 import dataclasses
 import numbers
 
+from keras_pianogen.events import PITCHES
 from keras_pianogen.midi.movements import MAX_SECONDS
 
 
@@ -71,20 +72,28 @@ class Output:
 
 
 ENDLESS = float("inf")
-BELOW_ENDLESS = 1.7e308  # The largest floats are just above.
+UP_TO_THE_LONGEST = f"above 0 and at most {MAX_SECONDS}"
 KINDS = {
-    "seconds": Number(
-        0, MAX_SECONDS, f"above 0 and at most {MAX_SECONDS}", above=True
-    ),
+    "seconds": Number(0, MAX_SECONDS, UP_TO_THE_LONGEST, above=True),
     "prompt_seconds": Number(0, ENDLESS, "0 or above"),
-    "variations": Number(1, ENDLESS, "a positive integer", is_whole=True),
+    "variations": Number(
+        1, 1000, "a positive integer, at most 1,000", is_whole=True
+    ),
     "seed": Number(-ENDLESS, ENDLESS, "an integer", is_whole=True),
-    "repeat_penalty": Number(0, BELOW_ENDLESS, "0 or above"),
-    "max_note_seconds": Number(0, BELOW_ENDLESS, "above 0", above=True),
-    "temperature": Number(0, BELOW_ENDLESS, "above 0", above=True),
+    # In these ranges, logits in float32 stay finite, and those of barred events
+    # stay far below the others.
+    "repeat_penalty": Number(0, 1000, "0 or above, at most 1,000"),
+    "temperature": Number(0.001, 1000, "from 0.001 to 1,000"),
     "min_p": Number(0, 1, "from 0 to 1"),
     "top_p": Number(0, 1, "above 0, at most 1", above=True),
     "top_k": Number(1, ENDLESS, "a positive integer", is_whole=True),
+    "max_notes": Number(
+        1, PITCHES, f"an integer from 1 to {PITCHES}", is_whole=True
+    ),
+    "max_note_seconds": Number(0, MAX_SECONDS, UP_TO_THE_LONGEST, above=True),
+    "max_silence_seconds": Number(
+        0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
+    ),
     "ending": Bool(),
     "strip_prompt": Bool(),
     "output": Output(),

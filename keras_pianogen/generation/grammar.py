@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.events import PITCHES
+from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.lifetimes import TABLE
 from keras_pianogen.generation.lifetimes import TURNS
 from keras_pianogen.generation.lifetimes import lifetimes
@@ -49,11 +50,11 @@ class EventGrammar:
     Args:
         max_notes: int, 1 to 128. Most pitches that sound at once. Defaults to
             `64`: pedalled performances of MAESTRO reach 61.
-        max_note_seconds: float above 0. Longest duration of a note, in
+        max_note_seconds: float, above 0 to 7200. Longest duration of a note, in
             seconds. Defaults to `21.0`: of 10,000 notes of MAESTRO, 9,999 are
             shorter.
-        max_silence_seconds: float above 0. Longest time in which no note
-            sounds, in seconds, or `None` for no limit. Defaults to `5.0`.
+        max_silence_seconds: float, above 0 to 7200. Longest time in which no
+            note sounds, in seconds, or `None` for no limit. Defaults to `5.0`.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -68,22 +69,7 @@ class EventGrammar:
     max_silence_seconds: float | None = 5.0
 
     def __post_init__(self):
-        if not 1 <= self.max_notes <= PITCHES:
-            raise ValueError(
-                f"`max_notes` must be from 1 to {PITCHES}. "
-                f"Received: max_notes={self.max_notes}"
-            )
-        if not self.max_note_seconds > 0:
-            raise ValueError(
-                "`max_note_seconds` must be above 0. "
-                f"Received: max_note_seconds={self.max_note_seconds}"
-            )
-        silence = self.max_silence_seconds
-        if silence is not None and not silence > 0:
-            raise ValueError(
-                "`max_silence_seconds` must be above 0, or None. "
-                f"Received: max_silence_seconds={silence}"
-            )
+        check_arguments(vars(self))
 
     def lifetimes(self, vocabulary):
         """Longest durations of notes in ticks, see `lifetimes.lifetimes`."""

@@ -120,6 +120,7 @@ def calls(request, draws, events_a_call, prompt_cache=None):
         and the events, an int array (batch, events). The first of them was
         there before.
     """
+    check_weights(request.model)
     if compares_sequences(request.sampler):
         yield 0, _whole(request, draws)
         return
@@ -139,6 +140,24 @@ def calls(request, draws, events_a_call, prompt_cache=None):
         if count <= events_a_call:
             return
         position += count - 1
+
+
+def check_weights(model):
+    """Refuse a model whose weights are not finite.
+
+    It would give any event, and backends differ in which.
+
+    Raises:
+        ValueError: that names the weight.
+    """
+    for variable in model.weights:
+        # The sum is finite only if all numbers are, and needs no memory.
+        value = ops.convert_to_numpy(variable.value)
+        if not np.isfinite(value.sum(dtype="float32")):
+            raise ValueError(
+                "A model's weights must be finite numbers. Received: "
+                f"{variable.path} with numbers that are not"
+            )
 
 
 def _begin(request, position, cache, draws):

@@ -33,6 +33,7 @@ LATEST_ENDING = 1.1
 # Bound on the events of one second of music, for pieces asked for in seconds.
 # MAESTRO has 41 on average, and up to 180 in its densest ten seconds.
 MAX_EVENTS_A_SECOND = 250
+MOST_EVENTS = 10_000_000  # of a piece: five times those of two hours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -418,10 +419,12 @@ class Request:
         prompt, length = self._longest_prompt, self.length
         if length is None:
             return
-        if not isinstance(length, numbers.Integral) or length <= prompt:
+        is_whole = isinstance(length, numbers.Integral)
+        if not is_whole or not prompt < length <= MOST_EVENTS:
             raise ValueError(
                 "`max_length` counts the prompt and must be an integer above "
-                f"its length, {prompt}. Received: max_length={length}"
+                f"its length, {prompt}, and at most {MOST_EVENTS:,}. "
+                f"Received: max_length={length}"
             )
         if length > self._longest_piece:
             raise ValueError(

@@ -21,14 +21,15 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
     shape of a tensor.
 
     Args:
-        temperature: float above 0. Divides the logits: below 1, likely ids
-            become more likely; above 1, less.
+        temperature: float, 0.001 to 1,000. Divides the logits: below 1, likely
+            ids become more likely; above 1, less.
         min_p: float, 0 to 1. Drops each id less likely than this share of the
             most likely one. Defaults to `0.005` if neither `top_p` nor
             `top_k` is given.
         top_p: float, above 0 to 1. Keeps the most likely ids, up to the first
             one at which their probabilities add up to more than this share.
-        top_k: int, 1 or more. Keeps this number of the most likely ids.
+        top_k: int, 1 or more. Keeps this number of the most likely ids, or
+            all if there are fewer.
         seed: int. Seed of the random numbers. Defaults to `None`, a new seed
             for each sampler.
 
@@ -72,7 +73,8 @@ class AdjustableSampler(keras_hub.samplers.Sampler):
     def get_next_token(self, probabilities):
         probabilities = ops.convert_to_tensor(probabilities)
         if self.top_k is not None:
-            kept, ids = ops.top_k(probabilities, self.top_k, sorted=False)
+            count = min(self.top_k, probabilities.shape[-1])
+            kept, ids = ops.top_k(probabilities, count, sorted=False)
             return self._draw(kept, ids)
         is_top_p = self.top_p.value > 0
         if keras.config.backend() == "torch" and not is_top_p:

@@ -31,6 +31,14 @@ MOMENT, VALUE, PEDAL_VOICE = range(3)  # rows of `pedals`
 CUT = -1  # a value in `pedals`: whatever rings ends, the pedal stays
 
 
+def is_too_long(seconds: float) -> bool:
+    """Whether music lasts longer than is read and written.
+
+    It may go on in the last second.
+    """
+    return seconds // 1 > MAX_SECONDS
+
+
 class MidiError(ValueError):
     """The source is not a MIDI performance within this module's limits.
 
@@ -131,7 +139,7 @@ class Movements:
                 found = f"{values[bad][0]:,}"
                 raise error(name, f"{what} from {low} to {high:,}", found)
         seconds = float(self.seconds(np.array([self.last_tick]))[0])
-        if seconds // 1 > MAX_SECONDS:
+        if is_too_long(seconds):
             raise error(
                 name, f"at most {MAX_SECONDS:,.0f} seconds", f"{seconds:,.0f}"
             )

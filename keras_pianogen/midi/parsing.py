@@ -22,7 +22,6 @@ from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import DRUM_CHANNEL
 from keras_pianogen.midi.movements import MAX_BYTES
 from keras_pianogen.midi.movements import MAX_CHUNKS
-from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.movements import MAX_TRACKS
 from keras_pianogen.midi.movements import PRESS
 from keras_pianogen.midi.movements import RELEASE
@@ -31,6 +30,7 @@ from keras_pianogen.midi.movements import VOICE
 from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.movements import Movements
 from keras_pianogen.midi.movements import error
+from keras_pianogen.midi.movements import is_too_long
 from keras_pianogen.midi.track import END
 from keras_pianogen.midi.track import HELD
 from keras_pianogen.midi.track import NEVER
@@ -123,7 +123,7 @@ def _end(track: Track, clock: Movements, repairs: Repairs) -> int:
     if last <= track.last_movement:
         return last
     seconds = clock.seconds(np.array([min(last, 2**40)]))[0]
-    if seconds <= MAX_SECONDS:
+    if not is_too_long(seconds):
         return last
     repairs[LATE_END] += 1
     return track.last_movement

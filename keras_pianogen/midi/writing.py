@@ -10,6 +10,7 @@ import numpy as np
 from keras_pianogen.files import whole
 from keras_pianogen.midi.movements import MAX_NOTES
 from keras_pianogen.midi.movements import MAX_SECONDS
+from keras_pianogen.midi.movements import is_too_long
 from keras_pianogen.notes import check_notes
 
 
@@ -29,8 +30,8 @@ def write_midi(
     a tick later. The file appears whole or not at all.
 
     Args:
-        notes: an array of `NOTE_DTYPE`, times at most 7,200 s, at most
-            200,000 notes.
+        notes: an array of `NOTE_DTYPE`, whose notes end before 7,201 s, at
+            most 200,000 notes.
         path: where to write the file; by default none is written.
         ticks_per_beat: ticks in half a second, 1 to 32767.
         program: General MIDI program, 0 (grand piano) to 127.
@@ -75,7 +76,7 @@ def _check_writable(
         (0 <= program <= 127, "`program` from 0 to 127"),
         (len(notes) <= MAX_NOTES, f"at most {MAX_NOTES:,} `notes`"),
         (
-            notes["end"].max(initial=0) <= MAX_SECONDS,
+            not is_too_long(notes["end"].max(initial=0)),
             f"`notes` up to {MAX_SECONDS:,.0f} seconds",
         ),
         (
@@ -102,13 +103,21 @@ def _ticks(
     pitch, start, end = pitch[order], start[order], end[order]
     # One line of time, pitch after pitch, on which no two starts coincide.
     rank = np.arange(len(notes))
-    line = np.maximum.accumulate((pitch << 40) + start - rank) + rank
-    start = line - (pitch << 40)
-    end = np.maximum(end, start + 1)
+    line = np.maximum.accumulate((pitch << 40) + start - rank)
+    # Those that were moved, or rounded, past the last tick move back before it.
+    last = (pitch << 40) + _last_tick(ticks_per_second) - 1 - rank
+    line = np.minimum.accumulate(np.minimum(line, last)[::-1])[::-1]
+    start = line + rank - (pitch << 40)
+    end = np.clip(end, start + 1, _last_tick(ticks_per_second))
     again = np.flatnonzero(np.diff(pitch) == 0)
     end[again] = np.minimum(end[again], start[again + 1])
     back = np.argsort(order)
     return start[back], end[back]
+
+
+def _last_tick(ticks_per_second: int) -> int:
+    """The last tick of a note: a tick later, the track may still end."""
+    return (int(MAX_SECONDS) + 1) * ticks_per_second - 2
 
 
 def save(file: miditoolkit.MidiFile, path: pathlib.Path) -> None:

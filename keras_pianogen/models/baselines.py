@@ -268,23 +268,19 @@ class TransformerLanguageModel(_Baseline):
 
 
 def load_language_model(preset, **kwargs):
-    """Load the Music Transformer or the baseline that a preset holds.
+    """Load the language model that a preset holds, of whichever class.
 
     Args:
         preset: see `MusicTransformerCausalLM.from_preset`.
         **kwargs: passed on to `from_preset`.
 
     Returns:
-        A `MusicTransformerCausalLM`, `TransformerLanguageModel` or
-        `LSTMLanguageModel`.
+        A `MusicTransformerCausalLM`, a `NoteTransformerCausalLM` or a
+        baseline.
     """
-    try:
-        task = pathlib.Path(locate(preset), "task.json")
+    task = pathlib.Path(locate(preset), "task.json")
+    cls = MusicTransformerCausalLM
+    if task.exists():  # `locate` has checked that its class is one of ours.
         name = json.loads(task.read_text())["registered_name"]
-    except (FileNotFoundError, KeyError):
-        # The preset is a handle, or holds a backbone without a task.
-        name = None
-    for cls in (LSTMLanguageModel, TransformerLanguageModel):
-        if name == keras.saving.get_registered_name(cls):
-            return cls.from_preset(preset, **kwargs)
-    return MusicTransformerCausalLM.from_preset(preset, **kwargs)
+        cls = keras.saving.get_registered_object(name)
+    return cls.from_preset(preset, **kwargs)
