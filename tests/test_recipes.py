@@ -13,7 +13,6 @@ from keras_pianogen.models import load_language_model
 from keras_pianogen.training import train
 from keras_pianogen.training.optimizers import learning_rate_at
 from keras_pianogen.training.optimizers import schedule
-from keras_pianogen.training.recipe import ARCHITECTURES
 from keras_pianogen.training.recipe import SIZES
 from keras_pianogen.training.recipe import Recipe
 
@@ -100,7 +99,7 @@ def test_the_rate_rises_from_nothing_and_falls_to_nothing():
         assert found == pytest.approx(rate, abs=1e-6)
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=CLASSES)
 def trained(request, small_corpus, tmp_path_factory):
     """A recipe, a run's folder and last row, and the model that it left."""
     recipe = tiny(architecture=request.param)

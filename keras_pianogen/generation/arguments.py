@@ -83,7 +83,9 @@ KINDS = {
     # In these ranges, logits in float32 stay finite, and those of barred events
     # stay far below the others.
     "repeat_penalty": Number(0, 1000, "0 or above, at most 1,000"),
-    "temperature": Number(0.001, 1000, "from 0.001 to 1,000"),
+    "temperature": Number(
+        0.001, 1000, "above 0, at least 0.001 and at most 1,000"
+    ),
     "min_p": Number(0, 1, "from 0 to 1"),
     "top_p": Number(0, 1, "above 0, at most 1", above=True),
     "top_k": Number(1, ENDLESS, "a positive integer", is_whole=True),
