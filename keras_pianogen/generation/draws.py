@@ -148,6 +148,18 @@ def lent(sampler, values):
             _assign(sampler, own)
 
 
+def is_random(sampler):
+    """Whether a sampler draws with random numbers."""
+    return any(map(_is_state, _values(sampler)))
+
+
+def next_seed(sampler):
+    """A seed made of the sampler's next random numbers."""
+    values = [ops.convert_to_numpy(value) for value in take(sampler)]
+    states = [value.astype("uint32") for value in values if _is_state(value)]
+    return int(_first_state(np.concatenate(states))[0])
+
+
 def _values(sampler):
     """Copies, because PyTorch changes a variable's tensor in place."""
     return [np.array(ops.convert_to_numpy(v)) for v in sampler.variables]

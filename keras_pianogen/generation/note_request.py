@@ -118,6 +118,10 @@ class NoteRequest(Request):
         """See `Request.initial_state`."""
         return notewise.initial_state(pieces)
 
+    def count_notes(self, tokens):
+        """See `Request.count_notes`."""
+        return int((tokens[:, 0] >= 0).sum())
+
     def duration_of(self, tokens):
         """When the last of some rows begins, in seconds."""
         shifts = np.maximum(tokens[:, 0], 0)

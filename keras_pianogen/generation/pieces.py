@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.generation import decoding
+from keras_pianogen.generation import emptiness
 from keras_pianogen.generation.draws import lent
 from keras_pianogen.generation.draws import take
 from keras_pianogen.generation.grammar import NEVER
@@ -36,6 +37,16 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     Returns:
         A list of pieces in the form that the request asks for, or one piece.
     """
+    made = _draw(request, prompt_cache, progress, on_events)
+    # Those who were given the events as they came have heard the piece.
+    if on_events is None and request.can_be_drawn_again:
+        made = emptiness.fill(made, request, _draw)
+    made = request.outputs_of(made)
+    return made if request.is_list else made[0]
+
+
+def _draw(request, prompt_cache=None, progress=None, on_events=None):
+    """The tokens of the pieces of a request; arguments as `write`."""
     prompts = request.prompts
     pieces = stack(prompts, request.length)[0]
     stops = [request.length] * len(prompts)
@@ -54,9 +65,7 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
             on_events([p[:stop] for p, stop in zip(pieces, stops, strict=True)])
         if all(stop < reached for stop in stops):
             break
-    made = [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
-    made = request.outputs_of(made)
-    return made if request.is_list else made[0]
+    return [piece[:stop] for piece, stop in zip(pieces, stops, strict=True)]
 
 
 def _report(progress, request, pieces, stops):

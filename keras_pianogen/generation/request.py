@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.arguments import check_arguments
+from keras_pianogen.generation.draws import is_random
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
@@ -156,6 +157,27 @@ class Request:
 
     prompts_of = staticmethod(prompts_of)
 
+    def alone(self, index, seed=None):
+        """The request for one of the pieces alone.
+
+        Args:
+            index: int. Its number among the prompts.
+            seed: int. Defaults to `None`, the seed of this request.
+        """
+        return dataclasses.replace(
+            self,
+            prompts=[self.prompts[index]],
+            own=self.own and [self.own[index]],
+            seed=self.seed if seed is None else seed,
+            is_list=True,
+        )
+
+    @property
+    def can_be_drawn_again(self):
+        """Whether another seed gives another piece of the same length."""
+        is_timed = self.seconds is not None and self.max_length is None
+        return is_timed and is_random(self.sampler)
+
     # What follows from the arguments.
 
     @property
@@ -216,6 +238,11 @@ class Request:
     def time_step(self):
         """The length of a tick, in seconds."""
         return self.vocabulary.time_step
+
+    def count_notes(self, tokens):
+        """The number of notes that begin in a piece or a part of one."""
+        first = self.vocabulary.note_on_id
+        return int(((tokens >= first) & (tokens < first + PITCHES)).sum())
 
     def duration_of(self, tokens):
         """The length of a piece or a part of one, in seconds."""
