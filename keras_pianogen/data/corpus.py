@@ -194,6 +194,7 @@ def write_corpus(
     """Writes a corpus, in place of the one that the folder may hold.
 
     At every moment the folder holds the old corpus or the new one, whole.
+    `settle` comes afterwards.
 
     Args:
         folder: a folder that has a folder of parts.
@@ -226,9 +227,7 @@ def write_corpus(
     sync(folder / PARTS)
     with whole(folder / TABLE, folder / PARTS) as part:
         part.write_bytes(text)
-    corpus = Corpus(folder)
-    settle(corpus)
-    return corpus
+    return Corpus(folder)
 
 
 def settle(corpus: Corpus) -> None:

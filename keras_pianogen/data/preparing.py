@@ -25,6 +25,7 @@ from keras_pianogen.data.corpus import read_source
 from keras_pianogen.data.corpus import settle
 from keras_pianogen.data.corpus import write_corpus
 from keras_pianogen.data.folders import MidiFolder
+from keras_pianogen.data.parts import Part
 from keras_pianogen.data.parts import Progress
 from keras_pianogen.data.parts import collect
 from keras_pianogen.data.parts import digest
@@ -108,27 +109,14 @@ def prepare_corpus(
     made_of = digest([splits, reading, dataclasses.astuple(files)[1:], stamps])
     with _held(folder):
         corpus = _find_finished(folder, made_of, overwrite)
-        if corpus is not None:
-            settle(corpus)
-            return corpus
-        parts = make_parts(
-            files.root, files.pieces, stamps, folder / PARTS, reading
-        )
-        read_parts(parts, reading, workers, progress)
-        pieces, skipped, report = collect(parts)
-        skipped += files.skipped
-        if not pieces:
-            clear_parts(folder)
-            raise _nothing_read(skipped, files.root)
-        return write_corpus(
-            folder,
-            (part.load()["notes"] for part in parts),
-            pieces=_draw_splits(pieces, *splits),
-            skipped=skipped,
-            report=report,
-            max_ring=max_ring,
-            source=made_of,
-        )
+        if corpus is None:
+            parts = make_parts(
+                files.root, files.pieces, stamps, folder / PARTS, reading
+            )
+            read_parts(parts, reading, workers, progress)
+            corpus = _write(folder, files, parts, splits, max_ring, made_of)
+        settle(corpus)
+        return corpus
 
 
 # The source: which files, in which splits.
@@ -254,6 +242,31 @@ def _uniform(text: str) -> float:
 
 
 # The folder.
+
+
+def _write(
+    folder: pathlib.Path,
+    files: _Source,
+    parts: list[Part],
+    splits: tuple[float, float, int],
+    max_ring: float | None,
+    made_of: str,
+) -> Corpus:
+    """Writes the corpus of parts that have been read."""
+    pieces, skipped, report = collect(parts)
+    skipped += files.skipped
+    if not pieces:
+        clear_parts(folder)
+        raise _nothing_read(skipped, files.root)
+    return write_corpus(
+        folder,
+        (part.load()["notes"] for part in parts),
+        pieces=_draw_splits(pieces, *splits),
+        skipped=skipped,
+        report=report,
+        max_ring=max_ring,
+        source=made_of,
+    )
 
 
 def _find_finished(
