@@ -41,7 +41,7 @@ from keras_pianogen import EventWindows
 from keras_pianogen import evaluation
 from keras_pianogen import write_midi
 from keras_pianogen.judging.statistics import resampled_interval
-from keras_pianogen.models import load_language_model
+from keras_pianogen.models import from_preset
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import train
 from keras_pianogen.training.curves import draw_losses
@@ -145,7 +145,7 @@ def train_one(name, corpus, arguments, bar):
     )
     if not (folder / "validation.csv").exists():
         bar.update(task, description=f"{name:12} validation")
-        model = load_language_model(folder / "preset")
+        model = from_preset(folder / "preset")
         write_pieces(
             evaluation.evaluate(model, corpus, "validation").pieces,
             folder / "validation.csv",

@@ -25,7 +25,7 @@ from rich.progress import Progress
 from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
 
-from keras_pianogen.models import load_language_model
+from keras_pianogen.models import from_preset
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import train
 
@@ -142,7 +142,7 @@ def pack(out):
     """Save the preset in float16 and in small files, and the run's record."""
     packed = out / "packed"
     shutil.rmtree(packed, ignore_errors=True)
-    model = load_language_model(out / "preset", dtype="float16")
+    model = from_preset(out / "preset", dtype="float16")
     model.save_to_preset(str(packed), max_shard_size=SHARD_GB)
     record = packed / "record"
     record.mkdir()

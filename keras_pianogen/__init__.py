@@ -34,6 +34,8 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.midi import read_notes
     from keras_pianogen.midi import read_pedal
     from keras_pianogen.midi import write_midi
+    from keras_pianogen.models import from_preset
+    from keras_pianogen.note_tuples import NoteTuples
     from keras_pianogen.notes import NOTE_DTYPE
     from keras_pianogen.rendering.notebook import show
     from keras_pianogen.rendering.pianoroll import plot_piano_roll
@@ -51,6 +53,8 @@ _HOMES = {
     "EvaluationWindows": "data.windows",
     "EventVocabulary": "events",
     "EventWindows": "data.training_windows",
+    "NoteTuples": "note_tuples",
+    "from_preset": "models",
     "Maestro": "data.maestro",
     "MidiError": "midi",
     "MidiReport": "midi",
@@ -89,8 +93,10 @@ __all__ = [
     "MidiError",
     "MidiReport",
     "NOTE_DTYPE",
+    "NoteTuples",
     "comparison",
     "evaluation",
+    "from_preset",
     "gan",
     "gan_training",
     "layers",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_pianogen.midi.writing import write_midi
-from keras_pianogen.models import load_language_model
+from keras_pianogen.models import from_preset
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.training import gan as gan_training
 from keras_pianogen.training import language_model as training
@@ -142,7 +142,7 @@ def test_a_timed_run_is_packed_and_measured(
     assert "model TFLOP/s" in printed
     assert "% of the bfloat16 peak, 0.001 TFLOP/s" in printed
     packed = pathlib.Path("runs/base/packed")
-    model = load_language_model(packed)
+    model = from_preset(packed)
     assert f"{model.count_params():,} parameters" in printed
     assert {"config.json", "history.csv", "curves.png"} <= {
         path.name for path in (packed / "record").iterdir()

@@ -9,7 +9,7 @@ from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import LSTMLanguageModel
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import TransformerLanguageModel
-from keras_pianogen.models import load_language_model
+from keras_pianogen.models import from_preset
 from keras_pianogen.training import train
 from keras_pianogen.training.optimizers import learning_rate_at
 from keras_pianogen.training.optimizers import schedule
@@ -107,7 +107,7 @@ def trained(request, small_corpus, tmp_path_factory):
     row = train(
         small_corpus, folder, recipe, steps=30, validations=1, samples=0
     )
-    return recipe, folder, row, load_language_model(folder / "preset")
+    return recipe, folder, row, from_preset(folder / "preset")
 
 
 def test_no_event_sees_those_after_it(trained):

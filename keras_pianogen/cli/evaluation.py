@@ -161,11 +161,11 @@ def _load(corpus, preset, split, question):
     """The preset's model; refuses splits that are needed and are empty."""
     with loading(), preset_hinted():
         from keras_pianogen.judging.likelihood import check_split
-        from keras_pianogen.models import load_language_model
+        from keras_pianogen.models import from_preset
 
         for name in question.splits(split):
             check_split(corpus, name)
-        return load_language_model(preset, load_weights=not question.n_gram)
+        return from_preset(preset, load_weights=not question.n_gram)
 
 
 def _print_length(corpus, split, question):
@@ -189,6 +189,11 @@ def _likelihood(model, corpus, split, windows, question):
         settings = vars(windows) | {"max_events": question.max_events}
         settings["progress"] = report
         if question.n_gram:
+            if model.preprocessor.form.unit != "event":
+                raise ValueError(
+                    "`--n-gram` counts events, and the preset is of notes. "
+                    f"Received: --n-gram {question.n_gram}"
+                )
             return likelihood.evaluate_ngram(
                 corpus,
                 split,

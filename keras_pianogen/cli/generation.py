@@ -188,7 +188,8 @@ def generate(
         pieces = model.generate(own, progress=report, **asked)
     kept = None if own is None else own.until(music.prompt_seconds)
     _write(pieces, files, kept)
-    _print_figures(pieces, speed(), music.seed)
+    unit = model.preprocessor.form.unit
+    _print_figures(pieces, speed(), unit, music.seed)
     roll = _roll_of(kept)
     for piece, of_piece in zip(pieces, files, strict=True):
         _print_piece(piece, of_piece, alone=len(pieces) == 1)
@@ -263,10 +264,10 @@ def _write(pieces, files, kept):
         to_midi(piece, of_piece.midi)
 
 
-def _print_figures(pieces, rate, seed):
+def _print_figures(pieces, rate, unit, seed):
     alone = len(pieces) == 1
     made = figures(pieces[0]) if alone else f"{len(pieces)} pieces"
-    speed = f", {rate:,.0f} events a second" if rate else ""
+    speed = f", {rate:,.0f} {unit}s a second" if rate else ""
     say(f"{made}{speed}, seed {seed}")
 
 

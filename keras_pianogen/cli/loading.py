@@ -52,7 +52,7 @@ def loading():
 
 
 def load_model(preset):
-    """The Music Transformer of a preset."""
+    """The Music Transformer of a preset, over events or over notes."""
     with loading(), preset_hinted():
         from keras_pianogen.models import MusicTransformerCausalLM
 

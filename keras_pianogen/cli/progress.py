@@ -157,7 +157,7 @@ def training_bar():
                 report_step(row, done)
             else:
                 loss = row["val_nats_per_event"]
-                say(f"The preset: validation {loss:.3f} nats per event")
+                say(f"The preset: validation {loss:.3f} nats per {row['unit']}")
 
         yield report, last
 
@@ -167,7 +167,7 @@ def _describe_step(row, _):
     validation = f"{best:.3f}" if best < float("inf") else "-"
     return (
         f"loss {row['loss']:.3f}  validation {validation}  "
-        f"{row['events_per_second']:,.0f} events/s  "
+        f"{row['events_per_second']:,.0f} {row['unit']}s/s  "
         f"{row['memory_bytes'] / 1e9:.1f} GB"
     )
 

@@ -292,7 +292,7 @@ def _load(name, data_parallel=False):
 def _print_run(row, last, out):
     """Print the length of a run, its validation loss, and what it left."""
     say(
-        f"{row['step']:,} steps, {row['events']:,} events in "
+        f"{row['step']:,} steps, {row['events']:,} {row['unit']}s in "
         f"{row['seconds'] / 60:.1f} minutes; {_validation(row)}"
     )
     if last.done is None:
@@ -305,7 +305,7 @@ def _validation(row):
     best = row["best_val_nats_per_event"]
     if not math.isfinite(best):
         return "not validated"
-    text = f"validation {best:.3f} nats per event"
+    text = f"validation {best:.3f} nats per {row['unit']}"
     preset = row.get("preset_val_nats_per_event")
     if preset is None:
         return text

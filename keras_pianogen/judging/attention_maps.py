@@ -36,6 +36,11 @@ def attention_weights(model, music, max_events=512):
     Raises:
         ValueError: if there are no events, or attention is local.
     """
+    if model.preprocessor.form.unit != "event":
+        raise ValueError(
+            "`model` must be a Music Transformer over events. Received: "
+            f"{type(model).__name__}"
+        )
     ids = model.preprocessor.generate_preprocess([music])["token_ids"]
     ids = ids[:, :max_events]  # (1, time)
     if ids.shape[1] < 2:

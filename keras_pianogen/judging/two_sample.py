@@ -221,6 +221,12 @@ def _one_vocabulary(models):
         raise ValueError("`models` must have one model at least.")
     if REAL in models:
         raise ValueError(f"A model can't be named {REAL!r}, as the floor is.")
+    for name, model in models.items():
+        if model.preprocessor.form.unit != "event":
+            raise ValueError(
+                "`models` must be over events. Received: "
+                f"{name!r}, a {type(model).__name__}"
+            )
     vocabularies = {
         name: model.preprocessor.tokenizer.vocabulary
         for name, model in models.items()

@@ -9,8 +9,8 @@ from keras_pianogen.models.baselines import LSTMBackbone
 from keras_pianogen.models.baselines import LSTMLanguageModel
 from keras_pianogen.models.baselines import TransformerBackbone
 from keras_pianogen.models.baselines import TransformerLanguageModel
-from keras_pianogen.models.baselines import load_language_model
 from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
+from keras_pianogen.models.loading import from_preset
 from keras_pianogen.models.note_backbone import NoteTransformerBackbone
 from keras_pianogen.models.note_causal_lm import NoteTransformerCausalLM
 from keras_pianogen.models.note_preprocessor import (
@@ -37,8 +37,12 @@ __all__ = [
     "PromptCache",
     "TransformerBackbone",
     "TransformerLanguageModel",
+    "from_preset",
     "load_language_model",
 ]
+
+# The name that `from_preset` had in earlier versions.
+load_language_model = from_preset
 
 # The GAN's classes were here before they had a folder of their own.
 _MOVED_TO_GAN = (

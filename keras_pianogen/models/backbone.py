@@ -16,9 +16,36 @@ from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.presets import bundled_presets
 
 
+class LowRankOnly:
+    """Mixin of a backbone whose LoRA trains nothing but its own kernels."""
+
+    def enable_lora(self, rank, target_layer_names=None):
+        """Freeze the model, but for low-rank additions to some kernels.
+
+        KerasHub's own also trains the biases of these layers, which
+        `save_lora_weights` then leaves out. Here they are frozen too, so that
+        its file and the preset together are the trained model.
+
+        Args:
+            rank: int. Rank of each addition.
+            target_layer_names: list of the names of layers to add to, out of
+                `query`, `key`, `value`, `attention_output`,
+                `feedforward_intermediate_dense` and
+                `feedforward_output_dense`. Defaults to `None`, query and
+                value.
+
+        Reference:
+            - [Hu et al., LoRA, 2021](https://arxiv.org/abs/2106.09685)
+        """
+        super().enable_lora(rank, target_layer_names)
+        for weight in self.trainable_weights:
+            if not weight.name.startswith("lora_kernel"):
+                weight.trainable = False
+
+
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class MusicTransformerBackbone(keras_hub.models.Backbone):
+class MusicTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
     """A stack of relative-attention blocks over embedded event ids.
 
     Positions enter through relative attention alone, so nothing in the
@@ -152,29 +179,6 @@ class MusicTransformerBackbone(keras_hub.models.Backbone):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.local_block_size = local_block_size
         self.attend_previous_block = attend_previous_block
-
-    def enable_lora(self, rank, target_layer_names=None):
-        """Freeze the model, but for low-rank additions to some kernels.
-
-        KerasHub's own also trains the biases of these layers, which
-        `save_lora_weights` then leaves out. Here they are frozen too, so that
-        its file and the preset together are the trained model.
-
-        Args:
-            rank: int. Rank of each addition.
-            target_layer_names: list of the names of layers to add to, out of
-                `query`, `key`, `value`, `attention_output`,
-                `feedforward_intermediate_dense` and
-                `feedforward_output_dense`. Defaults to `None`, query and
-                value.
-
-        Reference:
-            - [Hu et al., LoRA, 2021](https://arxiv.org/abs/2106.09685)
-        """
-        super().enable_lora(rank, target_layer_names)
-        for weight in self.trainable_weights:
-            if not weight.name.startswith("lora_kernel"):
-                weight.trainable = False
 
     def get_config(self):
         config = super().get_config()

@@ -4,9 +4,6 @@ The same command trains them. They can be evaluated and saved as presets, but
 they have no `generate`.
 """
 
-import json
-import pathlib
-
 import keras
 import keras_hub
 
@@ -16,7 +13,6 @@ from keras_pianogen.layers.ranges import Length
 from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import Width
 from keras_pianogen.models.arguments import arguments_of
-from keras_pianogen.models.causal_lm import MusicTransformerCausalLM
 from keras_pianogen.models.embedding import event_embedding
 from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.fitting import TrainsOnEvents
@@ -24,7 +20,6 @@ from keras_pianogen.models.fitting import compile_settings
 from keras_pianogen.models.preprocessor import (
     MusicTransformerCausalLMPreprocessor,
 )
-from keras_pianogen.models.presets import locate
 from keras_pianogen.models.presets import verified_presets
 
 
@@ -265,22 +260,3 @@ class TransformerLanguageModel(_Baseline):
     """
 
     backbone_cls = TransformerBackbone
-
-
-def load_language_model(preset, **kwargs):
-    """Load the language model that a preset holds, of whichever class.
-
-    Args:
-        preset: see `MusicTransformerCausalLM.from_preset`.
-        **kwargs: passed on to `from_preset`.
-
-    Returns:
-        A `MusicTransformerCausalLM`, a `NoteTransformerCausalLM` or a
-        baseline.
-    """
-    task = pathlib.Path(locate(preset), "task.json")
-    cls = MusicTransformerCausalLM
-    if task.exists():  # `locate` has checked that its class is one of ours.
-        name = json.loads(task.read_text())["registered_name"]
-        cls = keras.saving.get_registered_object(name)
-    return cls.from_preset(preset, **kwargs)

@@ -59,6 +59,7 @@ class MusicTransformerCausalLM(
     backbone_cls = MusicTransformerBackbone
     preprocessor_cls = MusicTransformerCausalLMPreprocessor
     request_class = Request
+    preset_family = Generates
     next_of = staticmethod(next_event)
 
     def __init__(self, backbone, preprocessor=None, **kwargs):

@@ -24,6 +24,8 @@ class Generates:
     """
 
     _decoder = None
+    # The class of models whose presets `from_preset` also loads, or `None`.
+    preset_family = None
 
     @property
     def decoder(self):

@@ -17,7 +17,7 @@ from keras_pianogen.layers.ranges import SettingsOf
 from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import Whole
 from keras_pianogen.layers.ranges import Width
-from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.backbone import LowRankOnly
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.note_tuples import NoteTuples
 
@@ -36,7 +36,7 @@ Form = typing.Annotated[NoteTuples, SettingsOf(NoteTuples, SETTINGS)]
 
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
-class NoteTransformerBackbone(keras_hub.models.Backbone):
+class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
     """A stack of relative-attention blocks over embedded notes.
 
     It is `MusicTransformerBackbone` with another input: a position is a note,
@@ -163,8 +163,6 @@ class NoteTransformerBackbone(keras_hub.models.Backbone):
     def embed_rows(self, rows):
         """Embed note tuples whose times are in ticks, see `row_classes`."""
         return self.note_embedding.call(row_classes(self.form, rows))
-
-    enable_lora = MusicTransformerBackbone.enable_lora
 
     def get_config(self):
         config = super().get_config()

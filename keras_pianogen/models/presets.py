@@ -6,12 +6,14 @@ import os
 import pathlib
 import warnings
 
+import keras
 import keras_hub
 
 from keras_pianogen.hints import hinted
 from keras_pianogen.layers.ranges import checked
 from keras_pianogen.models.configs import KINDS
 from keras_pianogen.models.configs import check_configs
+from keras_pianogen.models.configs import read_json
 from keras_pianogen.models.sums import SUMS
 from keras_pianogen.models.sums import read_sums
 from keras_pianogen.models.sums import verify
@@ -134,6 +136,9 @@ def verified_presets(cls):
                 since it was saved, or if something in a file is wrong.
         """
         folder, stored = _checked(preset)
+        relative = _relative(cls, folder)
+        if relative is not None:
+            return relative.from_preset(preset, *args, **kwargs)
         with _naming(preset):
             loaded = inherited(cls, str(folder), *args, **kwargs)
             backbone = getattr(loaded, "backbone", loaded)
@@ -156,6 +161,17 @@ def verified_presets(cls):
     cls.from_preset = from_preset
     cls.save_to_preset = save_to_preset
     return checked(cls)
+
+
+def _relative(cls, folder):
+    """The class of a preset, if `cls` loads it too; see `Generates`."""
+    family = getattr(cls, "preset_family", None)
+    if family is None or not (folder / "task.json").exists():
+        return None
+    name = read_json(folder / "task.json")["registered_name"]
+    found = keras.saving.get_registered_object(name)
+    is_other = not issubclass(found, cls) and issubclass(found, family)
+    return found if is_other else None
 
 
 def _explain_bundled(base):

@@ -111,7 +111,8 @@ def train(
             the `step` 0 and the preset's own `val_nats_per_event`.
 
     Returns:
-        The last row of the history, a dict. If the run began from a preset,
+        The last row of the history, a dict. Its `unit` is what is counted in
+        it as events: "event" or "note". If the run began from a preset,
         `preset_val_nats_per_event` is the preset's own validation loss.
 
     Raises:
@@ -152,18 +153,21 @@ def train(
             run.write_config(
                 corpus, state, recipe=dataclasses.asdict(recipe), **settings
             )
+            unit = {"unit": model.preprocessor.form.unit}
+            report = progress and (lambda row, done: progress(row | unit, done))
             recorder = _recorder(
-                run, corpus, model, recipe, devices, state, progress
+                run, corpus, model, recipe, devices, state, report
             )
             windows = _windows(corpus, model, recipe, devices.part, workers)
             with stop_on_interrupt(recorder):
                 if preset is not None and not resume:
-                    _measure_preset(recorder, recipe, progress)
+                    _measure_preset(recorder, recipe, report)
                 callbacks = callbacks if run.writes else ()
                 fit(model, windows.from_step, recorder, callbacks)
+    row = recorder.row | unit
     if "preset" in state:
-        return recorder.row | {"preset_val_nats_per_event": state["preset"]}
-    return recorder.row
+        row["preset_val_nats_per_event"] = state["preset"]
+    return row
 
 
 def _measure_preset(recorder, recipe, progress):

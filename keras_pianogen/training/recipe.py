@@ -213,36 +213,21 @@ class Recipe:
         """This recipe with the shape and the vocabulary of a model.
 
         Args:
-            model: a `MusicTransformerCausalLM`.
+            model: a `MusicTransformerCausalLM` or `NoteTransformerCausalLM`.
 
         Raises:
             ValueError: if the model's vocabulary has no name.
         """
-        from keras_pianogen.events import SETTINGS
-        from keras_pianogen.events import EventVocabulary
-
-        backbone = model.backbone
-        vocabulary = model.preprocessor.tokenizer.vocabulary
-        names = [
-            name
-            for name in SETTINGS
-            if EventVocabulary.named(name) == vocabulary
-        ]
-        if not names:
-            raise ValueError(
-                "A preset to begin from must have one of the named event "
-                f"vocabularies. Received: {vocabulary}"
-            )
+        backbone, of_form = model.backbone, ("vocabulary", "architecture")
         own = {
             name: getattr(backbone, name)
             for name in SHAPE
-            if name not in ("architecture", "vocabulary", "sequence_length")
+            if name not in of_form and hasattr(backbone, name)
         }
         return dataclasses.replace(
             self,
-            architecture="music_transformer",
-            vocabulary=names[0],
             sequence_length=backbone.max_sequence_length,
+            **model.preprocessor.form.recipe_settings(),
             **own,
         )
 
