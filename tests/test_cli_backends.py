@@ -13,6 +13,7 @@ from command_line import invoke
 from command_line import start
 
 from keras_pianogen.cli import backends
+from keras_pianogen.cli import training
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import TRAINING
 from keras_pianogen.cli.backends import TRAINING_ON_A_GPU
@@ -96,6 +97,25 @@ def test_a_run_goes_on_on_its_own_backend_unless_told(machine, capsys):
     machine("jax torch", asked="torch")
     choose_backend(TRAINING, of_run="jax")
     assert os.environ["KERAS_BACKEND"] == "torch"
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        ('{"backend": "jax"}', "jax"),
+        ('{"backend": "jax", "resumes": [{"backend": "torch"}]}', "torch"),
+        ('{"backend": "jax", "resumes": 3}', None),
+        ("[]", None),
+        ("{", None),
+        (None, None),
+    ],
+)
+def test_the_backend_of_a_run_is_that_of_its_last_part(
+    config, expected, tmp_path
+):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    assert training._backend_of_run(tmp_path) == expected
 
 
 def test_what_is_loaded_already_is_what_is_named(monkeypatch, capsys):

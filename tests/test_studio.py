@@ -722,15 +722,10 @@ def test_a_sound_whose_client_left_is_stopped_and_dropped(
 
     monkeypatch.setattr(studio_server.synthesis, "render", render)
     server = serve_slow(max_waiting=4)
-    body = json.dumps({"notes": NOTES}).encode()
-    head = (
-        f"POST /wav HTTP/1.1\r\nHost: {server.address}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
     where = server.address.split(":")
     clients = [socket.create_connection(where) for _ in range(5)]
     for client in clients:
-        client.sendall(head + body)
+        client.sendall(wav_request(server.address))
     wait_until(lambda: begun)
     refused = server.client.post("/wav", json={"notes": NOTES})
     for client in clients:
@@ -766,6 +761,36 @@ def test_a_head_that_does_not_come_closes_the_connection(
     assert answer(whole + b"GET /").count(b"HTTP/1.1 200 OK") == 1
     # A client that asks again and again is kept until it begins in vain.
     assert answer(whole, 3).count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_an_answer_that_nobody_reads_closes_the_connection(
+    serve_slow, monkeypatch
+):
+    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.3)
+
+    def render(notes, path, progress):
+        path.write_bytes(bytes(30_000_000))
+
+    monkeypatch.setattr(studio_server.synthesis, "render", render)
+    server = serve_slow()
+    answer = server.client.post("/wav", json={"notes": NOTES})
+    assert len(answer.content) == 30_000_000
+    server.client.close()
+    host, port = server.address.split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(wav_request(server.address))
+        open_ones = server.server.server_state.connections
+        wait_until(lambda: open_ones)
+        wait_until(lambda: not open_ones)
+
+
+def wav_request(address):
+    body = json.dumps({"notes": NOTES}).encode()
+    head = (
+        f"POST /wav HTTP/1.1\r\nHost: {address}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def test_two_hundred_bad_requests_give_no_5xx(client):

@@ -270,9 +270,11 @@ def _check_preset(preset, settings):
 
 def _backend_of_run(folder):
     """The backend that a run used last, or `None` if it isn't known."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    damaged = (OSError, ValueError, LookupError, TypeError, AttributeError)
+    with contextlib.suppress(*damaged):
         config = json.loads((folder / "config.json").read_text())
-        return [config, *config.get("resumes", [])][-1]["backend"]
+        return str([config, *config.get("resumes", [])][-1]["backend"])
+    return None
 
 
 def _load(name, data_parallel=False):
