@@ -6,8 +6,10 @@ from typing import Annotated
 
 import pytest
 import typer
+from command_line import invoke
 from command_line import succeed
 
+import keras_pianogen
 from keras_pianogen import cli
 from keras_pianogen import training
 from keras_pianogen.cli import options
@@ -180,3 +182,38 @@ def test_options_that_exclude_each_other_are_named():
     expected = "`--width` can't be given together with --height"
     with pytest.raises(ValueError, match=expected):
         Size(width=3, height=4)
+
+
+# Options that there aren't.
+
+
+@pytest.mark.parametrize(
+    "command, mistyped, meant",
+    [
+        ("generate", "--temprature", "--temperature"),
+        ("generate", "--sed", "--seed"),
+        ("generate", "--top_p", "--top-p"),
+        ("generate", "--length", "--seconds"),
+        ("generate", "--model", "--preset"),
+        ("train", "--lr", "--learning-rate"),
+        ("train", "--layers", "--num-layers"),
+        ("train", "--batch", "--batch-size"),
+        ("train", "--epochs", "--steps"),
+        ("train-gan", "--output", "--out"),
+        ("generate", "--minutes", None),
+        ("train", "--xyzzy", None),
+    ],
+)
+def test_a_mistyped_option_suggests_what_it_meant_or_nothing(
+    command, mistyped, meant, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = invoke(command, mistyped, "3")
+    assert result.exit_code == 2
+    assert f"No such option: {mistyped}" in result.stderr
+    suggested = f"(Possible options: {meant})" in result.stderr
+    assert suggested if meant else "Possible" not in result.stderr
+
+
+def test_the_program_says_its_version():
+    assert succeed("--version") == f"pianogen {keras_pianogen.__version__}\n"

@@ -450,3 +450,18 @@ def test_a_layer_comes_back_from_its_config(layer):
 @pytest.mark.parametrize("layer", [build_attention(), build_local()])
 def test_no_events_at_all_give_no_outputs(layer):
     assert tuple(layer(np.zeros((2, 0, 16), "float32")).shape) == (2, 0, 16)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RelativeGlobalAttention(num_heads=2, key_dim=4, max_distance=8),
+        RelativeLocalAttention(num_heads=2, key_dim=4, local_block_size=4),
+    ],
+    ids=["global", "local"],
+)
+def test_self_attention_refuses_a_value_of_its_own(layer):
+    x = np.zeros((1, 5, 8), "float32")
+    with pytest.raises(TypeError, match="self-attention.*Received: 2 posit"):
+        layer(x, x)
+    assert layer(x, padding_mask=np.ones((1, 5), "bool")).shape == x.shape

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib.metadata
 import os
+from typing import Annotated
 
 import typer
 
@@ -11,6 +13,7 @@ from keras_pianogen.cli.backends import NAMES
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.printing import warnings_said
+from keras_pianogen.cli.suggestions import SuggestingCommand
 
 app = typer.Typer(
     help="Expressive piano music: prepare a corpus, train models on it, "
@@ -23,6 +26,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked):
+    if is_asked:
+        say(f"pianogen {importlib.metadata.version('keras-pianogen')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+):
+    """Options of the program itself."""
+
 
 # How to install each package that the program can run without.
 INSTALLED_BY = {name: f"pip install {name}" for name in NAMES} | {
@@ -54,7 +79,7 @@ def command(stopped, within=None):
                 function(**options.gather(function, values))
 
         run.__signature__ = options.flatten(function)
-        return (within or app).command()(run)
+        return (within or app).command(cls=SuggestingCommand)(run)
 
     return decorate
 

@@ -115,9 +115,19 @@ class RelativeAttention(keras.layers.Layer):
             ops.zeros(shape, dtype=self.compute_dtype),
         )
 
+    def __call__(self, inputs, *others, **kwargs):
+        if others:
+            raise TypeError(
+                "This layer is self-attention: queries, keys and values come "
+                "from `inputs`, its only positional argument. Received: "
+                f"{1 + len(others)} positional arguments"
+            )
+        return super().__call__(inputs, **kwargs)
+
     def call(
         self,
         inputs,
+        *,
         padding_mask=None,
         cache=None,
         cache_update_index=None,
