@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models.losses import SmoothedCrossentropy
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.training import TrainingError
+from keras_pianogen.training import language_model
 from keras_pianogen.training import length
 from keras_pianogen.training import recorder
 from keras_pianogen.training.checkpoints import Checkpoints
@@ -131,6 +133,48 @@ def test_a_run_from_a_preset_has_the_preset_s_shape(
     assert train(small_corpus, folder, recipe, **settings)["step"] == 4
     with pytest.raises(TrainingError, match="`num_layers` of this run is 1"):
         train(small_corpus, folder, {"num_layers": 5}, **settings)
+
+
+@pytest.mark.one_backend
+def test_a_preset_is_measured_before_it_is_trained(
+    tuned, small_corpus, tmp_path
+):
+    rows = []
+
+    def progress(row, done):
+        rows.append(row)
+
+    settings = {"preset": tuned[0] / "preset", "progress": progress}
+    # The minutes are over before the first step: there is one all the same.
+    row = train(
+        small_corpus, tmp_path / "run", RECIPE, minutes=1e-4, **settings
+    )
+    assert row["step"] == 1
+    preset = MusicTransformerCausalLM.from_preset(tuned[0] / "preset")
+    figures = evaluate(preset, small_corpus, "validation")
+    first = {"step": 0, "val_nats_per_event": row["preset_val_nats_per_event"]}
+    assert rows[0] == first
+    assert first["val_nats_per_event"] == pytest.approx(
+        figures.nats_per_event, rel=1e-4
+    )
+
+
+@pytest.mark.one_backend
+def test_ctrl_c_before_the_first_step_ends_a_run(tuned, small_corpus, tmp_path):
+    settings = {"preset": tuned[0] / "preset", "steps": 4}
+    evaluated = language_model.evaluate
+
+    def interrupted(*arguments, **others):
+        signal.raise_signal(signal.SIGINT)
+        return evaluated(*arguments, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language_model, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(small_corpus, tmp_path / "run", RECIPE, **settings)
+    assert (
+        train(small_corpus, tmp_path / "run", RECIPE, **settings)["step"] == 4
+    )
 
 
 @pytest.mark.parametrize(

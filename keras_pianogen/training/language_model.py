@@ -175,6 +175,8 @@ def _measure_preset(recorder, recipe, progress):
     validation, *_ = recorder.looks
     events = recipe.batch_size * recipe.sequence_length
     loss = validation.measure_first(recorder.length, events)
+    if recorder.interrupted:  # There is nothing to save yet.
+        raise KeyboardInterrupt
     if loss is not None:
         recorder.state["preset"] = loss
         if progress is not None:

@@ -200,7 +200,8 @@ def fit(model, batches, recorder, callbacks=()):
         recorder: the run's `Recorder`.
         callbacks: `keras.callbacks.Callback` objects, which see one training.
     """
-    if recorder.stopping:
+    # Minutes that are over before the first step have one all the same.
+    if recorder.interrupted or (recorder.finished and recorder.step):
         return
     others = _Throughout(callbacks)
     recorder.goes_on = True
