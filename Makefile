@@ -11,7 +11,7 @@ SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 BACKEND ?= jax
 # The backends of `make test`. Only the first one runs the tests that are marked
 # `one_backend`.
-BACKENDS ?= jax tensorflow torch
+BACKENDS ?= torch jax tensorflow
 # The number of test processes, and further options for pytest.
 WORKERS ?= 2
 PYTEST_FLAGS ?=

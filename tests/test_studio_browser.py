@@ -30,8 +30,7 @@ PATIENCE = 60_000  # ms; the machine may be busy
 DONE = {"timeout": PATIENCE}
 
 pytestmark = [
-    pytest.mark.one_backend,
-    # The page is the same on all.
+    # The page is the same on all backends.
     pytest.mark.skipif(
         keras.config.backend() != "jax", reason="on the studio's own choice"
     ),
