@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from keras_pianogen.generation import notewise
+from keras_pianogen.generation.endings import round_off_rows
 from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.notewise import NoteGrammar
 from keras_pianogen.generation.notewise import NoteLimits
@@ -160,6 +161,10 @@ class NoteRequest(Request):
             return rows
         notes = self.form.decode(rows)
         return notes if self.output == "notes" else write_midi(notes)
+
+    def rounded_off(self, piece, prompt):
+        """See `Request.rounded_off`."""
+        return round_off_rows(piece, len(prompt), self.seconds, self.time_step)
 
     def new_of(self, piece, prompt):
         """See `Request.new_of`. Notes of the prompt have ends already."""

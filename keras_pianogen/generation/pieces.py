@@ -41,6 +41,8 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     # Those who were given the events as they came have heard the piece.
     if on_events is None and request.can_be_drawn_again:
         made = emptiness.fill(made, request, _draw)
+    if request.ending:
+        made = list(map(request.rounded_off, made, request.prompts))
     made = request.outputs_of(made)
     return made if request.is_list else made[0]
 

@@ -7,6 +7,7 @@ import numbers
 
 import numpy as np
 
+from keras_pianogen.generation.endings import shifts
 from keras_pianogen.generation.own_music import OwnMusic
 from keras_pianogen.generation.own_music import is_music
 
@@ -105,10 +106,7 @@ def cut(vocabulary, ids, seconds, goes_on=False):
     rest = int(stop - (ticks[kept - 1] if kept else 0))
     if kept == len(ids) and not goes_on:
         return ids
-    longest, rest = divmod(rest, vocabulary.max_shift)
-    shifts = [vocabulary.max_shift] * longest + [rest] * (rest > 0)
-    shifts = vocabulary.shift_id - 1 + np.array(shifts, "int32")
-    return np.concatenate([ids[:kept], shifts]).astype("int32")
+    return np.append(ids[:kept], shifts(vocabulary, rest)).astype("int32")
 
 
 def vary(prompts, is_list, variations):

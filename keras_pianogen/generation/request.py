@@ -13,6 +13,8 @@ import numpy as np
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.draws import is_random
+from keras_pianogen.generation.endings import Ending
+from keras_pianogen.generation.endings import round_off
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.grammar import EventGrammar
@@ -208,8 +210,15 @@ class Request:
 
     @property
     def most_seconds(self):
-        """The most seconds of new music, or `None` for no limit."""
-        return self.seconds * LATEST_ENDING if self.ending else self.seconds
+        """The most seconds that the model makes, or `None` for no limit.
+
+        An ending makes a piece longer afterwards.
+        """
+        return self._until(LATEST_ENDING) if self.ending else self.seconds
+
+    def _until(self, share):
+        """Where the model ends a piece of a share of `seconds`."""
+        return share * self.seconds - Ending.of(self.seconds).added
 
     @functools.cached_property
     def limits(self):
@@ -258,9 +267,9 @@ class Request:
             length = self.most_seconds / step
             until = (starts + length).astype("int32")
             if self.ending:
-                share = EARLIEST_ENDING / LATEST_ENDING
+                earliest = self._until(EARLIEST_ENDING) / step
                 end_by = until
-                end_from = (starts + length * share).astype("int32")
+                end_from = (starts + earliest).astype("int32")
         if not self.ending and self._may_end:
             end_from = np.zeros(len(starts), "int32")
         return {"until": until, "end_from": end_from, "end_by": end_by}
@@ -311,6 +320,10 @@ class Request:
         if not is_stop.any():
             return len(piece)
         return len(prompt) + int(np.argmax(is_stop))
+
+    def rounded_off(self, piece, prompt):
+        """A piece with an ending, see `endings`."""
+        return round_off(self.vocabulary, piece, len(prompt), self.seconds)
 
     def outputs_of(self, pieces):
         """Pieces in the form that is asked for."""
@@ -420,11 +433,12 @@ class Request:
                 )
             return
         before = max(map(self.duration_of, self.prompts))
-        if before + self.most_seconds > MAX_SECONDS:  # MIDI files end there.
+        after = self.seconds * (LATEST_ENDING if self.ending else 1)
+        if before + after > MAX_SECONDS:  # MIDI files end there.
             raise ValueError(
                 "The prompt and `seconds` of new music, a tenth more with "
                 f"`ending`, must be at most {MAX_SECONDS} seconds together. "
-                f"Received: {before:.1f} and {self.most_seconds:.1f}"
+                f"Received: {before:.1f} and {after:.1f}"
             )
 
     def _check_stops(self):
