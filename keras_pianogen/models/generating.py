@@ -102,8 +102,8 @@ class Generates:
                 Defaults to `None`: only `max_length` and `stop_token_ids`
                 end a piece.
             ending: bool. With `True` the model itself ends the piece, between
-                85 and 110 % of `seconds`, where it finds an end most likely. The
-                music slows down before it, and the last chord rings.
+                85 and 110 % of `seconds`, where it finds an end most likely.
+                The music slows down before that, and the last chord rings.
                 With `False` the piece is cut at `seconds`. Defaults to
                 `False`.
             variations: int. Number of pieces to make of one prompt at the
