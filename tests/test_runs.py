@@ -232,12 +232,23 @@ def test_a_run_goes_on_while_a_checkpoint_is_whole(
 @pytest.mark.one_backend
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_signals_that_end_a_process_leave_a_checkpoint(
-    small_corpus, tmp_path, name
+    small_corpus, tmp_path, monkeypatch, name
 ):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     folder, stop = tmp_path / "run", interrupt_at(3, number)
+    saved = []
+    for method in ("save", "save_preset"):
+        write = getattr(runs.Run, method)
+        monkeypatch.setattr(
+            runs.Run,
+            method,
+            lambda *arguments, write=write, method=method: (
+                saved.append(method) or write(*arguments)
+            ),
+        )
     train(small_corpus, folder, RECIPE, steps=40, progress=stop)
+    assert saved == ["save", "save_preset"]  # A kill can follow at once.
     assert last_checkpoint(folder).name == "step-000000003"
     assert signal.getsignal(number) == before
 

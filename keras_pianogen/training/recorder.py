@@ -128,7 +128,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.epoch += 1
         self.row |= self.figures.of_epoch(self)
-        stopping = self.stopping
+        stopping, interrupted = self.stopping, self.interrupted
         due = self.due_looks()
         keeping = stopping or any(look.is_kept for look in due)
         saving = keeping or self.late
@@ -136,10 +136,11 @@ class Recorder(keras.callbacks.Callback):
             self.run.check_finite(self.model, self.step)
         logs |= self.look(due)
         self._write_rows()
-        if keeping:
-            self.results()
-        if saving:
-            self.save()
+        # Whoever ends a run may kill it soon: then the checkpoint comes first.
+        parts = [(keeping, self.results), (saving, self.save)]
+        for wanted, keep in reversed(parts) if interrupted else parts:
+            if wanted:
+                keep()
         self.report()
         self._end_epoch(stopping)
 
