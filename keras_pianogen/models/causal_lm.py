@@ -8,6 +8,7 @@ from keras_pianogen.generation.request import Request
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.building import apply
 from keras_pianogen.models.backbone import MusicTransformerBackbone
+from keras_pianogen.models.exporting import Exports
 from keras_pianogen.models.fitting import TrainsOnEvents
 from keras_pianogen.models.fitting import compile_settings
 from keras_pianogen.models.generating import Generates
@@ -21,7 +22,7 @@ from keras_pianogen.models.presets import bundled_presets
 @bundled_presets
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class MusicTransformerCausalLM(
-    TrainsOnEvents, Generates, keras_hub.models.CausalLM
+    Exports, TrainsOnEvents, Generates, keras_hub.models.CausalLM
 ):
     """The Music Transformer as a model to train and to sample.
 
