@@ -116,6 +116,22 @@ def run(small_corpus, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def generate(run, tmp_path):
+    """Calls `generate` with the run's preset: (what it printed, notes)."""
+
+    from command_line import succeed
+
+    from keras_pianogen.midi.reading import read_notes
+
+    def generate(*args, out="piece.mid"):
+        options = ["--preset", run / "preset", "--seconds", "4", *args]
+        printed = succeed("generate", "--out", tmp_path / out, *options)
+        return printed, read_notes(tmp_path / out)
+
+    return generate
+
+
 @pytest.fixture(scope="session")
 def finished(small_corpus, tmp_path_factory):
     """The folder of a run of 40 steps, never stopped; not to be changed."""

@@ -13,7 +13,6 @@ from test_models import random_ids
 from test_models import random_notes
 
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.generation import emptiness
 from keras_pianogen.generation import grammar
 from keras_pianogen.generation.grammar import CompiledGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
@@ -231,27 +230,6 @@ def test_silence_is_bounded():
         assert len(notes) >= 2 and MAGENTA.duration(ids) >= 59
         # Where a note sounds, time passes by whole seconds.
         assert (ids == last - 1).any()
-
-
-def test_a_nearly_empty_piece_is_drawn_again_with_a_seed_that_is_told(
-    model, monkeypatch, caplog
-):
-    settings = {"seconds": 8.0, "output": "ids"}
-    plain = model.generate(seed=6, **settings)
-    notes = (plain >= 3) & (plain < 131)
-    monkeypatch.setattr(emptiness, "REDRAWS", 1)
-    most = (notes.sum() + 0.5) / 8  # Just this piece has too few notes.
-    monkeypatch.setattr(emptiness, "LEAST_NOTES_A_SECOND", most)
-    again = model.generate(seed=6, **settings)
-    said = caplog.records[0].getMessage()
-    assert f"{notes.sum()} new notes in 8 s" in said and "seed 6" in said
-    told = int(said.rsplit("seed ", 1)[1])
-    monkeypatch.setattr(emptiness, "LEAST_NOTES_A_SECOND", 0.0)
-    assert not np.array_equal(again, plain)
-    np.testing.assert_array_equal(again, model.generate(seed=told, **settings))
-    count = len(caplog.records)
-    np.testing.assert_array_equal(plain, model.generate(seed=6, **settings))
-    assert len(caplog.records) == count
 
 
 def test_progress_counts_the_events_of_all_pieces(model):

@@ -14,6 +14,9 @@ import numpy as np
 
 from keras_pianogen.events import PITCHES
 
+# A piece with an ending may end between these shares of the length asked for.
+EARLIEST_ENDING = 0.85
+LATEST_ENDING = 1.1
 SLOWING = 3.0  # of music as the model made it
 GAIN = 0.5  # of its length, from full speed to half of it
 RING = 2.4
@@ -55,6 +58,16 @@ class Ending(typing.NamedTuple):
         whole = self.slowing / time_step
         into = np.clip(ticks - (last - whole), 0, whole)
         return np.round(ticks + GAIN * into**2 / whole).astype("int64")
+
+
+def model_end(share, seconds):
+    """When the model's part of a piece ends that ends at a share of its length.
+
+    Args:
+        share: float, such as `LATEST_ENDING`.
+        seconds: float. The length that was asked for.
+    """
+    return share * seconds - Ending.of(seconds).added
 
 
 def round_off(vocabulary, ids, prompt, seconds):

@@ -13,7 +13,9 @@ import numpy as np
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.draws import is_random
-from keras_pianogen.generation.endings import Ending
+from keras_pianogen.generation.endings import EARLIEST_ENDING
+from keras_pianogen.generation.endings import LATEST_ENDING
+from keras_pianogen.generation.endings import model_end
 from keras_pianogen.generation.endings import round_off
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import NEVER
@@ -28,10 +30,6 @@ from keras_pianogen.generation.samplers import compares_sequences
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.midi.writing import write_midi
-
-# With `ending`, a piece may end between these shares of `seconds`.
-EARLIEST_ENDING = 0.85
-LATEST_ENDING = 1.1
 
 # Bound on the events of one second of music, for pieces asked for in seconds.
 # MAESTRO has 41 on average, and up to 180 in its densest ten seconds.
@@ -214,11 +212,9 @@ class Request:
 
         An ending makes a piece longer afterwards.
         """
-        return self._until(LATEST_ENDING) if self.ending else self.seconds
-
-    def _until(self, share):
-        """Where the model ends a piece of a share of `seconds`."""
-        return share * self.seconds - Ending.of(self.seconds).added
+        if self.ending:
+            return model_end(LATEST_ENDING, self.seconds)
+        return self.seconds
 
     @functools.cached_property
     def limits(self):
@@ -267,7 +263,7 @@ class Request:
             length = self.most_seconds / step
             until = (starts + length).astype("int32")
             if self.ending:
-                earliest = self._until(EARLIEST_ENDING) / step
+                earliest = model_end(EARLIEST_ENDING, self.seconds) / step
                 end_by = until
                 end_from = (starts + earliest).astype("int32")
         if not self.ending and self._may_end:

@@ -1,0 +1,83 @@
+"""The command generate leaves the music that it continues as it was."""
+
+import pathlib
+
+import miditoolkit
+import numpy as np
+import pytest
+
+from keras_pianogen.midi.reading import read_notes
+
+pytestmark = pytest.mark.one_backend
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+def played(path):
+    """Keys and movements of the pedal in a file's first track, in seconds."""
+    file = miditoolkit.MidiFile(path)
+    times = file.get_tick_to_time_mapping()
+    part = file.instruments[0]
+    keys = [(n.start, n.end, n.pitch, n.velocity) for n in part.notes]
+    sustain = [c for c in part.control_changes if c.number == 64]
+    moves = [(c.time, c.value) for c in sustain]
+    return (
+        [(times[a], times[b], *rest) for a, b, *rest in sorted(keys)],
+        [(times[a], value) for a, value in moves],
+    )
+
+
+@pytest.mark.parametrize("name", ["bach", "scarlatti"])
+def test_what_is_continued_stays_as_it_was(generate, tmp_path, name):
+    (path,) = DATA.glob(f"{name}*.midi")
+    own, (keys, moves) = read_notes(path), played(path)
+    printed, notes = generate("--prompt", path, "--seed", "1")
+    last = own["start"].max()
+    assert f"goes on from {min(last + 0.5, own['end'].max()):.1f} s" in printed
+    # Nothing is lost: each note, each velocity, the pedal as it moved.
+    for field in ("pitch", "velocity"):
+        np.testing.assert_array_equal(notes[field][: len(own)], own[field])
+    starts = notes["start"][: len(own)]
+    np.testing.assert_allclose(starts, own["start"], atol=0.001)
+    assert notes["start"][len(own) :].min() > last
+    kept, pedal = played(tmp_path / "piece.mid")
+    assert len(pedal) == len(moves) > 100
+    np.testing.assert_allclose(pedal, moves, atol=0.001)
+    ends = np.array(kept[: len(keys)])[:, 1] - np.array(keys)[:, 1]
+    again = notes["start"][len(own) :].min()
+    changed = np.abs(ends) > 0.002
+    assert not changed[np.array(keys)[:, 1] < again].any()
+
+
+def test_the_part_of_a_file_that_is_continued_stays_as_it_was(
+    generate, tmp_path
+):
+    (path,) = DATA.glob("bach*.midi")
+    own, moves = read_notes(path), played(path)[1]
+    cut = 6.5
+    _, notes = generate("--prompt", path, "--prompt-seconds", str(cut))
+    own = own[own["start"] < cut]
+    ended = own["end"] <= cut
+    for field in ("start", "end", "pitch", "velocity"):
+        found = notes[field][: len(own)]
+        np.testing.assert_allclose(
+            found[ended], own[field][ended], atol=0.002, err_msg=field
+        )
+    assert notes["start"][len(own) :].min() >= cut - 0.001
+    _, pedal = played(tmp_path / "piece.mid")
+    moves = [move for move in moves if move[0] < cut]
+    np.testing.assert_allclose(pedal[: len(moves)], moves, atol=0.001)
+    assert pedal[len(moves) :] in ([], [(cut, 0)])
+
+
+def test_a_prompt_that_is_cut_in_a_rest_is_continued_from_there(
+    generate, shared
+):
+    path = shared / "data" / "reported-midi" / "rest_prompt.mid"
+    own = read_notes(path)
+    own = own[own["start"] < 10]
+    assert own["end"].max() < 9.11
+    for seconds in (9.5, 10):
+        options = ["--prompt", path, "--prompt-seconds", str(seconds)]
+        _, notes = generate(*options, "--seed", "3")
+        assert notes["start"][len(own) :].min() >= seconds
