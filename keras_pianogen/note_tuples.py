@@ -324,6 +324,14 @@ class NoteTuples:
         return f"{int(ticks) * self.time_step * 1000:g} ms"
 
 
+def rows_of(array: NDArray[np.integer]) -> NDArray[np.void]:
+    """An array of `NOTE_TUPLE_DTYPE` of an int array of shape (notes, 4)."""
+    rows = np.empty(len(array), NOTE_TUPLE_DTYPE)
+    for i, name in enumerate(FIELDS):
+        rows[name] = array[:, i]
+    return rows
+
+
 def _check_rows(rows: object) -> NDArray[np.void]:
     fields = NOTE_TUPLE_DTYPE.names or ()
     if isinstance(rows, np.ndarray) and rows.ndim == 1:

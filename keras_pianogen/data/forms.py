@@ -9,6 +9,9 @@ A form has
 - `backbone_inputs(notes)`, the inputs of a backbone, a dict of arrays whose
   first axis is time, for a whole performance without start and end;
 - `times(notes)`, when the events or notes of a performance come, in seconds;
+- `strokes(tokens)`, the note-ons and note-offs of tokens that a model makes,
+  as rows of time, pitch and velocity, which is 0 for a note-off, and the time
+  up to which the music is known. More tokens only add rows at the end;
 - `tokens_a_window`, how many of them are a few seconds of MAESTRO.
 """
 
@@ -23,9 +26,15 @@ from keras_pianogen.data.note_windows import NoteEvaluationWindows
 from keras_pianogen.data.note_windows import NoteWindows
 from keras_pianogen.data.training_windows import EventWindows
 from keras_pianogen.data.windows import EvaluationWindows
+from keras_pianogen.events import DEFAULT_VELOCITY
+from keras_pianogen.events import PITCHES
 from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.note_tuples import rows_of
+
+# Rows of time, pitch and velocity, and the time up to which they are known.
+Strokes = tuple[list[tuple[float, int, int]], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +56,28 @@ class EventForm:
     def times(self, notes: NDArray[np.void]) -> NDArray[np.float64]:
         """When each event of a performance comes, in seconds."""
         return self.vocabulary.times(self.vocabulary.encode(notes))
+
+    def strokes(self, tokens: NDArray[np.integer]) -> Strokes:
+        """The note-ons and note-offs of event ids."""
+        ids, vocabulary = np.asarray(tokens), self.vocabulary
+        times = vocabulary.times(ids)
+        is_velocity = ids >= vocabulary.velocity_id
+        latest = np.maximum.accumulate(
+            np.where(is_velocity, np.arange(len(ids)), -1)
+        )
+        bins = ids[latest].astype(np.int64) - vocabulary.velocity_id
+        said = vocabulary.to_velocities(np.maximum(bins, 0))
+        velocities = np.where(latest < 0, DEFAULT_VELOCITY, said)
+        is_key = (ids >= vocabulary.note_on_id) & (ids < vocabulary.shift_id)
+        codes = ids[is_key].astype(np.int64) - vocabulary.note_on_id
+        velocities = np.where(codes < PITCHES, velocities[is_key], 0)
+        rows = zip(
+            times[is_key].tolist(),
+            (codes % PITCHES).tolist(),
+            velocities.tolist(),
+            strict=True,
+        )
+        return list(rows), float(times[-1]) if len(times) else 0.0
 
     def recipe_settings(self) -> dict[str, str]:
         """The settings of a training recipe for this form.
@@ -100,6 +131,23 @@ class NoteForm:
         """When each note of a performance begins, in seconds."""
         shifts = self.note_tuples.encode(notes)["shift"]
         return np.cumsum(shifts, dtype=np.int64) * self.note_tuples.time_step
+
+    def strokes(self, tokens: NDArray[np.integer]) -> Strokes:
+        """The note-ons and note-offs of rows, see `generation.notewise`.
+
+        What happens when the last note begins is left for later: there may be
+        more of it.
+        """
+        tokens = np.asarray(tokens)
+        notes = self.note_tuples.decode(rows_of(tokens[tokens[:, 0] >= 0]))
+        until = float(notes["start"].max(initial=0))
+        rows = [
+            (time, pitch, velocity)
+            for start, end, pitch, velocity in notes.tolist()
+            for time, velocity in ((start, velocity), (end, 0))
+            if time < until
+        ]
+        return sorted(rows, key=lambda row: (row[0], row[2] > 0, row[1])), until
 
     def recipe_settings(self) -> dict[str, str]:
         """The settings of a training recipe for this form."""

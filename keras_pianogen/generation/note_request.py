@@ -15,7 +15,7 @@ from keras_pianogen.generation.prompts import read_prompts
 from keras_pianogen.generation.request import Request
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.note_tuples import FIELDS
-from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
+from keras_pianogen.note_tuples import rows_of
 
 # Bound on the notes of one second of music, for pieces asked for in seconds.
 # MAESTRO has 10 on average, and up to 45 in its densest ten seconds.
@@ -197,11 +197,3 @@ class NoteRequest(Request):
                 "ends by itself. Received: "
                 f"stop_token_ids={self.stop_token_ids!r}"
             )
-
-
-def rows_of(array):
-    """An array of `NOTE_TUPLE_DTYPE` of an int array of shape (notes, 4)."""
-    rows = np.empty(len(array), NOTE_TUPLE_DTYPE)
-    for i, name in enumerate(FIELDS):
-        rows[name] = array[:, i]
-    return rows

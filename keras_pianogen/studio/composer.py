@@ -6,8 +6,7 @@ before. A `Composer` is used by one thread, see `jobs.Worker`.
 
 import numpy as np
 
-from keras_pianogen.events import PITCHES
-from keras_pianogen.generation.prompts import prompts_of
+from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
@@ -57,12 +56,11 @@ class Composer:
             job: the `jobs.Job` that this is done for.
         """
         model = self._model(wish.preset)
-        vocabulary = model.preprocessor.tokenizer.vocabulary
-        (prompt,), _, _ = prompts_of(model, wish.notes)
-        start = vocabulary.duration(prompt)
+        (prompt,), (own,), _ = model.request_class.prompts_of(model, wish.notes)
+        start = 0.0 if own is None else own.cut
         for candidate, seed in enumerate(wish.seeds):
             job.check()
-            feed = _Feed(vocabulary, len(prompt), candidate, job)
+            feed = _Feed(model.preprocessor.form, prompt, candidate, job)
             job.report({"candidate": candidate, "seed": seed, "start": start})
             notes = self._generate(wish, wish.notes, seed, feed)
             rows = to_rows(notes)
@@ -114,12 +112,13 @@ class Composer:
             self._compile_for(100)
 
     def _compile_for(self, length):
-        """Compile by continuing a prompt of this number of events."""
+        """Compile by continuing a prompt of this number of notes."""
         wish = Wish(self.presets[0], None, settings=WARM_UP)
-        vocabulary = self._model(wish.preset).preprocessor.tokenizer.vocabulary
-        note = [vocabulary.note_on_id + 60, vocabulary.shift_id]
-        note += [vocabulary.note_off_id + 60, vocabulary.shift_id]
-        prompt = np.resize(np.array(note, "int32"), length)
+        prompt = np.zeros(length, NOTE_DTYPE)
+        prompt["start"] = 0.1 * np.arange(length)
+        prompt["end"] = prompt["start"] + 0.1
+        prompt["pitch"], prompt["velocity"] = 60, 64
+        prompt = prompt if length else None
         self._generate(wish, prompt, 0, lambda pieces: None, keep=False)
 
     def _generate(self, wish, prompt, seed, on_events, keep=True):
@@ -134,46 +133,31 @@ class Composer:
 
 
 class _Feed:
-    """Reports one candidate's new events to a job as they come.
+    """Reports one candidate's new note-ons and note-offs as they come.
 
     Args:
-        vocabulary: an `EventVocabulary`.
-        given: int. Number of events of the prompt, which aren't reported.
+        form: the form of the model's music, see `data.forms`.
+        prompt: tokens of the prompt, whose events aren't reported.
         candidate: int. Index of the candidate.
         job: a `jobs.Job`.
     """
 
-    def __init__(self, vocabulary, given, candidate, job):
-        self._vocabulary = vocabulary
-        self._told = given
-        self._candidate = candidate
-        self._job = job
+    def __init__(self, form, prompt, candidate, job):
+        self._form, self._candidate, self._job = form, candidate, job
+        strokes, self._until = form.strokes(prompt)
+        self._told = len(strokes)
 
     def __call__(self, pieces):
         self._job.check()
-        ids, vocabulary = pieces[0], self._vocabulary
-        if len(ids) <= self._told:
+        strokes, until = self._form.strokes(pieces[0])
+        new = strokes[self._told :]
+        if not new and until <= self._until:
             return
-        times = vocabulary.times(ids)
-        rows = [
-            [round(float(times[at]), 4), *self._strike(ids, at)]
-            for at in range(self._told, len(ids))
-            if vocabulary.note_on_id <= ids[at] < vocabulary.shift_id
-        ]
-        self._told = len(ids)
+        self._told, self._until = len(strokes), until
         self._job.report(
             {
                 "candidate": self._candidate,
-                "events": rows,
-                "until": round(float(times[-1]), 4),
+                "events": [[round(time, 4), *key] for time, *key in new],
+                "until": round(until, 4),
             }
         )
-
-    def _strike(self, ids, at):
-        """Pitch and velocity of a note-on; a note-off's velocity is 0."""
-        code = int(ids[at]) - self._vocabulary.note_on_id
-        if code >= PITCHES:
-            return code - PITCHES, 0
-        said = ids[:at][ids[:at] >= self._vocabulary.velocity_id]
-        notes = self._vocabulary.decode(np.append(said[-1:], ids[at]))
-        return code, int(notes["velocity"][0])
