@@ -53,7 +53,7 @@ class EventForm:
         """The inputs of a backbone for a performance, without its mask."""
         return {"token_ids": self.vocabulary.encode(notes)}
 
-    def times(self, notes: NDArray[np.void]) -> NDArray[np.float64]:
+    def times(self, notes: NDArray[np.void]) -> NDArray[np.floating]:
         """When each event of a performance comes, in seconds."""
         return self.vocabulary.times(self.vocabulary.encode(notes))
 
@@ -127,7 +127,7 @@ class NoteForm:
         form = self.note_tuples
         return {"notes": form.classes(form.encode(notes))}
 
-    def times(self, notes: NDArray[np.void]) -> NDArray[np.float64]:
+    def times(self, notes: NDArray[np.void]) -> NDArray[np.floating]:
         """When each note of a performance begins, in seconds."""
         shifts = self.note_tuples.encode(notes)["shift"]
         return np.cumsum(shifts, dtype=np.int64) * self.note_tuples.time_step
