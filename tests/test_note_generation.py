@@ -9,6 +9,7 @@ from note_models import FORM
 from note_models import build_note_model
 from random_pieces import random_notes
 
+from keras_pianogen.attention import dispatch
 from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation.notewise import NoteGrammar
@@ -52,6 +53,35 @@ def test_each_note_is_the_likeliest_that_the_whole_model_sees(model, prompt):
     np.testing.assert_array_equal(rows[:12], prompt)
     assert lag(model, rows, begin=12).max() < 1e-4
     assert len(np.unique(rows[12:])) > 3
+
+
+def test_heads_of_one_note_are_those_of_a_whole_piece(model):
+    heads, rng = model.heads, np.random.default_rng(0)
+    window = heads.duration_copying.window
+    window.assign(window + rng.normal(size=17))
+    fast = dispatch.stepwise_heads(heads)
+    assert (fast is heads) == (keras.config.backend() != "torch")
+    left = np.zeros((3, 1, 128), "int32")
+    left[0, 0, [40, 64, 90]], left[2, 0, 50] = [3, 900, 30_000], 4
+    x = rng.normal(size=(3, 1, 16)).astype("float32")
+    x, left, ids, elapsed, last = map(
+        keras.ops.convert_to_tensor,
+        (x, left, [[3], [0], [31]], [[0], [5], [0]], [[50], [60], [127]]),
+    )
+    for name, arguments in (
+        ("shift", (x, left)),
+        ("with_shift", (x, ids, left)),
+        ("pitch", (x, left, elapsed, last)),
+        ("with_pitch", (x, ids)),
+        ("velocity", (x,)),
+        ("with_velocity", (x, ids)),
+        ("duration", (x, left)),
+    ):
+        one, other = (
+            keras.ops.convert_to_numpy(getattr(each, name)(*arguments))
+            for each in (heads, fast)
+        )
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_prompts_of_several_lengths_go_on_as_each_would_alone(model, prompt):

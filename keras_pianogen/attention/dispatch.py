@@ -160,3 +160,20 @@ def cached_step(backbone):
     from keras_pianogen.attention import torch_step
 
     return torch_step.build(backbone)
+
+
+def stepwise_heads(heads):
+    """Heads that compute one field after the other without layer calls.
+
+    Args:
+        heads: a `NoteHeads`.
+
+    Returns:
+        On PyTorch what `torch_heads.build` makes, on the other backends, whose
+        loops are compiled, `heads` itself.
+    """
+    if keras.config.backend() != "torch":
+        return heads
+    from keras_pianogen.attention import torch_heads
+
+    return torch_heads.build(heads)

@@ -49,10 +49,10 @@ def build(backbone):
 
 def _ends(backbone):
     """From tokens to the first block, and from the last block to outputs."""
-    norm = _norm(backbone.layer_norm)
+    norm = norm_of(backbone.layer_norm)
     if hasattr(backbone, "note_embedding"):
         return backbone.embed_rows, norm
-    embeddings = _value(backbone.token_embedding.embeddings)
+    embeddings = value(backbone.token_embedding.embeddings)
     return (
         lambda ids: embeddings[ids.long()],
         lambda x: norm(x) @ embeddings.T,
@@ -84,20 +84,20 @@ class _Block:
         self.reach = attention.reach
         self.normalize_first = layer.normalize_first
         projections = attention.query, attention.key, attention.value
-        self.kernel = torch.cat([_value(p.kernel) for p in projections], 1)
+        self.kernel = torch.cat([value(p.kernel) for p in projections], 1)
         self.bias = None
         if attention.use_bias:
-            self.bias = torch.cat([_value(p.bias) for p in projections])
-        self.relative = _value(attention.relative_embeddings).transpose(0, 1)
+            self.bias = torch.cat([value(p.bias) for p in projections])
+        self.relative = value(attention.relative_embeddings).transpose(0, 1)
         self.twice = torch.cat([self.relative, self.relative], 1)
-        self.outputs = _dense(attention.attention_output)
-        self.attention_norm = _norm(layer.self_attention_layer_norm)
-        self.feedforward_norm = _norm(layer.feedforward_layer_norm)
-        self.middle = _dense(layer.feedforward_intermediate_dense)
+        self.outputs = dense(attention.attention_output)
+        self.attention_norm = norm_of(layer.self_attention_layer_norm)
+        self.feedforward_norm = norm_of(layer.feedforward_layer_norm)
+        self.middle = dense(layer.feedforward_intermediate_dense)
         self.activation = layer.activation
         if self.activation is keras.activations.relu:
             self.activation = torch.relu_
-        self.last = _dense(layer.feedforward_output_dense)
+        self.last = dense(layer.feedforward_output_dense)
 
     def __call__(self, x, key, value, position):
         if self.normalize_first:
@@ -149,19 +149,19 @@ class _Block:
         return self.outputs(mixed.reshape(batch, -1))
 
 
-def _value(variable):
+def value(variable):
     return keras.ops.convert_to_tensor(variable).detach()
 
 
-def _dense(layer):
-    kernel = _value(layer.kernel)
+def dense(layer):
+    kernel = value(layer.kernel)
     if layer.bias is None:
         return lambda x: x @ kernel
-    bias = _value(layer.bias)
+    bias = value(layer.bias)
     return lambda x: torch.addmm(bias, x, kernel)
 
 
-def _norm(layer):
-    gamma, beta = _value(layer.gamma), _value(layer.beta)
+def norm_of(layer):
+    gamma, beta = value(layer.gamma), value(layer.beta)
     shape, epsilon = gamma.shape, layer.epsilon
     return lambda x: functional.layer_norm(x, shape, gamma, beta, epsilon)

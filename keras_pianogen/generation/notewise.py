@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pianogen.attention import dispatch
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
@@ -141,7 +142,8 @@ class NextNote:
     """
 
     def __init__(self, heads, draws, state, limits):
-        self.heads, self.form, self.draws = heads, heads.form, draws
+        self.form, self.draws = heads.form, draws
+        self.heads = dispatch.stepwise_heads(heads)
         self.limits = NoteLimits(*map(ops.convert_to_tensor, limits))
         state = NoteState(*map(ops.convert_to_tensor, state))
         self.carried = state, draws.carried

@@ -114,6 +114,17 @@ class NoteHeads(keras.layers.Layer):
             [shifts, pitches, velocities, durations], axis=-1
         )
 
+    @property
+    def parts(self):
+        """The layers that hold the weights."""
+        for name in self.form.num_classes:
+            head = getattr(self, f"{name}_head")
+            yield from (head.intermediate_dense, head.logits_dense)
+        for name in ("shift", "pitch", "velocity"):
+            yield getattr(self, f"{name}_embedding")
+        yield from (self.sounding_before.dense, self.sounding_after.dense)
+        yield from (self.shift_copying.query, self.duration_copying.query)
+
     # One field after the other, as generation asks for them.
 
     def shift(self, hidden, sounding):

@@ -39,6 +39,7 @@ class SoundingProjection(keras.layers.Layer):
     def __init__(self, hidden_dim, **kwargs):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
+        self.ticks_of_one = TICKS_OF_ONE
 
     def build(self, input_shape):
         self.dense = keras.layers.Dense(
@@ -110,9 +111,10 @@ class EndCopying(keras.layers.Layer):
         self.code = TickCode(**code) if isinstance(code, dict) else code
         self.key_dim = key_dim
         self.reach = reach
+        self.ticks_of_one = TICKS_OF_ONE
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         ticks = np.arange(min(MOST_TICKS, self.code.most) + 1)
-        self._class_of = self.code.encode(ticks)[0].astype("int32")
+        self.class_of = self.code.encode(ticks)[0].astype("int32")
 
     def build(self, logits_shape, hidden_shape, left_shape):
         self.query = keras.layers.Dense(
@@ -159,8 +161,8 @@ class EndCopying(keras.layers.Layer):
     def _mass(self, scores, left, num_classes):
         """The mass that each class gets, (batch, time, num_classes)."""
         batch, time = ops.shape(left)[0], ops.shape(left)[1]
-        table = ops.convert_to_tensor(self._class_of)
-        classes = ops.take(table, ops.clip(left, 0, len(self._class_of) - 1))
+        table = ops.convert_to_tensor(self.class_of)
+        classes = ops.take(table, ops.clip(left, 0, len(self.class_of) - 1))
         # Exponents are bounded so that a wild score does no harm.
         share = ops.where(left > 0, ops.exp(ops.clip(scores, -30, 30)), 0.0)
         positions = ops.reshape(ops.arange(batch * time), (batch, time, 1))
