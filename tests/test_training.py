@@ -152,7 +152,11 @@ def test_a_preset_is_measured_before_it_is_trained(
     assert row["step"] == 1
     preset = MusicTransformerCausalLM.from_preset(tuned[0] / "preset")
     figures = evaluate(preset, small_corpus, "validation")
-    first = {"step": 0, "val_nats_per_event": row["preset_val_nats_per_event"]}
+    first = {
+        "step": 0,
+        "val_nats_per_event": row["preset_val_nats_per_event"],
+        "unit": "event",
+    }
     assert rows[0] == first
     assert first["val_nats_per_event"] == pytest.approx(
         figures.nats_per_event, rel=1e-4
