@@ -88,6 +88,39 @@ PRESETS = {
             ),
         },
     },
+    "note_transformer_maestro": {
+        "metadata": {
+            "description": (
+                "4 layers, 3.0 million parameters, trained on MAESTRO v3.0.0 "
+                "on two CPU cores; music as notes, 512 notes of context. "
+                "CC BY-NC-SA 4.0."
+            ),
+            "params": 3_036_676,
+        },
+        "sha256": {
+            "config.json": (
+                "5867d699063cf1d9e1c0097c04dce93f5794938524372980bae410a3f1c33669"
+            ),
+            "metadata.json": (
+                "ecaf1fc2881b6b44de3905019241b3c7a78d87da13a5ba65c929f2554e32ceca"
+            ),
+            "model.weights.h5": (
+                "38bd4d99eac75ec17b0cabb047e729ca9acc7629bd3ca2e9d29caea15f39172f"
+            ),
+            "preprocessor.json": (
+                "3ae2142693a9c74113e8d80cd398464eb0451e5390e7e1763166e73baa6249fc"
+            ),
+            "task.json": (
+                "94b339469e3b38b2b791aa61eddd5f31069e12a6eee1ffe7f43a7265b2f019db"
+            ),
+            "task.weights.h5": (
+                "d5e611e2c62eeeda210c9bfe7c2150c625ac36dc53cfccb2052eda7ffed72e10"
+            ),
+            "tokenizer.json": (
+                "e4fea902d61e352af409ef8a9a2fbf0d59d425d0ddacd9d8cebcf84e716aa604"
+            ),
+        },
+    },
 }
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
