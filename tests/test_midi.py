@@ -436,7 +436,8 @@ def test_other_programs_are_played_and_counted():
 
 
 def test_reading_equals_a_slow_twin(shared):
-    odd = [p for p in (shared / "data" / "odd-midi").rglob("*.mid")]
+    odd = (shared / "data" / "odd-midi").rglob("*.mid")
+    odd = [path for path in odd if path.stat().st_size < 30_000]
     compared = 0
     for path in [*SMALL, *odd]:
         expected = slow_twin(path)
