@@ -229,6 +229,7 @@ def test_a_backend_that_is_none_of_ours_is_refused(tmp_path, monkeypatch):
     assert "'numpy'" in error
 
 
+@pytest.mark.one_backend
 def test_generate_prints_its_own_lines_alone_and_its_seed_holds_elsewhere(
     run, tmp_path
 ):

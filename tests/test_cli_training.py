@@ -224,6 +224,7 @@ def test_train_takes_one_length(small_corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.one_backend
 def test_ctrl_c_ends_training_so_that_it_can_go_on(
     small_corpus, tmp_path, monkeypatch
 ):

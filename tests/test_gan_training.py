@@ -130,6 +130,7 @@ def test_a_sentence_says_what_is_seen():
     assert "from real music, 97%." in figures.describe(real, sure)
 
 
+@pytest.mark.one_backend
 def test_fit_is_watched_by_a_callback(tmp_path):
     # The loss that is compiled soonest.
     recipe = GanRecipe.named(
@@ -310,6 +311,7 @@ def tuned(small_corpus, tmp_path_factory, fine_tuning):
     return folder
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow_to_trace
 def test_a_language_model_is_fine_tuned(tuned):
     first, last = rows(tuned)[0], rows(tuned)[-1]
@@ -326,6 +328,7 @@ def test_a_language_model_is_fine_tuned(tuned):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.one_backend
 @pytest.mark.bit_for_bit
 @pytest.mark.slow_to_trace
 def test_the_discriminator_warms_up_alone(
@@ -426,6 +429,7 @@ def test_a_callback_may_stop_a_run_on_a_corpus_without_validation(
     assert (tmp_path / "curves.png").exists()
 
 
+@pytest.mark.one_backend
 def test_without_validation_a_language_model_has_no_loss(
     unvalidated_corpus, fine_tuning
 ):

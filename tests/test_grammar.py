@@ -269,6 +269,7 @@ def test_variations_differ_and_keep_their_prompt(model):
         assert not np.array_equal(piece, other)
 
 
+@pytest.mark.slow_to_trace
 def test_a_penalty_ends_loops_on_one_note(model):
     stuck = model.preprocessor.tokenizer.vocabulary.note_on_id + 60
 

@@ -84,6 +84,7 @@ def test_heads_of_one_note_are_those_of_a_whole_piece(model):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow_to_trace
 def test_prompts_of_several_lengths_go_on_as_each_would_alone(model, prompt):
     options = {"max_length": 24, "sampler": "greedy", **FREE}
     together = model.generate([prompt, prompt[:5]], **options)
@@ -123,6 +124,7 @@ def check_rules(rows, max_notes, max_ticks, max_silence):
     return ends
 
 
+@pytest.mark.slow_to_trace
 def test_pieces_keep_the_rules_of_the_grammar(model):
     grammar = NoteGrammar(
         max_notes=3, max_note_seconds=0.4, max_silence_seconds=0.2

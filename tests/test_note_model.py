@@ -147,6 +147,7 @@ def test_a_saved_model_gives_the_same_logits(model, batch, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.one_backend
 def test_fit_on_notes_learns_them():
     model = build_note_model()
     model.compile(optimizer=keras.optimizers.Adam(0.01))

@@ -238,7 +238,7 @@ def test_a_preset_has_lora_in_its_kernels(tmp_path):
     [
         "lora",
         "lora, int8",
-        pytest.param("int8, lora", marks=pytest.mark.slow_to_trace),
+        pytest.param("int8, lora", marks=pytest.mark.one_backend),
     ],
 )
 def test_what_is_sampled_is_likeliest_in_a_full_forward_with_lora(order):

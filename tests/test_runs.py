@@ -344,6 +344,7 @@ def test_a_disk_without_room_is_named_before_training(
         train(small_corpus, tmp_path / "run", RECIPE, steps=4)
 
 
+@pytest.mark.one_backend
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     stopped, small_corpus, tmp_path, monkeypatch
 ):

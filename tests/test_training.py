@@ -288,6 +288,7 @@ def test_every_setting_of_a_recipe_goes_on_bit_for_bit(small_corpus, tmp_path):
     assert_same_variables(parts, whole)
 
 
+@pytest.mark.one_backend
 def test_local_attention_goes_on_and_is_kept_in_the_preset(
     small_corpus, tmp_path
 ):
