@@ -148,6 +148,7 @@ def test_prepare_stopped_by_ctrl_c_goes_on_from_there(
     Corpus(out).verify()
 
 
+@pytest.mark.one_backend
 def test_evaluate_prints_one_line_of_json(run, small_corpus):
     evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
     printed = succeed(*evaluate, "--split", "test", "--json")

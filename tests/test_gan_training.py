@@ -368,6 +368,7 @@ def test_all_setups_are_recipes():
         GanRecipe.named("cyclegan")
 
 
+@pytest.mark.one_backend
 def test_a_run_ends_after_its_round_and_is_left_alone(small_corpus, tmp_path):
     recipe = GanRecipe.named("paper", **TINY)
     row = train_gan(
@@ -413,6 +414,7 @@ def unvalidated_corpus(small_corpus, tmp_path):
     )
 
 
+@pytest.mark.one_backend
 def test_a_callback_may_stop_a_run_on_a_corpus_without_validation(
     unvalidated_corpus, tmp_path
 ):

@@ -115,6 +115,7 @@ def read_back(notes):
     return len(theirs.instruments[0].notes), len(ours.tracks[0].notes)
 
 
+@pytest.mark.slow_to_trace
 @pytest.mark.parametrize("seconds", [None, 3.0])
 def test_a_thousand_pieces_from_random_weights_are_valid(model, seconds):
     pieces = model.generate(

@@ -153,6 +153,7 @@ def test_an_unknown_split_is_named(model, small_corpus):
         evaluate(model, small_corpus, "nowhere")
 
 
+@pytest.mark.slow_to_trace
 def test_keys_are_averaged_as_a_slow_twin_does(model, small_corpus):
     vocabulary = model.preprocessor.tokenizer.vocabulary
     keys = (0, -3, 2)

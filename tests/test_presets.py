@@ -237,7 +237,7 @@ def test_a_preset_has_lora_in_its_kernels(tmp_path):
     "order",
     [
         "lora",
-        "lora, int8",
+        pytest.param("lora, int8", marks=pytest.mark.slow_to_trace),
         pytest.param("int8, lora", marks=pytest.mark.one_backend),
     ],
 )
