@@ -86,7 +86,7 @@ def _head(heads, name):
 
 def _linear(layer):
     """A dense layer for any number of axes."""
-    kernel = value(layer.kernel).T.contiguous()
+    kernel = value(layer.kernel).T  # a view: each call of the loop makes one
     bias = None if layer.bias is None else value(layer.bias)
     return lambda x: functional.linear(x, kernel, bias)
 

@@ -39,7 +39,7 @@ def suggest(name, options):
 
     Args:
         name: what was typed, such as `--lr`.
-        options: list of the names that there are.
+        options: list of the known names.
 
     Examples:
         >>> options = ["--learning-rate", "--num-layers", "--out", "--min-p"]

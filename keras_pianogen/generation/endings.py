@@ -38,7 +38,7 @@ class Ending(typing.NamedTuple):
 
     @classmethod
     def of(cls, seconds):
-        """The ending of a piece of so many seconds."""
+        """The ending of a piece of a given length in seconds."""
         share = min(1.0, seconds / WHOLE_FROM)
         return cls(share * SLOWING, share * RING)
 

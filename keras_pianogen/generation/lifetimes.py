@@ -14,7 +14,7 @@ of MAESTRO's train split, sustain included. This module knows nothing of events.
 
 import numpy as np
 
-# One note of so many lasts longer than the numbers of this column.
+# Column i of `TABLE`: one note in ONE_OF[i] lasts longer than this.
 ONE_OF = (100, 300, 1_000, 3_000, 10_000)
 # The registers are octaves: below MIDI 36, from 36, 48, 60, 72, 84, and 96 up.
 LOWEST, HIGHEST = 2, 8

@@ -38,8 +38,8 @@ class NoteHeads(keras.layers.Layer):
     Call arguments:
         hidden: tensor of shape (batch, time, hidden_dim).
         notes: int tensor of shape (batch, time, 4), the notes before.
-        next_notes: int tensor of shape (batch, time, 4), the notes that are
-            predicted, of which each field is given those before it.
+        next_notes: int tensor of shape (batch, time, 4), the notes to predict.
+            The prediction of a field sees the fields before it.
         elapsed: int tensor of shape (batch, time), ticks between the two.
         sounding: int tensor of shape (batch, time, 128), how many ticks each
             pitch still sounds when the note before begins.

@@ -36,7 +36,7 @@ def check_weight_files(folder):
 
 
 def _count(path):
-    """The number of weights in a file, each of which must be finite."""
+    """Count the weights in a file, after a check that all are finite."""
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path.name} is missing, or is no HDF5 file.")
     links, items = [], []
