@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.gaps import NO_GAP
+from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.data.note_windows import NoteEvaluationWindows
 from keras_pianogen.data.note_windows import NoteWindows
 from keras_pianogen.data.training_windows import EventWindows
@@ -79,7 +81,7 @@ class EventForm:
         )
         return list(rows), float(times[-1]) if len(times) else 0.0
 
-    def recipe_settings(self) -> dict[str, str]:
+    def recipe_settings(self) -> dict[str, Any]:
         """The settings of a training recipe for this form.
 
         Raises:
@@ -116,16 +118,22 @@ class NoteForm:
 
     Args:
         note_tuples: a `NoteTuples`.
+        infilling: share of the training windows in which a gap is to be
+            filled, see `gaps`, 0 to 1.
     """
 
     note_tuples: NoteTuples
+    infilling: float = 0.0
     unit = "note"
     tokens_a_window = 32
 
     def backbone_inputs(self, notes: NDArray[np.void]) -> dict[str, Any]:
         """The inputs of a backbone for a performance, without its mask."""
         form = self.note_tuples
-        return {"notes": form.classes(form.encode(notes))}
+        classes = form.classes(form.encode(notes))
+        if self.infilling:
+            classes = with_gap(classes, NO_GAP).astype(np.int32)
+        return {"notes": classes}
 
     def times(self, notes: NDArray[np.void]) -> NDArray[np.floating]:
         """When each note of a performance begins, in seconds."""
@@ -149,20 +157,33 @@ class NoteForm:
         ]
         return sorted(rows, key=lambda row: (row[0], row[2] > 0, row[1])), until
 
-    def recipe_settings(self) -> dict[str, str]:
+    def recipe_settings(self) -> dict[str, Any]:
         """The settings of a training recipe for this form."""
-        return {"architecture": "note_transformer"}
+        return {
+            "architecture": "note_transformer",
+            "infilling": self.infilling,
+        }
 
     def training_windows(
         self, corpus: Corpus, split: str = "train", **settings: Any
     ) -> NoteWindows:
         """Random windows of a split, see `NoteWindows`."""
-        return NoteWindows(corpus, split, form=self.note_tuples, **settings)
+        return NoteWindows(
+            corpus,
+            split,
+            form=self.note_tuples,
+            infilling=self.infilling,
+            **settings,
+        )
 
     def evaluation_windows(
         self, corpus: Corpus, split: str = "validation", **settings: Any
     ) -> NoteEvaluationWindows:
         """Windows of a whole split, see `NoteEvaluationWindows`."""
         return NoteEvaluationWindows(
-            corpus, split, form=self.note_tuples, **settings
+            corpus,
+            split,
+            form=self.note_tuples,
+            infilling=self.infilling,
+            **settings,
         )

@@ -5,6 +5,7 @@ Every batch is `(x, y, sample_weight)`, as Keras takes it:
 
 - `x["notes"]`: int32, (batch, time, 4): the fields of the note before each
   target, as classes, see `NoteTuples.classes`. `NO_NOTE` where there is none.
+  For a model that fills gaps there is a fifth, see `gaps`.
 - `x["next_notes"]`: int32, (batch, time, 4): the fields of the target.
 - `x["elapsed"]`: int32, (batch, time): ticks from the note before to the
   target.
@@ -20,6 +21,8 @@ What sounds is computed from the whole piece, so that a note is known to sound
 although it began long before its window.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 from typing import NamedTuple
@@ -33,6 +36,13 @@ from keras_pianogen.data.augmentation import Augmentation
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.cutting import HIGHEST_PITCH
 from keras_pianogen.data.cutting import LOWEST_PITCH
+from keras_pianogen.data.gaps import MOST_AFTER
+from keras_pianogen.data.gaps import Gap
+from keras_pianogen.data.gaps import countdown
+from keras_pianogen.data.gaps import gap_classes
+from keras_pianogen.data.gaps import num_fields
+from keras_pianogen.data.gaps import rows_around
+from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.data.packing import packed_ends
 from keras_pianogen.data.packing import unpack
 from keras_pianogen.data.training_windows import TrainingWindows
@@ -46,9 +56,11 @@ from keras_pianogen.data.windows import pieces_of
 from keras_pianogen.data.windows import window_begins
 from keras_pianogen.events import MAX_VELOCITY
 from keras_pianogen.events import PITCHES
+from keras_pianogen.note_tuples import FIELDS
 from keras_pianogen.note_tuples import NO_NOTE
 from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
 from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.note_tuples import rows_of
 
 NoteBatch = tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[Any]]
 
@@ -70,45 +82,136 @@ class Run(NamedTuple):
     ends: bool
     sounding: NDArray[np.int64]
 
+    def write(self, form: NoteTuples, x: dict[str, NDArray[Any]]) -> None:
+        """Write this run to the arrays of one window."""
+        length = len(x["elapsed"])
+        classes = form.classes(self.rows)
+        before = int(not self.begins)  # rows that are no target
+        targets = len(self.rows) - before
+        reached = min(targets + self.ends, length)
+        known = 1 - before  # positions without a note before
+        last = min(known + len(classes), reached)
+        x["notes"][known:last, :4] = classes[: last - known]
+        x["next_notes"][:targets] = classes[before:]
+        if self.ends and targets < length:
+            x["next_notes"][targets, 0] = form.end_class
+        x["elapsed"][:targets] = self.rows["shift"][before:]
+        x["sounding"][known:last] = _sounding(self)[: last - known]
+        x["padding_mask"][:reached] = True
 
-def batch_of(form: NoteTuples, runs: list[Run], length: int) -> NoteBatch:
+
+@dataclasses.dataclass(frozen=True)
+class RunWithGap:
+    """A `Run` in which a gap is to be filled, see `gaps`.
+
+    Attributes:
+        run: a `Run`.
+        gap: the `Gap` in its rows.
+        kept: how many rows before the gap are read.
+        after: how many rows after the gap are read.
+    """
+
+    run: Run
+    gap: Gap
+    kept: int
+    after: int
+
+    @classmethod
+    def draw(
+        cls, form: NoteTuples, run: Run, length: int, rng: np.random.Generator
+    ) -> "Run | RunWithGap":
+        """A gap in a run, or the run itself where it has no room for one."""
+        least = int(not run.begins)
+        if len(run.rows) - least < 2 or length < 8:
+            return run
+        gap = Gap.draw(rng, _starts(run), least, length // 2, form.time_step)
+        in_gap = gap.stop - gap.first
+        following = len(run.rows) - gap.stop
+        most = min(MOST_AFTER, length - in_gap - 2)
+        after = min(following, int(rng.integers(1, max(most, 1) + 1)))
+        kept = min(gap.first, length - in_gap - 1 - after)
+        return cls(run, gap, kept, after)
+
+    def write(self, form: NoteTuples, x: dict[str, NDArray[Any]]) -> None:
+        """Write this run to the arrays of one window."""
+        run, gap, starts = self.run, self.gap, _starts(self.run)
+        rows = np.stack([run.rows[f] for f in FIELDS], 1).astype(np.int64)
+        context = rows_around(rows, starts, gap, self.kept, self.after)
+        places = slice(gap.first, gap.stop)
+        middle = with_gap(rows[places], countdown(gap.end, starts[places]))
+        tokens = np.concatenate([context, middle])
+        classes = _classes(form, tokens)
+        targets = np.full((len(tokens), 4), NO_NOTE, np.int64)
+        targets[:-1] = classes[1:, :4]
+        targets[-1, 0] = form.end_class
+        # The note after `START` is predicted only where a piece begins.
+        if self.kept and not (run.begins and self.kept == gap.first):
+            targets[self.after] = NO_NOTE
+        size = len(tokens)
+        x["notes"][:size] = classes
+        x["next_notes"][:size] = targets
+        x["elapsed"][: size - 1] = np.maximum(tokens[1:, 0], 0)
+        x["sounding"][:size] = self._sounding()
+        x["padding_mask"][:size] = True
+
+    def _sounding(self) -> NDArray[np.int64]:
+        """What sounds after each token; what follows the gap is on its own."""
+        run, gap = self.run, self.gap
+        following = run.rows[gap.stop : gap.stop + self.after]
+        alone = Run(following, False, False, np.zeros(PITCHES, np.int64))
+        known = run._replace(rows=run.rows[: gap.stop])
+        first = gap.first - self.kept
+        nothing = np.zeros((1, PITCHES), np.int64)
+        return np.concatenate(
+            [_sounding(alone), nothing, _sounding(known)[first:]]
+        )
+
+
+def _classes(form: NoteTuples, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of each of the five fields of tokens, `START` among them."""
+    fields = form.classes(rows_of(np.maximum(tokens, 0)))
+    fields[tokens[:, 0] < 0] = NO_NOTE
+    return with_gap(fields, gap_classes(form, tokens[:, -1]))
+
+
+def batch_of(
+    form: NoteTuples,
+    runs: Sequence[Run | RunWithGap],
+    length: int,
+    num_fields: int = len(FIELDS),
+) -> NoteBatch:
     """The batch whose windows are `runs`, padded to `length` targets."""
     size = len(runs)
     x: dict[str, NDArray[Any]] = {
-        "notes": np.full((size, length, 4), NO_NOTE, np.int32),
+        "notes": np.full((size, length, num_fields), NO_NOTE, np.int32),
         "next_notes": np.full((size, length, 4), NO_NOTE, np.int32),
         "elapsed": np.zeros((size, length), np.int32),
         "sounding": np.zeros((size, length, PITCHES), np.int32),
         "padding_mask": np.zeros((size, length), bool),
     }
     for i, run in enumerate(runs):
-        classes = form.classes(run.rows)
-        before = int(not run.begins)  # rows that are no target
-        targets = len(run.rows) - before
-        reached = min(targets + run.ends, length)
-        known = 1 - before  # positions without a note before
-        last = min(known + len(classes), reached)
-        x["notes"][i, known:last] = classes[: last - known]
-        x["next_notes"][i, :targets] = classes[before:]
-        if run.ends and targets < length:
-            x["next_notes"][i, targets, 0] = form.end_class
-        x["elapsed"][i, :targets] = run.rows["shift"][before:]
-        x["sounding"][i, known:last] = _sounding(run)[: last - known]
-        x["padding_mask"][i, :reached] = True
-    return x, x["next_notes"], x["padding_mask"].astype(np.float32)
+        run.write(form, {name: array[i] for name, array in x.items()})
+    # Where the first field is no target, none is.
+    is_target = x["next_notes"][..., 0] != NO_NOTE
+    return x, x["next_notes"], is_target.astype(np.float32)
+
+
+def _starts(run: Run) -> NDArray[np.int64]:
+    """When each row begins: in ticks since the piece, or the first row, did."""
+    shifts = run.rows["shift"].astype(np.int64)
+    if len(shifts) and not run.begins:
+        shifts[0] = 0
+    return np.cumsum(shifts)
 
 
 def _sounding(run: Run) -> NDArray[np.int64]:
     """Ticks that each pitch still sounds after each row began, (rows, 128)."""
     rows = run.rows
-    shifts = rows["shift"].astype(np.int64)
-    if len(shifts):
-        shifts[0] = 0
-    starts = np.cumsum(shifts)
+    starts = _starts(run)
     ends = np.zeros((len(rows), PITCHES), np.int64)
     ends[np.arange(len(rows)), rows["pitch"]] = starts + rows["duration"]
     if len(rows):
-        ends[0] = np.maximum(ends[0], run.sounding)
+        ends[0] = np.maximum(ends[0], starts[0] + run.sounding)
     # The ends of a pitch never fall: no note outlasts its key's next stroke.
     return np.maximum(np.maximum.accumulate(ends) - starts[:, None], 0)
 
@@ -137,6 +240,8 @@ class NoteWindows(TrainingWindows):
         transpose: see `EventWindows`.
         stretch: see there.
         velocity: see there.
+        infilling: share of the windows in which a gap is to be filled, see
+            `gaps`, 0 to 1. Above 0, notes have five fields in all windows.
         part: see there.
         workers: threads that prepare the next batches, or 0 for none.
         max_queue_size: most batches prepared ahead.
@@ -160,6 +265,7 @@ class NoteWindows(TrainingWindows):
         transpose: int = 3,
         stretch: float = 0.05,
         velocity: int = 6,
+        infilling: float = 0.0,
         part: tuple[int, int] | None = None,
         workers: int = 1,
         max_queue_size: int = 4,
@@ -171,7 +277,7 @@ class NoteWindows(TrainingWindows):
         self._augmentation = augmentation if augment else NO_AUGMENTATION
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self.seed = seed
+        self.seed, self.infilling = seed, infilling
         self._pieces = pieces_of(corpus, split)
         # A piece's targets are its notes and its end.
         self._targets = np.array(
@@ -188,11 +294,22 @@ class NoteWindows(TrainingWindows):
         rng = np.random.default_rng((self.seed, 1, step))
         changes = self._augmentation.draw(rng, self.batch_size)
         chosen = self._chosen(step)
+        rows = range(*self._rows.indices(self.batch_size))
         runs = [
-            self._run(*chosen[i], *(change[i] for change in changes))
-            for i in range(*self._rows.indices(self.batch_size))
+            self._with_gap(
+                self._run(*chosen[i], *(change[i] for change in changes)),
+                np.random.default_rng((self.seed, 2, step, i)),
+            )
+            for i in rows
         ]
-        return batch_of(self.form, runs, self.sequence_length)
+        fields = num_fields(self.infilling)
+        return batch_of(self.form, runs, self.sequence_length, fields)
+
+    def _with_gap(self, run: Run, rng: np.random.Generator) -> Run | RunWithGap:
+        """The run, with a gap in as many of them as `infilling` says."""
+        if rng.random() >= self.infilling:
+            return run
+        return RunWithGap.draw(self.form, run, self.sequence_length, rng)
 
     def _chosen(self, step: int) -> NDArray[np.int64]:
         """Piece and first target of each window of a step, (batch, 2)."""
@@ -268,6 +385,8 @@ class NoteEvaluationWindows(Windows):
             Defaults to half of `sequence_length`.
         batch_size: windows in a batch, 1 or more. The last batch is filled
             with windows whose weights are 0.
+        infilling: above 0 for a model that fills gaps: notes have five fields
+            then. There are no gaps here.
         pieces: indices in `corpus.pieces` of the pieces to evaluate on.
             Defaults to all pieces of the split.
 
@@ -288,6 +407,7 @@ class NoteEvaluationWindows(Windows):
         sequence_length: int = 512,
         stride: int | None = None,
         batch_size: int = 4,
+        infilling: float = 0.0,
         pieces: ArrayLike | None = None,
     ):
         super().__init__()
@@ -295,6 +415,7 @@ class NoteEvaluationWindows(Windows):
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
+        self.infilling = infilling
         self._indices = chosen_pieces(corpus, split, pieces)
         chosen = [corpus.pieces[i] for i in self._indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
@@ -322,7 +443,9 @@ class NoteEvaluationWindows(Windows):
             for piece, begin in windows
         ]
         runs += [EMPTY] * (self.batch_size - len(runs))
-        x, y, sample_weight = batch_of(self.form, runs, self.sequence_length)
+        x, y, sample_weight = batch_of(
+            self.form, runs, self.sequence_length, num_fields(self.infilling)
+        )
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0
         return x, y, sample_weight

@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from keras_pianogen.data.gaps import NO_GAP
+from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.endings import round_off_rows
 from keras_pianogen.generation.notewise import START
@@ -26,7 +28,7 @@ def note_prompts_of(model, inputs, seconds=None):
     """The rows of each prompt, see `prompts.prompts_of`.
 
     Returns:
-        A triple: a list of int32 arrays of shape (1 + notes, 4), `START`
+        A triple: a list of int32 arrays of shape (1 + notes, fields), `START`
         first; a list of the `OwnMusic` of each, or `None` for rows; and a
         bool, whether `inputs` is a list of prompts.
     """
@@ -39,7 +41,10 @@ def note_prompts_of(model, inputs, seconds=None):
         if seconds is not None:
             last = round(seconds / tokenizer.note_tuples.time_step)
             row = row[np.cumsum(row[:, 0], dtype="int64") <= last]
-        rows.append(np.concatenate([np.array([START], "int32"), row]))
+        row = np.concatenate([np.array([START], "int32"), row])
+        if model.backbone.infilling:
+            row = with_gap(row, NO_GAP).astype("int32")
+        rows.append(row)
     return rows, own, is_list
 
 
@@ -49,7 +54,8 @@ class NoteRequest(Request):
 
     Args:
         model: a `NoteTransformerCausalLM`.
-        prompts: list of int32 arrays of shape (1 + notes, 4), `START` first.
+        prompts: list of int32 arrays of shape (1 + notes, fields), `START`
+            first.
         grammar: a `NoteGrammar`, or `None` for no grammar.
         prompt_seconds: float. Where new music begins at the earliest, in
             seconds. Defaults to `None`: with the last note of the prompt.
@@ -127,7 +133,10 @@ class NoteRequest(Request):
         """When the last of some rows begins, in seconds."""
         shifts = np.maximum(tokens[:, 0], 0)
         last = int(shifts.sum(dtype="int64"))
-        if self.prompt_seconds is not None and (tokens[:1] == START).all():
+        if (
+            self.prompt_seconds is not None
+            and (tokens[:1, 0] == START[0]).all()
+        ):
             last = max(last, self._begin_of(tokens))
         return last * self.time_step
 

@@ -2,8 +2,8 @@
 
 A token of a model of notes is the row of a note, an int32 vector of four:
 shift, pitch, velocity bin and duration, with times in ticks; see
-`note_tuples`. The rows of the first token of a piece and of its end are
-`START` and `END`.
+`note_tuples`. For models that fill gaps it has a fifth, see `data.gaps`. The
+first fields of the first token of a piece and of its end are `START` and `END`.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.attention import dispatch
+from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
@@ -90,6 +91,7 @@ class NoteLimits(typing.NamedTuple):
     end_from: object  # int (batch,): from here on the end may come
     end_by: object  # int (batch,): from here on only the end may come
     remaining: object = NEVER  # int, how many notes may still come
+    gap_end: object = NEVER  # int, in which no note begins from here on
 
 
 class NoteState(typing.NamedTuple):
@@ -105,7 +107,7 @@ def initial_state(pieces):
     """The `NoteState` after the rows of each piece, in NumPy.
 
     Args:
-        pieces: list of int arrays of shape (notes, 4), `START` first.
+        pieces: list of int arrays of shape (notes, fields), `START` first.
     """
     state = NoteState(
         sounding=np.zeros((len(pieces), PITCHES), "int32"),
@@ -136,13 +138,15 @@ class NextNote:
         draws: a `Draws`.
         state: the `NoteState` in which the loop begins.
         limits: a `NoteLimits`.
+        infilling: bool. Whether rows have a fifth field, the gap.
 
     Attributes:
         carried: what the loop carries of the state, and of the draws.
     """
 
-    def __init__(self, heads, draws, state, limits):
+    def __init__(self, heads, draws, state, limits, infilling=False):
         self.form, self.draws = heads.form, draws
+        self.infilling = infilling
         self.heads = dispatch.stepwise_heads(heads)
         self.limits = NoteLimits(*map(ops.convert_to_tensor, limits))
         state = NoteState(*map(ops.convert_to_tensor, state))
@@ -162,7 +166,8 @@ class NextNote:
             made: int, or int tensor: notes since the loop began.
 
         Returns:
-            A pair of rows, int32 (batch, 4), and what is carried of the draws.
+            A pair of rows, int32 (batch, fields), and what is carried of the
+            draws.
         """
         hidden, sounding = hidden[:, None], state.sounding[:, None]
         ends, ticks, shift, random = self._shift(hidden, state, random)
@@ -175,7 +180,17 @@ class NextNote:
         x = self.heads.with_velocity(x, velocity[:, None])
         duration, random = self._duration(x, left, random)
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
-        return ops.where(ends[:, None], np.array(END, "int32"), row), random
+        row = ops.where(ends[:, None], np.array(END, "int32"), row)
+        if self.infilling:
+            gap = self._countdown(state.clock + ticks)
+            row = ops.concatenate([row, gap[:, None]], axis=-1)
+        return row, random
+
+    def _countdown(self, clock):
+        """The fifth field of notes that begin at `clock`, see `data.gaps`."""
+        end = self.limits.gap_end
+        left = 1 + ops.maximum(end - clock, 0)
+        return ops.where(end < NEVER, left, NO_GAP)
 
     def _shift(self, hidden, state, random):
         """Whether a piece ends, the shift in ticks, and its class."""
@@ -203,7 +218,8 @@ class NextNote:
         """What is added to the logits of shifts, (batch, classes)."""
         limits, clock = self.limits, state.clock
         latest = ops.max(state.sounding, axis=-1) + limits.max_silence
-        latest = ops.maximum(latest, earliest)[:, None]
+        latest = ops.maximum(latest, earliest)
+        latest = ops.minimum(latest, limits.gap_end - 1 - clock)[:, None]
         barred = ops.logical_or(
             self.last_shifts < earliest[:, None], self.first_shifts > latest
         )
@@ -246,7 +262,7 @@ class NextNote:
         """What is known after a note of each piece.
 
         Args:
-            new: int32 tensor (batch, 4), the rows of the notes.
+            new: int32 tensor (batch, fields), the rows of the notes.
             is_given: bool tensor (batch,): whether they are a prompt's.
             state: a `NoteState`.
             done: bool tensor (batch,): whether a piece has ended before.
@@ -256,8 +272,12 @@ class NextNote:
         """
         ends = ops.logical_and(new[:, 0] == END[0], ops.logical_not(is_given))
         done = ops.logical_or(done, ends)
-        shift, pitch, _, duration = ops.unstack(ops.maximum(new, 0), axis=-1)
+        begins = ops.logical_and(new[:, 0] == START[0], is_given)
+        state = _unless(begins, state)
+        fields = ops.unstack(ops.maximum(new, 0), axis=-1)
+        shift, pitch, duration = fields[0], fields[1], fields[3]
         struck = ops.equal(ops.arange(PITCHES, dtype="int32"), pitch[:, None])
+        struck = ops.logical_and(struck, ops.logical_not(begins)[:, None])
         clock = state.clock + shift
         left = ops.maximum(state.sounding - shift[:, None], 0)
         state = NoteState(
@@ -275,7 +295,24 @@ class NextNote:
 
 def next_note(model, draws, inputs, stops):
     """The `NextNote` of a model of notes, see `decoding.next_event`."""
-    return NextNote(model.heads, draws, inputs.state, inputs.limits)
+    return NextNote(
+        model.heads,
+        draws,
+        inputs.state,
+        inputs.limits,
+        model.backbone.infilling,
+    )
+
+
+def _unless(begins, state):
+    """The state, but nothing is known of pieces that begin, (batch,)."""
+    goes_on = ops.logical_not(begins)
+    return NoteState(
+        sounding=ops.where(goes_on[:, None], state.sounding, 0),
+        clock=ops.where(goes_on, state.clock, 0),
+        last_pitch=ops.where(goes_on, state.last_pitch, 0),
+        heat=ops.where(goes_on[:, None], state.heat, 0.0),
+    )
 
 
 def _int32(numbers):

@@ -37,17 +37,17 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     Returns:
         A list of pieces in the form that the request asks for, or one piece.
     """
-    made = _draw(request, prompt_cache, progress, on_events)
+    made = draw(request, prompt_cache, progress, on_events)
     # Those who were given the events as they came have heard the piece.
     if on_events is None and request.can_be_drawn_again:
-        made = emptiness.fill(made, request, _draw)
+        made = emptiness.fill(made, request, draw)
     if request.ending:
         made = list(map(request.rounded_off, made, request.prompts))
     made = request.outputs_of(made)
     return made if request.is_list else made[0]
 
 
-def _draw(request, prompt_cache=None, progress=None, on_events=None):
+def draw(request, prompt_cache=None, progress=None, on_events=None):
     """The tokens of the pieces of a request; arguments as `write`."""
     prompts = request.prompts
     pieces = stack(prompts, request.length)[0]

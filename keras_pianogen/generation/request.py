@@ -122,33 +122,49 @@ class Request:
             TypeError: if an argument has the wrong type.
             ValueError: if an argument is out of its range.
         """
-        if not isinstance(grammar, bool | cls.grammar_class):
-            raise ValueError(
-                "`grammar` must be a bool or an instance of "
-                f"`{cls.grammar_class.__name__}`. Received: grammar={grammar!r}"
-            )
-        given = {
-            "prompt_seconds": prompt_seconds,
-            "variations": variations,
-            "max_note_seconds": max_note_seconds,
-        }
-        cuts = cuts or {}
-        check_arguments(given | others | cuts)
-        cls.check_output(others.get("output", "notes"))
-        sampler = _sampler_of(model, sampler, cuts)
+        asked = {"prompt_seconds": prompt_seconds, "variations": variations}
+        check_arguments(asked)
+        settings = cls.settings_of(
+            model,
+            sampler=sampler,
+            grammar=grammar,
+            max_note_seconds=max_note_seconds,
+            cuts=cuts,
+            **others,
+        )
         prompts, own, is_list = cls.prompts_of(model, inputs, prompt_seconds)
         if variations is not None:
             prompts = vary(prompts, is_list, variations)
             own, is_list = own * len(prompts), True
         return cls(
-            model=model,
-            prompts=prompts,
-            own=own,
-            sampler=sampler,
-            grammar=_grammar_of(cls.grammar_class, grammar, max_note_seconds),
-            is_list=is_list,
-            **others,
+            model=model, prompts=prompts, own=own, is_list=is_list, **settings
         )
+
+    @classmethod
+    def settings_of(
+        cls, model, *, sampler, grammar, max_note_seconds, cuts, **others
+    ):
+        """Checked arguments of the class, a dict; see `from_music`.
+
+        What `check_arguments` alone knows, such as `variations`, is left out.
+        """
+        if not isinstance(grammar, bool | cls.grammar_class):
+            raise ValueError(
+                "`grammar` must be a bool or an instance of "
+                f"`{cls.grammar_class.__name__}`. Received: grammar={grammar!r}"
+            )
+        cuts = cuts or {}
+        given = {"max_note_seconds": max_note_seconds}
+        check_arguments(given | others | cuts)
+        cls.check_output(others.get("output", "notes"))
+        others.pop("variations", None)
+        return {
+            "sampler": _sampler_of(model, sampler, cuts),
+            "grammar": _grammar_of(
+                cls.grammar_class, grammar, max_note_seconds
+            ),
+            **others,
+        }
 
     def from_nothing(self):
         """This request for a new piece, without a prompt."""

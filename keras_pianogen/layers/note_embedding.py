@@ -72,12 +72,13 @@ def row_classes(form, rows):
     Args:
         form: a `NoteTuples`.
         rows: int tensor of shape (..., 4): shift, pitch, velocity bin and
-            duration, with times in ticks. Fields below 0 are none.
+            duration, with times in ticks. Fields below 0 are none. Or of
+            shape (..., 5), with the field of gaps, see `data.gaps`.
 
     Returns:
         An int32 tensor of the shape of `rows`; -1 where a field is none.
     """
-    shift, pitch, velocity, duration = ops.unstack(
+    shift, pitch, velocity, duration, *gap = ops.unstack(
         ops.cast(rows, "int32"), axis=-1
     )
     fields = [
@@ -85,6 +86,7 @@ def row_classes(form, rows):
         ops.maximum(pitch, -1),
         ops.maximum(velocity, -1),
         _tick_classes(form.duration_code, duration),
+        *(_gap_classes(form.shift_code, x) for x in gap),
     ]
     return ops.stack(fields, axis=-1)
 
@@ -93,3 +95,9 @@ def _tick_classes(code, ticks):
     firsts = ops.convert_to_tensor(code.firsts.astype("int32"))
     found = ops.searchsorted(firsts, ticks + 0, side="right")
     return ops.cast(found, "int32") - 1
+
+
+def _gap_classes(code, gap):
+    """`data.gaps.gap_classes`, of tensors."""
+    in_gap = 1 + _tick_classes(code, ops.maximum(gap - 1, 0))
+    return ops.where(gap > 0, in_gap, gap)

@@ -5,6 +5,7 @@ import typing
 import keras
 import keras_hub
 
+from keras_pianogen.data.gaps import num_gap_classes
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
 from keras_pianogen.layers.note_embedding import row_classes
@@ -58,12 +59,14 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         activation: activation of the feed-forward networks. Defaults to
             `"relu"`.
         layer_norm_epsilon: float. Defaults to `1e-5`.
+        infilling: bool. Whether the model fills gaps: notes have a fifth
+            field then, see `data.gaps`. Defaults to `False`.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 
     Call arguments:
-        inputs: dict of `notes`, int tensor of shape (batch, time, 4), and
-            `padding_mask`, bool tensor of shape (batch, time). The form's
+        inputs: dict of `notes`, int tensor of shape (batch, time, fields),
+            and `padding_mask`, bool tensor of shape (batch, time). The form's
             classes, see `NoteTuples.classes`; -1 where there is no note.
 
     Returns:
@@ -98,6 +101,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         share_heads: Flag = False,
         activation: Activation = "relu",
         layer_norm_epsilon: Share = 1e-5,
+        infilling: Flag = False,
         dtype=None,
         **kwargs,
     ):
@@ -107,9 +111,12 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "`num_heads` must divide `hidden_dim`. Received: "
                 f"num_heads={num_heads}, hidden_dim={hidden_dim}"
             )
+        sizes = [*form.num_classes.values()]
+        if infilling:
+            sizes.append(num_gap_classes(form))
         # === Layers ===
         self.note_embedding = NoteEmbedding(
-            form.num_classes.values(),
+            sizes,
             hidden_dim,
             dtype=dtype,
             name="note_embedding",
@@ -137,7 +144,9 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
 
         # === Functional Model ===
         inputs = {
-            "notes": keras.Input((None, 4), dtype="int32", name="notes"),
+            "notes": keras.Input(
+                (None, len(sizes)), dtype="int32", name="notes"
+            ),
             "padding_mask": keras.Input(
                 (None,), dtype="bool", name="padding_mask"
             ),
@@ -159,6 +168,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.share_heads = share_heads
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.infilling = infilling
 
     def embed_rows(self, rows):
         """Embed note tuples whose times are in ticks, see `row_classes`."""
@@ -178,6 +188,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "share_heads": self.share_heads,
                 "activation": self.activation,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
+                "infilling": self.infilling,
             }
         )
         return config

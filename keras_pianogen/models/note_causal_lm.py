@@ -3,8 +3,10 @@
 import keras
 import keras_hub
 
+from keras_pianogen.generation.infilling import infill
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
+from keras_pianogen.generation.own_music import OwnMusic
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.note_heads import NoteHeads
 from keras_pianogen.models import losses
@@ -52,6 +54,12 @@ class NoteTransformerCausalLM(
                 raise ValueError(
                     "The backbone's `form` must be the tokenizer's, "
                     f"{form!r}. Received: form={backbone.form!r}"
+                )
+            if bool(preprocessor.infilling) != backbone.infilling:
+                raise ValueError(
+                    "The preprocessor's `infilling` must be above 0 exactly "
+                    "if the backbone fills gaps. Received: infilling="
+                    f"{preprocessor.infilling} and {backbone.infilling}"
                 )
             # Nothing has to be built. Otherwise Keras on JAX would call the
             # model before each batch.
@@ -114,11 +122,81 @@ class NoteTransformerCausalLM(
         )
         self._decoder = None
 
+    def infill(
+        self,
+        piece,
+        start,
+        end,
+        *,
+        variations=None,
+        sampler=None,
+        temperature=None,
+        min_p=None,
+        top_p=None,
+        top_k=None,
+        grammar=True,
+        max_note_seconds=None,
+        repeat_penalty=0.0,
+        seed=None,
+    ):
+        """Write the notes between two moments of a piece anew.
+
+        Notes that begin in the gap are replaced. All others stay as they are;
+        those that ring into the gap end as they did. New notes begin in the
+        gap, and end at the latest when their key is struck after it.
+
+        Args:
+            piece: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or
+                notes.
+            start: float. Where the gap begins, in seconds.
+            end: float. Where it ends, in seconds, at most 30 s later.
+            variations: int. Number of fillings to write at the same time.
+                They are returned as a list. Defaults to `None`, one.
+            sampler: see `generate`, as all that follow.
+            temperature: see `generate`.
+            min_p: see `generate`.
+            top_p: see `generate`.
+            top_k: see `generate`.
+            grammar: bool, or a `NoteGrammar`.
+            max_note_seconds: see `generate`.
+            repeat_penalty: see `generate`.
+            seed: see `generate`.
+
+        Returns:
+            An array of `NOTE_DTYPE`, the whole piece; or a list of them.
+
+        Raises:
+            MidiError: if the piece can't be read.
+            TypeError: if an argument has the wrong type.
+            ValueError: if the model fills no gaps (`backbone.infilling`), the
+                gap is not in the piece, or an argument is out of its range.
+        """
+        notes = OwnMusic.of(piece).notes
+        settings = self.request_class.settings_of(
+            self,
+            sampler=sampler,
+            cuts={
+                "temperature": temperature,
+                "min_p": min_p,
+                "top_p": top_p,
+                "top_k": top_k,
+            },
+            grammar=grammar,
+            max_note_seconds=max_note_seconds,
+            variations=variations,
+            repeat_penalty=repeat_penalty,
+            seed=seed,
+        )
+        filled = infill(
+            self, notes, start, end, variations=variations or 1, **settings
+        )
+        return filled[0] if variations is None else filled
+
     def call_with_cache(self, rows, cache, cache_update_index=None):
         """Hidden states after new notes, given earlier ones.
 
         Args:
-            rows: int tensor of shape (batch, time, 4), see `notewise`.
+            rows: int tensor of shape (batch, time, fields), see `notewise`.
             cache: a tuple of each block's cache, see
                 `RelativeGlobalAttention`.
             cache_update_index: see

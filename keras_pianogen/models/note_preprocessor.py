@@ -5,11 +5,13 @@ import keras_hub
 import numpy as np
 
 from keras_pianogen.data.forms import NoteForm
+from keras_pianogen.data.gaps import num_fields
 from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Length
 from keras_pianogen.layers.ranges import PreprocessorFile
+from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import TokenizerFile
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models.note_backbone import Bins
@@ -136,6 +138,9 @@ class NoteTransformerCausalLMPreprocessor(
         add_start_token: bool. Without effect, as `add_end_token`: KerasHub
             saves both.
         add_end_token: bool.
+        infilling: float, 0 to 1. Share of the windows in `fit` on a corpus in
+            which a gap is to be filled, see `data.gaps`. Above 0 exactly if
+            the backbone fills gaps. Defaults to `0.0`.
         config_file: the name of the preprocessor's file in a preset, which is
             always `"preprocessor.json"`.
         **kwargs: See `keras.layers.Layer`.
@@ -167,6 +172,7 @@ class NoteTransformerCausalLMPreprocessor(
         sequence_length: Length = 512,
         add_start_token: Flag = True,
         add_end_token: Flag = True,
+        infilling: Share = 0.0,
         config_file: PreprocessorFile = "preprocessor.json",
         **kwargs,
     ):
@@ -178,11 +184,15 @@ class NoteTransformerCausalLMPreprocessor(
             config_file=config_file,
             **kwargs,
         )
+        self.infilling = infilling
+
+    def get_config(self):
+        return super().get_config() | {"infilling": self.infilling}
 
     @property
     def form(self):
         """The form of music that the model is trained on, see `data.forms`."""
-        return NoteForm(self.tokenizer.note_tuples)
+        return NoteForm(self.tokenizer.note_tuples, self.infilling)
 
     def build(self, input_shape):
         self.built = True
@@ -220,4 +230,4 @@ class NoteTransformerCausalLMPreprocessor(
     def _pack(self, windows, length):
         form = self.tokenizer.note_tuples
         runs = [run_of(piece, begin, length) for piece, begin in windows]
-        return batch_of(form, runs, length)
+        return batch_of(form, runs, length, num_fields(self.infilling))

@@ -46,6 +46,12 @@ def build_model(recipe, backbone=None):
     keras.utils.set_random_seed(recipe.seed)
     if recipe.architecture == "note_transformer":
         return _note_model(recipe, backbone)
+    if recipe.infilling:
+        raise ValueError(
+            "`infilling` is for the architecture 'note_transformer'. Received: "
+            f"infilling={recipe.infilling}, architecture="
+            f"{recipe.architecture!r}"
+        )
     vocabulary = EventVocabulary.named(recipe.vocabulary)
     preprocessor = MusicTransformerCausalLMPreprocessor(
         PerformanceTokenizer.from_vocabulary(vocabulary),
@@ -77,12 +83,14 @@ def _note_model(recipe, backbone):
         "dropout": recipe.dropout,
         "max_sequence_length": recipe.sequence_length,
         "share_heads": recipe.share_heads,
+        "infilling": bool(recipe.infilling),
         "dtype": recipe.on_device().dtype,
     }
     backbone = NoteTransformerBackbone.from_config(backbone)
     preprocessor = NoteTransformerCausalLMPreprocessor(
         NoteTupleTokenizer(**backbone.form.get_config()),
         sequence_length=recipe.sequence_length,
+        infilling=recipe.infilling,
     )
     return NoteTransformerCausalLM(backbone, preprocessor)
 

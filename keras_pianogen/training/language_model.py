@@ -26,6 +26,7 @@ from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.devices import device_memory
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models.infilling import with_infilling
 from keras_pianogen.rendering.saving import save
 from keras_pianogen.training import looks
 from keras_pianogen.training.curves import plot_training_curves
@@ -239,6 +240,8 @@ def _begin(run, recipe, settings, resume):
     else:
         keras.utils.set_random_seed(recipe.seed)
         model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
+        if recipe.infilling:
+            model = with_infilling(model, recipe.infilling)
         recipe = recipe.with_shape_of(model)
         backbone = model.backbone.get_config()
     settings["backbone"] = backbone

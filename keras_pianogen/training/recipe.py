@@ -114,6 +114,9 @@ class Recipe:
         global_clipnorm: Largest norm of the gradient over all weights.
         label_smoothing: Share of each label that is spread over all events,
             0 to 1, see `SmoothedCrossentropy`.
+        infilling: Share of the windows in which a gap is to be filled, 0 to 1,
+            for "note_transformer" only. It makes a model that fills gaps, of
+            a preset that doesn't as well.
         ema_momentum: Momentum of an exponential moving average of the
             weights, 0 to 1. The average is then validated and saved as the
             preset. `None` for the weights themselves.
@@ -141,6 +144,7 @@ class Recipe:
     weight_decay: float = 0.01
     global_clipnorm: float = 1.0
     label_smoothing: float = 0.0
+    infilling: float = 0.0
     ema_momentum: float | None = None
     dtype: str | None = None
     seed: int = 0

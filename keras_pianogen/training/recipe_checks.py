@@ -15,7 +15,13 @@ COUNTS = (
     "batch_size",
     "gradient_accumulation_steps",
 )
-SHARES = ("dropout", "warmup", "label_smoothing", "ema_momentum")
+SHARES = (
+    "dropout",
+    "warmup",
+    "label_smoothing",
+    "infilling",
+    "ema_momentum",
+)
 # Settings that may be `None`.
 BLOCKS = "With --local-block-size 128, two blocks fit --sequence-length 256."
 OPTIONAL = ("local_block_size", "ema_momentum", "dtype")

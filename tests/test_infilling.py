@@ -1,0 +1,174 @@
+"""Gaps are filled: windows, model, and the seams of what is written."""
+
+import keras
+import numpy as np
+import pytest
+from note_models import build_note_model
+from random_pieces import random_corpus
+from random_pieces import random_notes
+
+from keras_pianogen.data.gaps import AFTER
+from keras_pianogen.data.gaps import NO_GAP
+from keras_pianogen.data.gaps import Gap
+from keras_pianogen.data.note_windows import NoteWindows
+from keras_pianogen.data.note_windows import RunWithGap
+from keras_pianogen.data.note_windows import batch_of
+from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.generation import infilling
+from keras_pianogen.generation import pieces
+from keras_pianogen.layers.note_embedding import row_classes
+from keras_pianogen.models import NoteTransformerCausalLM
+from keras_pianogen.models.infilling import with_infilling
+from keras_pianogen.note_tuples import NO_NOTE
+from keras_pianogen.note_tuples import NoteTuples
+
+FORM = NoteTuples()
+
+
+def piece_of(count, seed):
+    """Short notes of ten seconds."""
+    notes = random_notes(np.random.default_rng(seed), count, longest=1)
+    notes["start"] = np.linspace(0, 9.5, count)
+    notes["end"] = notes["start"] + 0.3
+    return notes
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = with_infilling(build_note_model(max_sequence_length=64), 0.5)
+    model.compile()
+    return model
+
+
+@pytest.mark.one_backend
+def test_a_window_with_a_gap_holds_what_follows_then_what_precedes(tmp_path):
+    corpus = random_corpus(tmp_path)
+    settings = {"form": FORM, "sequence_length": 96, "augment": False}
+    plain = NoteWindows(corpus, **settings)
+    gapped = NoteWindows(corpus, infilling=1.0, **settings)
+    seen = 0
+    for step in range(12):
+        whole, (x, y, weight) = plain.batch(step)[1], gapped.batch(step)
+        for i in range(len(y)):
+            notes, gap = x["notes"][i, :, :4], x["notes"][i, :, 4]
+            begin = int(np.argmax((notes[:, 0] == NO_NOTE) & (gap != AFTER)))
+            in_gap = np.flatnonzero(gap > 0)
+            if not len(in_gap):
+                continue
+            seen += 1
+            assert (gap[:begin] == AFTER).all()
+            assert (gap[begin : in_gap[0]] == NO_GAP).all()
+            # The gap's notes and its end follow one another as in the piece.
+            made = y[i, in_gap]
+            assert made[-1, 0] == FORM.end_class
+            count = len(made) - 1
+            assert any(
+                (whole[i, at : at + count] == made[:-1]).all()
+                for at in range(len(whole[i]) - count + 1)
+            )
+            # The time to the gap's end falls.
+            assert (np.diff(gap[in_gap]) <= 0).all()
+            # No target is a key that sounds.
+            left = x["sounding"][i] - x["elapsed"][i][:, None]
+            there = np.flatnonzero(y[i, :, 1] >= 0)
+            assert (left[there, y[i, there, 1]] <= 0).all()
+            assert (weight[i] == (y[i, :, 0] >= 0)).all()
+    assert seen > 20
+
+
+@pytest.mark.one_backend
+def test_without_a_share_windows_are_as_before(tmp_path):
+    corpus = random_corpus(tmp_path)
+    settings = {"form": FORM, "sequence_length": 40}
+    plain = NoteWindows(corpus, **settings).batch(3)
+    some = NoteWindows(corpus, infilling=1e-9, **settings).batch(3)
+    np.testing.assert_array_equal(plain[1], some[1])
+    np.testing.assert_array_equal(plain[0]["notes"], some[0]["notes"][..., :4])
+    assert (some[0]["notes"][..., 4] == NO_GAP).all()
+
+
+def test_a_model_that_learns_to_fill_gaps_continues_as_before(model):
+    plain = build_note_model(max_sequence_length=64)
+    notes = piece_of(40, 1)
+    logits = []
+    for one in (plain, model):
+        x, _, _ = one.preprocessor(notes)
+        x = {name: array[None] for name, array in x.items()}
+        logits.append(keras.ops.convert_to_numpy(one(x)))
+    np.testing.assert_allclose(*logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.5), (2.0, 5.0), (7.5, 9.0)])
+def test_all_that_stands_outside_a_gap_stays(model, start, end):
+    notes = piece_of(60, 2)
+    filled = model.infill(notes, start, end, variations=3, seed=1)
+    outside = notes[(notes["start"] < start) | (notes["start"] >= end)]
+    for piece in filled:
+        assert np.isin(outside, piece).all()
+        new = piece[~np.isin(piece, outside)]
+        assert ((new["start"] >= start) & (new["start"] < end)).all()
+        for pitch in range(128):
+            of_key = piece[piece["pitch"] == pitch]
+            fresh = np.isin(of_key, new)
+            over = of_key["end"][:-1] > of_key["start"][1:] + 1e-9
+            assert not (over & (fresh[:-1] | fresh[1:])).any()
+    assert any(len(piece) > len(outside) for piece in filled)
+    again = model.infill(notes, start, end, variations=3, seed=1)
+    assert all(map(np.array_equal, filled, again))
+
+
+def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
+    drawn = []
+
+    def draw(request):
+        drawn.extend(pieces.draw(request))
+        return drawn
+
+    monkeypatch.setattr(infilling, "draw", draw)
+    notes = piece_of(50, 3)
+    made = model.infill(notes, 2.0, 4.0, seed=2)
+    (tokens,) = drawn
+    rows, starts = FORM.encode(made), FORM.to_ticks(made["start"])
+    first, stop = np.searchsorted(starts, FORM.to_ticks(np.array([2.0, 4.0])))
+    at = int(np.argmax(tokens[:, 0] == NO_NOTE))
+    run = RunWithGap(
+        run_of(rows, 0, len(rows)),
+        Gap(int(first), int(stop), 400),
+        kept=int((tokens[at:, 4] == NO_GAP).sum()),
+        after=at,
+    )
+    x, _, _ = batch_of(FORM, [run], 64, 5)
+    found = keras.ops.convert_to_numpy(row_classes(FORM, tokens))
+    size = min(len(found), int(x["padding_mask"].sum()))
+    assert stop > first
+    # Durations may end earlier, where a key is struck again.
+    for field in (0, 1, 2, 4):
+        np.testing.assert_array_equal(
+            x["notes"][0, :size, field], found[:size, field]
+        )
+
+
+def test_gaps_that_make_no_sense_are_refused(model):
+    notes = piece_of(40, 4)
+    length = notes["end"].max()
+    with pytest.raises(ValueError, match="lie in the piece, from 0 to"):
+        model.infill(notes, 1.0, length + 1)
+    with pytest.raises(ValueError, match="lie in the piece"):
+        model.infill(notes, 2.0, 1.0)
+    with pytest.raises(TypeError, match="`start` must be a number of seconds"):
+        model.infill(notes, "1", 2.0)
+    with pytest.raises(ValueError, match="trained to fill gaps"):
+        build_note_model().infill(notes, 1.0, 2.0)
+    with pytest.raises(ValueError, match="must have notes"):
+        model.infill(notes[:0], 1.0, 2.0)
+
+
+def test_a_model_that_fills_gaps_is_saved_and_learns(model, tmp_path):
+    model.save_to_preset(str(tmp_path / "preset"))
+    loaded = NoteTransformerCausalLM.from_preset(str(tmp_path / "preset"))
+    notes = piece_of(40, 5)
+    found = [m.infill(notes, 1.0, 2.5, seed=3) for m in (model, loaded)]
+    assert np.array_equal(*found)
+    corpus = random_corpus(tmp_path)
+    history = loaded.fit(corpus, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
