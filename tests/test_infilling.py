@@ -170,5 +170,8 @@ def test_a_model_that_fills_gaps_is_saved_and_learns(model, tmp_path):
     found = [m.infill(notes, 1.0, 2.5, seed=3) for m in (model, loaded)]
     assert np.array_equal(*found)
     corpus = random_corpus(tmp_path)
-    history = loaded.fit(corpus, epochs=1, verbose=0)
+    windows = loaded.preprocessor.form.training_windows(
+        corpus, sequence_length=24, steps=3
+    )
+    history = loaded.fit(windows, epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
