@@ -1,8 +1,12 @@
 """Gaps are filled: windows, model, and the seams of what is written."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
+from command_line import fail
+from command_line import succeed
 from note_models import build_note_model
 from random_pieces import random_corpus
 from random_pieces import random_notes
@@ -16,13 +20,18 @@ from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation import infilling
 from keras_pianogen.generation import pieces
+from keras_pianogen.judging import infilling as judging
+from keras_pianogen.judging.infilling import evaluate_gaps
 from keras_pianogen.layers.note_embedding import row_classes
+from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models import NoteTransformerCausalLM
 from keras_pianogen.models.infilling import with_infilling
+from keras_pianogen.models.losses import field_nats
 from keras_pianogen.note_tuples import NO_NOTE
 from keras_pianogen.note_tuples import NoteTuples
 
 FORM = NoteTuples()
+DATA = pathlib.Path(__file__).parent / "data"
 
 
 def piece_of(count, seed):
@@ -120,7 +129,7 @@ def test_all_that_stands_outside_a_gap_stays(model, start, end):
 def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
     drawn = []
 
-    def draw(request):
+    def draw(request, progress=None):
         drawn.extend(pieces.draw(request))
         return drawn
 
@@ -146,6 +155,53 @@ def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
         np.testing.assert_array_equal(
             x["notes"][0, :size, field], found[:size, field]
         )
+
+
+@pytest.mark.one_backend
+def test_the_same_notes_of_gaps_count_in_every_way_of_reading(model, tmp_path):
+    corpus = random_corpus(tmp_path)
+    found = evaluate_gaps(model, corpus, "train", gaps=2)
+    assert found.num_gaps > 10 and found.num_notes > found.num_gaps
+    before, timed, both = found.nats_per_note.values()
+    # The model has not learned what gaps are: their embeddings are 0.
+    np.testing.assert_allclose(timed, before, rtol=0.02)
+    assert found.gain == pytest.approx((before - both) / before)
+    # One gap, predicted by hand from what stands before it.
+    rows = FORM.encode(corpus.notes(corpus.split("train")[-1]))
+    plain = run_of(rows, 20, 12)
+    x, y, _ = batch_of(FORM, [plain], 64, 5)
+    weight = np.zeros((1, 64), "float32")
+    weight[:, 4:9] = 1
+    by_hand = sum(
+        keras.ops.convert_to_numpy(nats)[0, 4:9].sum()
+        for nats in field_nats(FORM, y, model(x))
+    )
+    windows = judging._GapWindows(FORM, [(plain, 4, 5)], 64, 8)
+    (scored,) = windows
+    np.testing.assert_array_equal(scored[2], weight)
+    assert judging.ModelScorer(model).score(windows).nats == pytest.approx(
+        by_hand, rel=1e-4
+    )
+    with pytest.raises(ValueError, match="must be one that fills gaps"):
+        evaluate_gaps(build_note_model(), corpus)
+
+
+@pytest.mark.one_backend
+def test_the_command_leaves_a_file_around_the_gap_as_it_was(model, tmp_path):
+    (path,) = DATA.glob("bach*.midi")
+    model.save_to_preset(str(tmp_path / "preset"))
+    options = ["--from", "5", "--to", "7.5", "--seed", "1"]
+    command = ["infill", path, *options, "--out", tmp_path / "new.mid"]
+    printed = succeed(*command, "--preset", tmp_path / "preset")
+    assert "in place of" in printed and "seed 1" in printed
+    own, made = read_notes(path), read_notes(tmp_path / "new.mid")
+    outside = own[(own["start"] < 5) | (own["start"] >= 7.5)]
+    kept = made[(made["start"] < 4.999) | (made["start"] >= 7.499)]
+    for field in ("pitch", "velocity"):
+        np.testing.assert_array_equal(kept[field], outside[field])
+    np.testing.assert_allclose(kept["start"], outside["start"], atol=0.001)
+    error, _ = fail(*command, "--preset", "music_transformer_small_maestro")
+    assert "needs a preset of notes" in error
 
 
 def test_gaps_that_make_no_sense_are_refused(model):

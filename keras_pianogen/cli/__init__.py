@@ -13,6 +13,7 @@ from keras_pianogen.cli import corpora  # noqa: F401, I001
 from keras_pianogen.cli import training  # noqa: F401
 from keras_pianogen.cli import curves  # noqa: F401
 from keras_pianogen.cli import generation  # noqa: F401
+from keras_pianogen.cli import infilling  # noqa: F401
 from keras_pianogen.cli import rendering  # noqa: F401
 from keras_pianogen.cli import presets  # noqa: F401
 from keras_pianogen.cli import studio  # noqa: F401

@@ -75,6 +75,15 @@ class Question(Options):
         int | None,
         typer.Option(min=1, help="Read about this number of events, not all."),
     ] = None
+    gaps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Instead, predict the notes of this number of gaps of each "
+            "piece, with and without what follows the gap. For presets that "
+            "fill gaps.",
+        ),
+    ] = None
     novelty: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +95,9 @@ class Question(Options):
     seconds: Annotated[
         float, typer.Option(help="Length of each generated piece in seconds.")
     ] = 30.0
-    seed: Annotated[int, typer.Option(help="Seed of the generated pieces.")] = 0
+    seed: Annotated[
+        int, typer.Option(help="Seed of the generated pieces, or of the gaps.")
+    ] = 0
 
     def check(self):
         check_arguments(self)
@@ -97,8 +108,9 @@ class Question(Options):
         self.refuse_together("max_events", "by", "transpose")
         self.refuse_together("n_gram", "transpose")
         self.refuse_together(
-            "novelty", "n_gram", "by", "max_events", "transpose"
+            "novelty", "n_gram", "by", "max_events", "transpose", "gaps"
         )
+        self.refuse_together("gaps", "n_gram", "by", "max_events", "transpose")
 
     def splits(self, split):
         """The splits that must have pieces."""
@@ -127,6 +139,9 @@ def evaluate(
         _print_novelty(
             preset, _novelty(model, opened, preset, question), as_json
         )
+        return
+    if question.gaps:
+        _print_gaps(model, opened, split, preset, question, as_json)
         return
     if question.n_gram:
         preset = f"{question.n_gram}-grams"
@@ -246,6 +261,41 @@ def _print_parts(by, parts):
         )
     columns = ["nats per event", "95 % over pieces", "pieces", "minutes"]
     say_table([by, *columns], rows, names=by)
+
+
+def _print_gaps(model, corpus, split, preset, question, as_json):
+    """Measure and print what both sides of a gap tell of its notes."""
+    from keras_pianogen.judging.infilling import evaluate_gaps
+
+    with counting_bar("Reading") as report:
+        found = evaluate_gaps(
+            model,
+            corpus,
+            split,
+            gaps=question.gaps,
+            seed=question.seed,
+            progress=report,
+        )
+    if as_json:
+        values = dataclasses.asdict(found)
+        say_json({"preset": preset, "split": split} | values)
+        return
+    rows = [
+        [f"given {way}", f"{nats:.4f}"]
+        for way, nats in found.nats_per_note.items()
+    ]
+    columns = ["notes in gaps", "nats per note"]
+    say_table(
+        columns, rows, title=f"{preset} on {split}", names="notes in gaps"
+    )
+    interval = ""
+    if found.gain_interval is not None:
+        low, high = found.gain_interval
+        interval = f" ({low:.1%} to {high:.1%}, 95 % over pieces)"
+    say(
+        f"Both sides save {found.gain:.1%}{interval} of what stands before; "
+        f"{found.num_gaps:,} gaps, {found.num_notes:,} notes"
+    )
 
 
 def _novelty(model, corpus, preset, question):

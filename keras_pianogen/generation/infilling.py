@@ -56,7 +56,9 @@ class InfillRequest(NoteRequest):
         return notewise.initial_state([_from_start(p) for p in pieces])
 
 
-def infill(model, notes, start, end, *, variations=1, **settings):
+def infill(
+    model, notes, start, end, *, variations=1, progress=None, **settings
+):
     """Fill a gap; the arguments are those of `NoteTransformerCausalLM.infill`.
 
     Args:
@@ -65,6 +67,7 @@ def infill(model, notes, start, end, *, variations=1, **settings):
         start: where the gap begins.
         end: where it ends.
         variations: int. How many pieces are made at the same time.
+        progress: see `Generates.generate`.
         **settings: `sampler`, `grammar`, `repeat_penalty` and `seed`.
 
     Returns:
@@ -86,7 +89,7 @@ def infill(model, notes, start, end, *, variations=1, **settings):
     )
     return [
         _filled(form, outside, piece[len(prompt) :], prompt, origin)
-        for piece in draw(request)
+        for piece in draw(request, progress=progress)
     ]
 
 

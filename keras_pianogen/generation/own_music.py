@@ -86,6 +86,28 @@ class OwnMusic:
             is_cut=True,
         )
 
+    def without(self, start, end):
+        """This music without the notes that begin in a gap, in seconds.
+
+        The pedal moves as it did. New music begins at `start`.
+        """
+
+        def stays(notes):
+            return (notes["start"] < start) | (notes["start"] >= end)
+
+        parts = []
+        for part in self.parts:
+            kept = stays(part.keys)
+            parts.append(
+                part._replace(keys=part.keys[kept], ends=part.ends[kept])
+            )
+        return dataclasses.replace(
+            self,
+            notes=self.notes[stays(self.notes)],
+            parts=parts,
+            cut=float(start),
+        )
+
     def continued(self, new, released):
         """The notes of this music and of new music after it.
 

@@ -3,6 +3,7 @@
 import keras
 import keras_hub
 
+from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.infilling import infill
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
@@ -138,6 +139,7 @@ class NoteTransformerCausalLM(
         max_note_seconds=None,
         repeat_penalty=0.0,
         seed=None,
+        progress=None,
     ):
         """Write the notes between two moments of a piece anew.
 
@@ -161,6 +163,7 @@ class NoteTransformerCausalLM(
             max_note_seconds: see `generate`.
             repeat_penalty: see `generate`.
             seed: see `generate`.
+            progress: see `generate`.
 
         Returns:
             An array of `NOTE_DTYPE`, the whole piece; or a list of them.
@@ -171,6 +174,7 @@ class NoteTransformerCausalLM(
             ValueError: if the model fills no gaps (`backbone.infilling`), the
                 gap is not in the piece, or an argument is out of its range.
         """
+        check_arguments({"progress": progress})
         notes = OwnMusic.of(piece).notes
         settings = self.request_class.settings_of(
             self,
@@ -188,7 +192,13 @@ class NoteTransformerCausalLM(
             seed=seed,
         )
         filled = infill(
-            self, notes, start, end, variations=variations or 1, **settings
+            self,
+            notes,
+            start,
+            end,
+            variations=variations or 1,
+            progress=progress,
+            **settings,
         )
         return filled[0] if variations is None else filled
 
