@@ -107,7 +107,8 @@ def _summary(rows):
     saved = before - both
     interval = None
     if len(rows) > 1:
-        interval = tuple(resampled_interval(saved, before))
+        low, high = resampled_interval(saved, before)
+        interval = (low, high)
     means = rows[:, : len(WAYS)].sum(axis=0) / notes.sum()
     return GapLikelihood(
         nats_per_note=dict(zip(WAYS, means.tolist(), strict=True)),
