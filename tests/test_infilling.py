@@ -29,6 +29,7 @@ from keras_pianogen.models.infilling import with_infilling
 from keras_pianogen.models.losses import field_nats
 from keras_pianogen.note_tuples import NO_NOTE
 from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.notes import NOTE_DTYPE
 
 FORM = NoteTuples()
 DATA = pathlib.Path(__file__).parent / "data"
@@ -124,6 +125,42 @@ def test_all_that_stands_outside_a_gap_stays(model, start, end):
     assert any(len(piece) > len(outside) for piece in filled)
     again = model.infill(notes, start, end, variations=3, seed=1)
     assert all(map(np.array_equal, filled, again))
+
+
+def test_a_melody_is_kept_and_stays_the_highest_line(model):
+    notes = piece_of(60, 6)
+    melody = infilling.is_melody(notes)
+    in_gap = (notes["start"] >= 3) & (notes["start"] < 6)
+    (piece,) = model.infill(
+        notes, 3.0, 6.0, keep_melody=True, variations=1, seed=4
+    )
+    assert 2 < (melody & in_gap).sum() < in_gap.sum()
+    stays = notes[melody | ~in_gap]
+    assert np.isin(stays, piece).all()
+    new = piece[~np.isin(piece, stays)]
+    kept = notes[melody & in_gap]
+    assert len(new) and ((new["start"] >= 3) & (new["start"] < 6)).all()
+    for note in new:
+        before = kept[kept["start"] <= note["start"] + 1e-9]
+        limit = before[-1] if len(before) else kept[0]
+        assert note["pitch"] < limit["pitch"]
+
+
+@pytest.mark.one_backend
+def test_the_highest_line_is_what_no_higher_key_covers():
+    notes = np.array(
+        [
+            (0.0, 2.0, 60, 64),
+            (0.02, 1.0, 72, 64),
+            (0.5, 0.8, 67, 64),
+            (1.2, 1.5, 65, 64),
+            (1.9, 2.5, 55, 64),
+            (2.2, 2.5, 50, 64),
+        ],
+        NOTE_DTYPE,
+    )
+    found = infilling.is_melody(notes).tolist()
+    assert found == [False, True, False, True, True, False]
 
 
 def test_training_and_generation_write_a_gap_alike(model, monkeypatch):

@@ -26,6 +26,13 @@ NOTE_PRESET = "note_transformer_maestro"
 class Filling(Options):
     """What is written; arguments of the model's `infill`."""
 
+    keep_melody: Annotated[
+        bool,
+        typer.Option(
+            "--keep-melody",
+            help="Keep the highest line in the gap, and write under it.",
+        ),
+    ] = False
     variations: Annotated[
         int | None,
         typer.Option(
@@ -78,8 +85,8 @@ def infill(
     asked = vars(filling) | vars(sampling) | {"variations": len(places)}
     with generation_bar(end - start) as (report, _):
         made = _infill(model, own, start, end, report, asked)
-    around = own.without(start, end)
     for piece, path in zip(made, places, strict=True):
+        around = own.kept_in(piece, start)
         path.parent.mkdir(parents=True, exist_ok=True)
         around.to_midi(piece, path)
         new = len(piece) - len(around.notes)

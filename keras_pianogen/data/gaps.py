@@ -102,7 +102,8 @@ def rows_around(
         after: how many of the rows after the gap are read, the first ones.
     """
     following = rows[gap.stop : gap.stop + after].copy()
-    following[:1, 0] = starts[gap.stop : gap.stop + 1] - gap.end
+    since = starts[gap.stop : gap.stop + 1] - gap.end
+    following[:1, 0] = np.maximum(since, 0)
     before = slice(gap.first - kept, gap.first)
     parts = [
         with_gap(following, AFTER),

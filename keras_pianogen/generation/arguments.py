@@ -97,6 +97,7 @@ KINDS = {
         0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
     ),
     "ending": Bool(),
+    "keep_melody": Bool(),
     "strip_prompt": Bool(),
     "output": Output(),
     "progress": Function(),

@@ -7,12 +7,14 @@ may ring on after it, but no longer than until their key is struck.
 import dataclasses
 import functools
 import numbers
+import typing
 
 import numpy as np
 
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
+from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import START
@@ -23,6 +25,8 @@ from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import cut_overlaps
 
+MOMENT = 0.05  # notes this close begin together
+LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
 LONGEST_GAP = 30.0  # as in training, see `data.gaps`
 
 
@@ -33,16 +37,20 @@ class InfillRequest(NoteRequest):
     Args:
         gap: a `Gap`, in ticks since the first token after `START`.
         begin: where the gap begins, in the same ticks.
+        below: int. New notes have lower pitches.
         **others: see `NoteRequest`.
     """
 
     gap: Gap
     begin: int
+    below: int = PITCHES
 
     @functools.cached_property
     def limits(self):
         """See `NoteRequest.limits`."""
-        return super().limits._replace(gap_end=np.int32(self.gap.end))
+        return super().limits._replace(
+            gap_end=np.int32(self.gap.end), below=np.int32(self.below)
+        )
 
     @property
     def can_be_drawn_again(self):
@@ -57,7 +65,16 @@ class InfillRequest(NoteRequest):
 
 
 def infill(
-    model, notes, start, end, *, variations=1, progress=None, **settings
+    model,
+    notes,
+    start,
+    end,
+    *,
+    keep_melody=False,
+    variations=1,
+    seed=None,
+    progress=None,
+    **settings,
 ):
     """Fill a gap; the arguments are those of `NoteTransformerCausalLM.infill`.
 
@@ -66,31 +83,132 @@ def infill(
         notes: array of `NOTE_DTYPE`, the whole piece.
         start: where the gap begins.
         end: where it ends.
+        keep_melody: bool. Whether the highest line in the gap stays.
         variations: int. How many pieces are made at the same time.
+        seed: int, or `None`.
         progress: see `Generates.generate`.
-        **settings: `sampler`, `grammar`, `repeat_penalty` and `seed`.
+        **settings: `sampler`, `grammar` and `repeat_penalty`.
 
     Returns:
         A list of arrays of `NOTE_DTYPE`, the whole piece with each filling.
     """
     check_gap(model, notes, start, end)
-    form = model.preprocessor.tokenizer.note_tuples
-    before = notes[notes["start"] < start]
-    after = notes[notes["start"] >= end]
-    outside = np.concatenate([before, after])
-    prompt, gap, origin = _prompt(model, form, outside, len(before), end)
-    begin = int(np.ceil(start / form.time_step - 1e-6)) - origin
+    in_gap = (notes["start"] >= start) & (notes["start"] < end)
+    outside = notes[~in_gap]
+    fill = functools.partial(_fill, model, **settings)
+    if not keep_melody:
+        step = model.backbone.form.time_step
+        place = _Place(
+            first=int((outside["start"] < start).sum()),
+            begin=int(np.ceil(start / step - 1e-6)),
+            end=round(end / step),
+        )
+        return fill(outside, place, variations, seed=seed, progress=progress)
+    melody = notes[in_gap & is_melody(notes)]
+    seeds = _seeds(seed, variations)
+    return [
+        _fill_under(fill, model, outside, melody, (start, end), seed, progress)
+        for seed in seeds
+    ]
+
+
+class _Place(typing.NamedTuple):
+    """A gap among the notes of a piece, in ticks of the form."""
+
+    first: int  # index of the first note after the gap
+    begin: int  # new notes begin here at the earliest
+    end: int  # and before this
+    below: int = PITCHES  # and have lower pitches
+
+
+def _fill(model, outside, place, variations, *, seed, progress, **settings):
+    """Pieces with new notes in a gap, a list.
+
+    Args:
+        model: a `NoteTransformerCausalLM`.
+        outside: array of `NOTE_DTYPE`, the notes outside the gap.
+        place: a `_Place`.
+        variations: int.
+        seed: int, or `None`.
+        progress: see `Generates.generate`.
+        **settings: see `infill`.
+    """
+    form = model.backbone.form
+    prompt, gap, origin = _prompt(model, form, outside, place)
     request = InfillRequest(
         model=model,
         prompts=[prompt] * variations,
         gap=gap,
-        begin=begin,
+        begin=place.begin - origin,
+        below=place.below,
+        seed=seed,
         **settings,
     )
     return [
         _filled(form, outside, piece[len(prompt) :], prompt, origin)
         for piece in draw(request, progress=progress)
     ]
+
+
+def _fill_under(fill, model, outside, melody, gap, seed, progress):
+    """A piece with new notes under the melody of a gap.
+
+    From one note of the melody to the next, the notes between are a gap of
+    their own: the model reads how the melody goes on.
+    """
+    form = model.backbone.form
+    piece = check_notes(np.concatenate([outside, melody]))
+    begin, end = (round(t / form.time_step) for t in gap)
+    places = form.to_ticks(melody["start"]).tolist()
+    pitches = melody["pitch"].tolist()
+    seeds = _seeds(seed, len(places) + 1)
+    for i, stop in enumerate([*places, end]):
+        # Notes of one moment come in the order of their pitches, so those
+        # under a note of the melody come before it.
+        stop = stop + (i < len(places))
+        below = pitches[max(i - 1, 0)] if pitches else PITCHES
+        if i < len(places):
+            below = min(below, pitches[i])
+        if stop > begin:
+            starts = form.to_ticks(piece["start"])
+            known = piece["start"] < gap[0] if not i else starts < begin
+            place = _Place(int(known.sum()), begin, stop, below)
+            (piece,) = fill(piece, place, 1, seed=seeds[i], progress=progress)
+            begin = stop
+    return piece
+
+
+def _seeds(seed, count):
+    """Seeds that follow from one; or `None` each."""
+    if seed is None:
+        return [None] * count
+    state = np.random.SeedSequence(abs(int(seed))).generate_state(count)
+    return [int(x) for x in state]
+
+
+def is_melody(notes):
+    """Which notes are of the highest line: no higher key sounds as they begin.
+
+    Notes that begin within 50 ms of one another count as one moment. A higher
+    key counts for a second at most, because a pedal may hold it for longer
+    than it leads. Otherwise this is the skyline of Uitdenbogerd and Zobel
+    (1999).
+
+    Args:
+        notes: array of `NOTE_DTYPE`, sorted by start.
+
+    Returns:
+        An array of bools.
+    """
+    starts, pitches = notes["start"], notes["pitch"]
+    ends = np.minimum(notes["end"], starts + LEADS)
+    found = np.zeros(len(notes), bool)
+    for i in range(len(notes)):
+        others = (starts <= starts[i] + MOMENT) & (
+            (ends > starts[i] + MOMENT) | (np.abs(starts - starts[i]) <= MOMENT)
+        )
+        found[i] = not (pitches[others] > pitches[i]).any()
+    return found
 
 
 def check_gap(model, notes, start, end):
@@ -130,21 +248,14 @@ def check_gap(model, notes, start, end):
         )
 
 
-def _prompt(model, form, outside, first, end):
+def _prompt(model, form, outside, place):
     """What the model reads of the music around a gap.
-
-    Args:
-        model: a `NoteTransformerCausalLM`.
-        form: its `NoteTuples`.
-        outside: array of `NOTE_DTYPE`, the notes outside the gap.
-        first: how many of them are before it.
-        end: where the gap ends, in seconds.
 
     Returns:
         A triple: the rows, int32 (1 + notes, 5); the `Gap`, without notes, in
         ticks since the first row after `START`; and when that was, in ticks.
     """
-    rows = form.encode(outside)
+    rows, first = form.encode(outside), place.first
     fields = np.stack([rows[f] for f in FIELDS], 1).astype("int64")
     starts = np.cumsum(fields[:, 0])
     window = model.backbone.max_sequence_length
@@ -152,7 +263,7 @@ def _prompt(model, form, outside, first, end):
     kept = min(first, window // 2 - after)
     # Ticks count from the row before the first that is read.
     origin = int(starts[first - kept] - fields[first - kept, 0]) if kept else 0
-    gap = Gap(first, first, round(end / form.time_step) - origin)
+    gap = Gap(first, first, place.end - origin)
     prompt = rows_around(fields, starts - origin, gap, kept, after)
     return prompt.astype("int32"), gap, origin
 

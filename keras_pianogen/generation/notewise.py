@@ -91,7 +91,8 @@ class NoteLimits(typing.NamedTuple):
     end_from: object  # int (batch,): from here on the end may come
     end_by: object  # int (batch,): from here on only the end may come
     remaining: object = NEVER  # int, how many notes may still come
-    gap_end: object = NEVER  # int, in which no note begins from here on
+    gap_end: object = NEVER  # int, no note begins from here on
+    below: object = PITCHES  # int, notes have lower pitches
 
 
 class NoteState(typing.NamedTuple):
@@ -210,7 +211,10 @@ class NextNote:
         earliest = ops.maximum(earliest, self.limits.begin - state.clock)
         # At the same moment a note needs a free key that is no lower.
         free = ops.equal(state.sounding, 0)
-        above = ops.arange(PITCHES, dtype="int32") >= state.last_pitch[:, None]
+        pitches = ops.arange(PITCHES, dtype="int32")
+        above = ops.logical_and(
+            pitches >= state.last_pitch[:, None], pitches < self.limits.below
+        )
         at_once = ops.any(ops.logical_and(free, above), axis=-1)
         return ops.maximum(earliest, ops.where(at_once, 0, 1))
 
@@ -236,6 +240,8 @@ class NextNote:
             x, left, ticks[:, None], state.last_pitch[:, None]
         )[:, 0]
         logits = logits - self.limits.repeat_penalty * state.heat
+        pitches = ops.arange(PITCHES, dtype="int32")
+        logits = ops.where(pitches < self.limits.below, logits, BARRED)
         return self.draws.draw(logits, random, field="pitch")
 
     def _duration(self, x, left, random):

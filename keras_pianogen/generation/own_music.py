@@ -86,20 +86,25 @@ class OwnMusic:
             is_cut=True,
         )
 
-    def without(self, start, end):
-        """This music without the notes that begin in a gap, in seconds.
+    def kept_in(self, piece, start):
+        """This music without the notes that a piece lacks.
 
-        The pedal moves as it did. New music begins at `start`.
+        The pedal moves as it did.
+
+        Args:
+            piece: array of `NOTE_DTYPE`, notes of this music and new ones.
+            start: where new music begins, in seconds.
         """
+        kept = set(_keys(piece))
 
         def stays(notes):
-            return (notes["start"] < start) | (notes["start"] >= end)
+            return np.array([key in kept for key in _keys(notes)], bool)
 
         parts = []
         for part in self.parts:
-            kept = stays(part.keys)
+            there = stays(part.keys)
             parts.append(
-                part._replace(keys=part.keys[kept], ends=part.ends[kept])
+                part._replace(keys=part.keys[there], ends=part.ends[there])
             )
         return dataclasses.replace(
             self,

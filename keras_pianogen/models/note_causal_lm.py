@@ -129,6 +129,7 @@ class NoteTransformerCausalLM(
         start,
         end,
         *,
+        keep_melody=False,
         variations=None,
         sampler=None,
         temperature=None,
@@ -152,6 +153,8 @@ class NoteTransformerCausalLM(
                 notes.
             start: float. Where the gap begins, in seconds.
             end: float. Where it ends, in seconds, at most 30 s later.
+            keep_melody: bool. Whether the highest line in the gap stays, and
+                new notes are written under it. Defaults to `False`.
             variations: int. Number of fillings to write at the same time.
                 They are returned as a list. Defaults to `None`, one.
             sampler: see `generate`, as all that follow.
@@ -174,7 +177,7 @@ class NoteTransformerCausalLM(
             ValueError: if the model fills no gaps (`backbone.infilling`), the
                 gap is not in the piece, or an argument is out of its range.
         """
-        check_arguments({"progress": progress})
+        check_arguments({"progress": progress, "keep_melody": keep_melody})
         notes = OwnMusic.of(piece).notes
         settings = self.request_class.settings_of(
             self,
@@ -196,6 +199,7 @@ class NoteTransformerCausalLM(
             notes,
             start,
             end,
+            keep_melody=keep_melody,
             variations=variations or 1,
             progress=progress,
             **settings,
