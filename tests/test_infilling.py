@@ -20,6 +20,8 @@ from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation import infilling
 from keras_pianogen.generation import pieces
+from keras_pianogen.generation.phrases import phrases_of
+from keras_pianogen.generation.phrases import phrases_to_write
 from keras_pianogen.judging import infilling as judging
 from keras_pianogen.judging.infilling import evaluate_gaps
 from keras_pianogen.layers.note_embedding import row_classes
@@ -163,6 +165,32 @@ def test_the_highest_line_is_what_no_higher_key_covers():
     assert found == [False, True, False, True, True, False]
 
 
+def test_a_variation_keeps_every_other_phrase(model):
+    notes = piece_of(80, 7)
+    gaps = phrases_to_write(notes, 0.5)
+    phrases = phrases_of(notes)
+    assert gaps == phrases[1::2] and len(gaps)
+    made = model.vary(notes, seed=3)
+    inside = np.zeros(len(notes), bool)
+    for start, end in gaps:
+        inside |= (notes["start"] >= start) & (notes["start"] < end)
+    assert np.isin(notes[~inside], made).all()
+    assert not np.isin(notes[inside], made).all()
+    assert np.array_equal(model.vary(notes, 1.0), notes)
+
+
+@pytest.mark.one_backend
+def test_phrases_are_cut_where_a_piece_pauses_longest():
+    starts = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 13, 14, 60, 61]
+    notes = np.zeros(len(starts), NOTE_DTYPE)
+    notes["start"], notes["pitch"] = starts, 60
+    notes["end"] = notes["start"] + 0.5
+    assert phrases_of(notes) == [(0, 6), (6, 13), (60, 61.5)]
+    assert phrases_to_write(notes, 2 / 3) == [(60, 61.5)]
+    assert phrases_to_write(notes, 0) == phrases_of(notes)
+    assert phrases_of(notes[:0]) == []
+
+
 def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
     drawn = []
 
@@ -237,8 +265,13 @@ def test_the_command_leaves_a_file_around_the_gap_as_it_was(model, tmp_path):
     for field in ("pitch", "velocity"):
         np.testing.assert_array_equal(kept[field], outside[field])
     np.testing.assert_allclose(kept["start"], outside["start"], atol=0.001)
+    options = ["--seed", "1", "--preset", tmp_path / "preset"]
+    succeed("vary", path, "--out", tmp_path / "varied.mid", *options)
+    varied = read_notes(tmp_path / "varied.mid")
+    first = own[own["start"] < phrases_of(own)[1][0]]
+    np.testing.assert_array_equal(varied["pitch"][: len(first)], first["pitch"])
     error, _ = fail(*command, "--preset", "music_transformer_small_maestro")
-    assert "needs a preset of notes" in error
+    assert "A preset of notes is needed" in error
 
 
 def test_gaps_that_make_no_sense_are_refused(model):

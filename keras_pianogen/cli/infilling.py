@@ -1,4 +1,4 @@
-"""The command `infill`: the notes between two moments of a file, anew."""
+"""The commands `infill` and `vary`: parts of a file are written anew."""
 
 import os
 import pathlib
@@ -14,9 +14,11 @@ from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import check_arguments
+from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.cli.progress import generation_bar
 from keras_pianogen.hints import hinted
 
@@ -82,26 +84,64 @@ def infill(
     own = OwnMusic.of(file)
     choose_backend(WRITING)
     model = load_model(preset)
+    _check(model)
     asked = vars(filling) | vars(sampling) | {"variations": len(places)}
     with generation_bar(end - start) as (report, _):
-        made = _infill(model, own, start, end, report, asked)
+        made = model.infill(own, start, end, progress=report, **asked)
     for piece, path in zip(made, places, strict=True):
-        around = own.kept_in(piece, start)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        around.to_midi(piece, path)
-        new = len(piece) - len(around.notes)
-        before = len(own.notes) - len(around.notes)
-        say(f"{path}: {new} notes in place of {before}, seed {filling.seed}")
+        _write(own, piece, start, path, filling.seed)
 
 
-def _infill(model, own, start, end, report, asked):
+@command("No half file is left.")
+def vary(
+    file: Annotated[
+        pathlib.Path, typer.Argument(help="MIDI file with the piece.")
+    ],
+    *,
+    keep: Annotated[
+        float, typer.Option(help="Share of the phrases that stay, 0 to 1.")
+    ] = 0.5,
+    out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
+    preset: Preset = NOTE_PRESET,
+    filling: Filling,
+    sampling: Sampling,
+):
+    """Write phrases of a MIDI file anew, and keep those between them."""
+    from keras_pianogen.generation.arguments import check_arguments as check
+    from keras_pianogen.generation.own_music import OwnMusic
+
+    check({"keep": keep}, spell=flag)
+    places = _places(file, out, filling.variations)
+    own = OwnMusic.of(file)
+    choose_backend(WRITING)
+    model = load_model(preset)
+    _check(model)
+    asked = vars(filling) | vars(sampling)
+    del asked["variations"]
+    for i, path in enumerate(places):
+        asked["seed"] = filling.seed + i
+        with counting_bar("Writing") as report:
+            piece = model.vary(own, keep, progress=report, **asked)
+        _write(own, piece, 0.0, path, asked["seed"])
+
+
+def _write(own, piece, start, path, seed):
+    """Write a piece around what is left of one's own music, and say so."""
+    around = own.kept_in(piece, start)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    around.to_midi(piece, path)
+    new = len(piece) - len(around.notes)
+    before = len(own.notes) - len(around.notes)
+    say(f"{path}: {new} notes in place of {before}, seed {seed}")
+
+
+def _check(model):
     if not hasattr(model, "infill"):
         error = ValueError(
-            "`infill` needs a preset of notes. Received: one of class "
+            "A preset of notes is needed. Received: one of class "
             f"{type(model).__name__}"
         )
         raise hinted(error, f"--preset {NOTE_PRESET} is one.")
-    return model.infill(own, start, end, progress=report, **asked)
 
 
 def _places(file, out, variations):

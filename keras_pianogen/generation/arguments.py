@@ -96,6 +96,7 @@ KINDS = {
     "max_silence_seconds": Number(
         0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
     ),
+    "keep": Number(0, 1, "from 0 to 1"),
     "ending": Bool(),
     "keep_melody": Bool(),
     "strip_prompt": Bool(),

@@ -105,7 +105,7 @@ def infill(
         )
         return fill(outside, place, variations, seed=seed, progress=progress)
     melody = notes[in_gap & is_melody(notes)]
-    seeds = _seeds(seed, variations)
+    seeds = seeds_from(seed, variations)
     return [
         _fill_under(fill, model, outside, melody, (start, end), seed, progress)
         for seed in seeds
@@ -161,7 +161,7 @@ def _fill_under(fill, model, outside, melody, gap, seed, progress):
     begin, end = (round(t / form.time_step) for t in gap)
     places = form.to_ticks(melody["start"]).tolist()
     pitches = melody["pitch"].tolist()
-    seeds = _seeds(seed, len(places) + 1)
+    seeds = seeds_from(seed, len(places) + 1)
     for i, stop in enumerate([*places, end]):
         # Notes of one moment come in the order of their pitches, so those
         # under a note of the melody come before it.
@@ -178,7 +178,7 @@ def _fill_under(fill, model, outside, melody, gap, seed, progress):
     return piece
 
 
-def _seeds(seed, count):
+def seeds_from(seed, count):
     """Seeds that follow from one; or `None` each."""
     if seed is None:
         return [None] * count

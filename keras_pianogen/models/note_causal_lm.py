@@ -5,9 +5,11 @@ import keras_hub
 
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.infilling import infill
+from keras_pianogen.generation.infilling import seeds_from
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
 from keras_pianogen.generation.own_music import OwnMusic
+from keras_pianogen.generation.phrases import phrases_to_write
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.note_heads import NoteHeads
 from keras_pianogen.models import losses
@@ -205,6 +207,43 @@ class NoteTransformerCausalLM(
             **settings,
         )
         return filled[0] if variations is None else filled
+
+    def vary(self, piece, keep=0.5, *, seed=None, progress=None, **settings):
+        """Write some phrases of a piece anew, and keep the others.
+
+        Phrases are cut where the piece pauses, every 3 to 8 seconds. Those
+        that are written anew are spread evenly, and each is filled like a gap,
+        see `infill`.
+
+        Args:
+            piece: see `infill`.
+            keep: float, 0 to 1. The share of the phrases that stay. Defaults
+                to `0.5`, every other phrase, beginning with the first.
+            seed: see `generate`.
+            progress: a function called with (phrases written, phrases to
+                write).
+            **settings: `keep_melody`, `sampler`, `temperature`, `min_p`,
+                `top_p`, `top_k`, `grammar`, `max_note_seconds` and
+                `repeat_penalty`, see `infill`.
+
+        Returns:
+            An array of `NOTE_DTYPE`.
+
+        Raises:
+            MidiError: if the piece can't be read.
+            TypeError: if an argument has the wrong type.
+            ValueError: if the model fills no gaps (`backbone.infilling`), or
+                an argument is out of its range.
+        """
+        check_arguments({"keep": keep, "seed": seed, "progress": progress})
+        notes = OwnMusic.of(piece).notes
+        gaps = phrases_to_write(notes, keep)
+        seeds = seeds_from(seed, len(gaps))
+        for i, (start, end) in enumerate(gaps):
+            notes = self.infill(notes, start, end, seed=seeds[i], **settings)
+            if progress is not None:
+                progress(i + 1, len(gaps))
+        return notes
 
     def call_with_cache(self, rows, cache, cache_update_index=None):
         """Hidden states after new notes, given earlier ones.
