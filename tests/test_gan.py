@@ -30,9 +30,9 @@ from keras_pianogen.layers.gumbel_softmax import straight_through
 
 ROUNDS = {
     "non_saturating": {"label_smoothing": 0.1, "averaging": 0.75},
-    "hinge": {"discriminator_steps": 2},
+    "hinge": {"discriminator_steps": 2, "feature_matching": 1.0},
     "wasserstein": {},
-    "relativistic": {"generator_steps": 2, "feature_matching": 1.0},
+    "relativistic": {"generator_steps": 2},
 }
 
 
@@ -79,7 +79,16 @@ def go_on(gan):
     return gan.fit(real_ids(8), batch_size=8, verbose=0, shuffle=False)
 
 
-@pytest.mark.parametrize("loss", ROUNDS)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "non_saturating",
+        "hinge",
+        "wasserstein",
+        # Its formula is tested on each backend in `test_gan_parts.py`.
+        pytest.param("relativistic", marks=pytest.mark.slow_to_trace),
+    ],
+)
 def test_a_round_trains_both(trained, loss):
     result = trained(loss)
     assert result.history["generator_gradient_norm"][0] > 0

@@ -211,7 +211,9 @@ def test_a_run_leaves_a_record(whole):
     assert gan.generate(2).shape == (2, 16)
 
 
+# TensorFlow goes on alike after a saved round, see `test_gan.py`.
 @pytest.mark.bit_for_bit
+@pytest.mark.slow_to_trace
 def test_a_resumed_run_equals_an_uninterrupted_one(
     whole, small_corpus, tmp_path
 ):
@@ -251,6 +253,8 @@ def test_a_run_goes_on_with_the_settings_it_has(whole, small_corpus, tmp_path):
     assert (folder / "config.json").read_bytes() == before
 
 
+# That no gradient comes through an argmax, each backend shows in `test_gan.py`.
+@pytest.mark.one_backend
 def test_the_papers_generator_stays_as_it_was(small_corpus, tmp_path):
     recipe = GanRecipe.named("paper", **TINY, seed=3)
     before = to_numpy(recipe.build(3).generator)

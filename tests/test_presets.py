@@ -96,6 +96,7 @@ def flip(path, rng):
     path.write_bytes(content)
 
 
+@pytest.mark.one_backend
 def test_a_hundred_flipped_bits_are_a_hundred_refusals(copied_preset, tmp_path):
     build_model().save_to_preset(str(tmp_path / "own"))
     rng = random.Random(0)
@@ -115,6 +116,7 @@ def test_a_hundred_flipped_bits_are_a_hundred_refusals(copied_preset, tmp_path):
         presets.locate(name)
 
 
+@pytest.mark.one_backend
 def test_truncated_and_missing_files_are_named(copied_preset, tmp_path):
     build_model().save_to_preset(str(tmp_path / "own"))
     for folder, name in (
@@ -130,6 +132,7 @@ def test_truncated_and_missing_files_are_named(copied_preset, tmp_path):
             MusicTransformerCausalLM.from_preset(name)
 
 
+@pytest.mark.one_backend
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum")
 def test_sums_are_those_of_sha256sum(tmp_path):
     build_model().save_to_preset(str(tmp_path))
@@ -147,6 +150,7 @@ def test_sums_are_those_of_sha256sum(tmp_path):
             MusicTransformerCausalLM.from_preset(tmp_path)
 
 
+@pytest.mark.one_backend
 def test_a_preset_without_sums_is_loaded_with_a_warning(tmp_path):
     build_model().save_to_preset(str(tmp_path))
     (tmp_path / presets.SUMS).unlink()
@@ -198,7 +202,13 @@ def with_lora(names, seed=0):
     return model
 
 
-@pytest.mark.parametrize("names", LORA_LAYERS)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param("query and value", marks=pytest.mark.one_backend),
+        "all",
+    ],
+)
 def test_lora_weights_saved_alone_give_the_same_model_back(names, tmp_path):
     before = logits_of(build_model(num_layers=2), random_ids(CONTEXT))
     model = with_lora(names)
@@ -237,7 +247,7 @@ def test_a_preset_has_lora_in_its_kernels(tmp_path):
     "order",
     [
         "lora",
-        pytest.param("lora, int8", marks=pytest.mark.slow_to_trace),
+        pytest.param("lora, int8", marks=pytest.mark.one_backend),
         pytest.param("int8, lora", marks=pytest.mark.one_backend),
     ],
 )
@@ -318,6 +328,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.one_backend
 def test_a_preset_comes_from_a_hugging_face_handle_and_is_verified(tmp_path):
     model = build_model()
     for name in ("some-model", "damaged"):
