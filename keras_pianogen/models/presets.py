@@ -93,28 +93,28 @@ PRESETS = {
             "description": (
                 "4 layers, 3.0 million parameters, trained on MAESTRO v3.0.0 "
                 "on two CPU cores; music as notes, 512 notes of context. "
-                "CC BY-NC-SA 4.0."
+                "It also fills gaps. CC BY-NC-SA 4.0."
             ),
-            "params": 3_036_676,
+            "params": 3_068_932,
         },
         "sha256": {
             "config.json": (
-                "5867d699063cf1d9e1c0097c04dce93f5794938524372980bae410a3f1c33669"
+                "caf758aa01af59ea1f242eb216eb0d25e3a54ee3d8dd239ba69fee7a0c512193"
             ),
             "metadata.json": (
-                "ecaf1fc2881b6b44de3905019241b3c7a78d87da13a5ba65c929f2554e32ceca"
+                "4999e8de981eee91b1d37e6083b6ce1c2de923307d1927cecbd1c219ebe6a963"
             ),
             "model.weights.h5": (
-                "38bd4d99eac75ec17b0cabb047e729ca9acc7629bd3ca2e9d29caea15f39172f"
+                "31f0772baf661bfbe18a1a95b6e5e5e16ff22ae1920c070441afdaf72e926655"
             ),
             "preprocessor.json": (
-                "3ae2142693a9c74113e8d80cd398464eb0451e5390e7e1763166e73baa6249fc"
+                "6c0fd1bb0b9fe74928db46d3e75217653e60ef46f86555a03f96a8dfa2fe160e"
             ),
             "task.json": (
-                "94b339469e3b38b2b791aa61eddd5f31069e12a6eee1ffe7f43a7265b2f019db"
+                "cb56fb9a9a29fb146229e730290bed3eca964c34ff5eb8d0c639fb9b701713b7"
             ),
             "task.weights.h5": (
-                "d5e611e2c62eeeda210c9bfe7c2150c625ac36dc53cfccb2052eda7ffed72e10"
+                "0bf8a17fa173574fbad28e0406b64acff2febacc8f4f925abe8339b3e8e3eca9"
             ),
             "tokenizer.json": (
                 "e4fea902d61e352af409ef8a9a2fbf0d59d425d0ddacd9d8cebcf84e716aa604"
