@@ -215,10 +215,12 @@ class Maestro:
     @classmethod
     def _find(cls, folder: pathlib.Path) -> "Maestro | None":
         """The data set below `folder`, or `None` if there is nothing of it."""
+        # Asked first: another process may unpack it while this one looks.
+        unpacked = (folder / NAME).exists()
         try:
             return cls(folder)
         except FileNotFoundError as error:
-            if not (folder / NAME).exists():
+            if not unpacked:
                 return None
             raise FileNotFoundError(
                 f"{folder / NAME} is there, but not whole: move it away "
