@@ -27,7 +27,7 @@ from keras_pianogen.judging.infilling import evaluate_gaps
 from keras_pianogen.layers.note_embedding import row_classes
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models import NoteTransformerCausalLM
-from keras_pianogen.models.infilling import with_infilling
+from keras_pianogen.models.extending import extended
 from keras_pianogen.models.losses import field_nats
 from keras_pianogen.note_tuples import NO_NOTE
 from keras_pianogen.note_tuples import NoteTuples
@@ -47,7 +47,7 @@ def piece_of(count, seed):
 
 @pytest.fixture(scope="module")
 def model():
-    model = with_infilling(build_note_model(max_sequence_length=64), 0.5)
+    model = extended(build_note_model(max_sequence_length=64), 0.5)
     model.compile()
     return model
 
@@ -212,7 +212,9 @@ def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
         after=at,
     )
     x, _, _ = batch_of(FORM, [run], 64, 5)
-    found = keras.ops.convert_to_numpy(row_classes(FORM, tokens))
+    found = keras.ops.convert_to_numpy(
+        row_classes(FORM, tokens, infilling=True)
+    )
     size = min(len(found), int(x["padding_mask"].sum()))
     assert stop > first
     # Durations may end earlier, where a key is struck again.

@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.controls import NO_CONTROLS
+from keras_pianogen.data.controls import Controls
+from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import with_gap
@@ -120,10 +123,12 @@ class NoteForm:
         note_tuples: a `NoteTuples`.
         infilling: share of the training windows in which a gap is to be
             filled, see `gaps`, 0 to 1.
+        controls: the `Controls` that can be asked for.
     """
 
     note_tuples: NoteTuples
     infilling: float = 0.0
+    controls: Controls = NO_CONTROLS
     unit = "note"
     tokens_a_window = 32
 
@@ -133,7 +138,7 @@ class NoteForm:
         classes = form.classes(form.encode(notes))
         if self.infilling:
             classes = with_gap(classes, NO_GAP).astype(np.int32)
-        return {"notes": classes}
+        return {"notes": with_none_asked(classes, self.controls)}
 
     def times(self, notes: NDArray[np.void]) -> NDArray[np.floating]:
         """When each note of a performance begins, in seconds."""
@@ -162,6 +167,7 @@ class NoteForm:
         return {
             "architecture": "note_transformer",
             "infilling": self.infilling,
+            "controls": ",".join(self.controls.names),
         }
 
     def training_windows(
@@ -173,6 +179,7 @@ class NoteForm:
             split,
             form=self.note_tuples,
             infilling=self.infilling,
+            controls=self.controls,
             **settings,
         )
 
@@ -185,5 +192,6 @@ class NoteForm:
             split,
             form=self.note_tuples,
             infilling=self.infilling,
+            controls=self.controls,
             **settings,
         )

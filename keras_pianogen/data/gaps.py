@@ -21,6 +21,7 @@ References:
 """
 
 import dataclasses
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,12 @@ def num_gap_classes(form: NoteTuples) -> int:
     return 1 + form.shift_code.num_classes
 
 
-def num_fields(infilling: float) -> int:
-    """How many fields notes have; `infilling` is the share of gaps."""
-    return len(FIELDS_WITH_GAP) if infilling else len(FIELDS)
+def num_fields(infilling: float, controls: Sized = ()) -> int:
+    """How many fields notes have.
+
+    Args:
+        infilling: the share of gaps.
+        controls: the `Controls`.
+    """
+    fields = FIELDS_WITH_GAP if infilling else FIELDS
+    return len(fields) + len(controls)

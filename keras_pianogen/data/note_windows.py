@@ -5,7 +5,8 @@ Every batch is `(x, y, sample_weight)`, as Keras takes it:
 
 - `x["notes"]`: int32, (batch, time, 4): the fields of the note before each
   target, as classes, see `NoteTuples.classes`. `NO_NOTE` where there is none.
-  For a model that fills gaps there is a fifth, see `gaps`.
+  For a model that fills gaps there is a fifth, see `gaps`; and there is one
+  for each control, see `controls`.
 - `x["next_notes"]`: int32, (batch, time, 4): the fields of the target.
 - `x["elapsed"]`: int32, (batch, time): ticks from the note before to the
   target.
@@ -33,9 +34,13 @@ from numpy.typing import NDArray
 
 from keras_pianogen.data.augmentation import NO_AUGMENTATION
 from keras_pianogen.data.augmentation import Augmentation
+from keras_pianogen.data.controls import NO_CONTROLS
+from keras_pianogen.data.controls import NOT_ASKED
+from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.cutting import HIGHEST_PITCH
 from keras_pianogen.data.cutting import LOWEST_PITCH
+from keras_pianogen.data.gaps import FIELDS_WITH_GAP
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import countdown
@@ -62,6 +67,10 @@ from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
 from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.note_tuples import rows_of
 
+# Notes after a window on which controls are measured: MAESTRO's densest six
+# seconds have about as many.
+MOST_LATER = 200
+
 NoteBatch = tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[Any]]
 
 
@@ -75,12 +84,15 @@ class Run(NamedTuple):
         ends: whether the end of the piece follows the last row.
         sounding: for each pitch, how many ticks after the first row begins it
             still sounds, that row's own note left out; (128,).
+        asked: the class of each control at each row, (rows, controls), see
+            `controls`; `None` if nothing is asked.
     """
 
     rows: NDArray[np.void]
     begins: bool
     ends: bool
     sounding: NDArray[np.int64]
+    asked: NDArray[np.int64] | None = None
 
     def write(self, form: NoteTuples, x: dict[str, NDArray[Any]]) -> None:
         """Write this run to the arrays of one window."""
@@ -98,6 +110,11 @@ class Run(NamedTuple):
         x["elapsed"][:targets] = self.rows["shift"][before:]
         x["sounding"][known:last] = _sounding(self)[: last - known]
         x["padding_mask"][:reached] = True
+        if self.asked is not None and len(self.rows):
+            # Before the first note, what is asked of that note is asked.
+            asked = np.concatenate([self.asked[:known], self.asked])
+            width = asked.shape[1]
+            x["notes"][:last, -width:] = asked[:last]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +165,12 @@ class RunWithGap:
         if self.kept and not (run.begins and self.kept == gap.first):
             targets[self.after] = NO_NOTE
         size = len(tokens)
-        x["notes"][:size] = classes
+        x["notes"][:size, : len(FIELDS_WITH_GAP)] = classes
+        if run.asked is not None:
+            asked = run.asked[gap.first - self.kept : gap.stop]
+            width = asked.shape[1]
+            x["notes"][self.after, -width:] = asked[0]
+            x["notes"][self.after + 1 : size, -width:] = asked
         x["next_notes"][:size] = targets
         x["elapsed"][: size - 1] = np.maximum(tokens[1:, 0], 0)
         x["sounding"][:size] = self._sounding()
@@ -242,6 +264,8 @@ class NoteWindows(TrainingWindows):
         velocity: see there.
         infilling: share of the windows in which a gap is to be filled, see
             `gaps`, 0 to 1. Above 0, notes have five fields in all windows.
+        controls: a `Controls`. Notes have a field for each of them; in each
+            window it is drawn which of them are asked for.
         part: see there.
         workers: threads that prepare the next batches, or 0 for none.
         max_queue_size: most batches prepared ahead.
@@ -266,6 +290,7 @@ class NoteWindows(TrainingWindows):
         stretch: float = 0.05,
         velocity: int = 6,
         infilling: float = 0.0,
+        controls: Controls = NO_CONTROLS,
         part: tuple[int, int] | None = None,
         workers: int = 1,
         max_queue_size: int = 4,
@@ -277,7 +302,7 @@ class NoteWindows(TrainingWindows):
         self._augmentation = augmentation if augment else NO_AUGMENTATION
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self.seed, self.infilling = seed, infilling
+        self.seed, self.infilling, self.controls = seed, infilling, controls
         self._pieces = pieces_of(corpus, split)
         # A piece's targets are its notes and its end.
         self._targets = np.array(
@@ -297,12 +322,15 @@ class NoteWindows(TrainingWindows):
         rows = range(*self._rows.indices(self.batch_size))
         runs = [
             self._with_gap(
-                self._run(*chosen[i], *(change[i] for change in changes)),
+                self._asked(
+                    self._run(*chosen[i], *(change[i] for change in changes)),
+                    np.random.default_rng((self.seed, 3, step, i)),
+                ),
                 np.random.default_rng((self.seed, 2, step, i)),
             )
             for i in rows
         ]
-        fields = num_fields(self.infilling)
+        fields = num_fields(self.infilling, self.controls)
         return batch_of(self.form, runs, self.sequence_length, fields)
 
     def _with_gap(self, run: Run, rng: np.random.Generator) -> Run | RunWithGap:
@@ -310,6 +338,13 @@ class NoteWindows(TrainingWindows):
         if rng.random() >= self.infilling:
             return run
         return RunWithGap.draw(self.form, run, self.sequence_length, rng)
+
+    def _asked(self, run: Run, rng: np.random.Generator) -> Run:
+        """The run, in which some of its controls are asked for."""
+        if run.asked is None:
+            return run
+        is_asked = self.controls.draw(rng)
+        return run._replace(asked=np.where(is_asked, run.asked, NOT_ASKED))
 
     def _chosen(self, step: int) -> NDArray[np.int64]:
         """Piece and first target of each window of a step, (batch, 2)."""
@@ -343,7 +378,10 @@ class NoteWindows(TrainingWindows):
     ) -> Run:
         packed = self.corpus.packed_notes(piece)
         first = max(begin - 1, 0)
-        notes = unpack(packed[first : begin + self.sequence_length])
+        stop = begin + self.sequence_length
+        # What is asked of the last notes is measured on those that follow.
+        later = MOST_LATER if len(self.controls) else 0
+        notes = unpack(packed[first : stop + later])
         before = packed[:first]
         if len(notes):
             since = packed["start"][first]
@@ -351,11 +389,17 @@ class NoteWindows(TrainingWindows):
         notes, before = _augment(
             [notes, unpack(before)], semitones, stretch, velocity
         )
+        asked = None
+        if len(self.controls):
+            asked = self.controls.classes(notes, self.corpus.pieces[piece])
+            asked = asked[: stop - first]
+        notes = notes[: stop - first]
         return Run(
             rows=self.form.encode(notes),
             begins=begin == 0,
-            ends=begin + self.sequence_length > len(packed),
+            ends=stop > len(packed),
             sounding=self._still_sounding(before, notes),
+            asked=asked,
         )
 
     def _still_sounding(
@@ -387,6 +431,7 @@ class NoteEvaluationWindows(Windows):
             with windows whose weights are 0.
         infilling: above 0 for a model that fills gaps: notes have five fields
             then. There are no gaps here.
+        controls: a `Controls`: notes have a field for each. None is asked for.
         pieces: indices in `corpus.pieces` of the pieces to evaluate on.
             Defaults to all pieces of the split.
 
@@ -408,6 +453,7 @@ class NoteEvaluationWindows(Windows):
         stride: int | None = None,
         batch_size: int = 4,
         infilling: float = 0.0,
+        controls: Controls = NO_CONTROLS,
         pieces: ArrayLike | None = None,
     ):
         super().__init__()
@@ -415,7 +461,7 @@ class NoteEvaluationWindows(Windows):
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self.infilling = infilling
+        self._num_fields = num_fields(infilling, controls)
         self._indices = chosen_pieces(corpus, split, pieces)
         chosen = [corpus.pieces[i] for i in self._indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
@@ -444,7 +490,7 @@ class NoteEvaluationWindows(Windows):
         ]
         runs += [EMPTY] * (self.batch_size - len(runs))
         x, y, sample_weight = batch_of(
-            self.form, runs, self.sequence_length, num_fields(self.infilling)
+            self.form, runs, self.sequence_length, self._num_fields
         )
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0

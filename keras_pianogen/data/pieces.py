@@ -7,6 +7,7 @@ here reads a MIDI file.
 import csv
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import Generic
@@ -44,6 +45,8 @@ class Piece(Generic[PathT]):
         num_notes: number of its notes, or 0 if they have not been read.
         seconds: its length, or 0. In a corpus, the time at which its last
             note ends.
+        labels: dict of further words about it, such as its player, by the
+            names of the columns that they stand in.
     """
 
     path: PathT
@@ -54,6 +57,7 @@ class Piece(Generic[PathT]):
     first_note: int = 0
     num_notes: int = 0
     seconds: float = 0.0
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def duration(self) -> float:

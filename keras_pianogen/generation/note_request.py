@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.generation import notewise
@@ -44,7 +45,7 @@ def note_prompts_of(model, inputs, seconds=None):
         row = np.concatenate([np.array([START], "int32"), row])
         if model.backbone.infilling:
             row = with_gap(row, NO_GAP).astype("int32")
-        rows.append(row)
+        rows.append(with_none_asked(row, model.backbone.controls))
     return rows, own, is_list
 
 

@@ -66,27 +66,30 @@ class NoteEmbedding(keras.layers.Layer):
         return config
 
 
-def row_classes(form, rows):
+def row_classes(form, rows, infilling=False):
     """The class of each field of note tuples, in any backend's tensors.
 
     Args:
         form: a `NoteTuples`.
-        rows: int tensor of shape (..., 4): shift, pitch, velocity bin and
-            duration, with times in ticks. Fields below 0 are none. Or of
-            shape (..., 5), with the field of gaps, see `data.gaps`.
+        rows: int tensor of shape (..., fields): shift, pitch, velocity bin and
+            duration, with times in ticks. Fields below 0 are none.
+        infilling: bool. Whether the field of gaps follows, see `data.gaps`.
+            All further fields are classes of controls already.
 
     Returns:
         An int32 tensor of the shape of `rows`; -1 where a field is none.
     """
-    shift, pitch, velocity, duration, *gap = ops.unstack(
+    shift, pitch, velocity, duration, *more = ops.unstack(
         ops.cast(rows, "int32"), axis=-1
     )
+    gap, controls = more[:infilling], more[infilling:]
     fields = [
         _tick_classes(form.shift_code, shift),
         ops.maximum(pitch, -1),
         ops.maximum(velocity, -1),
         _tick_classes(form.duration_code, duration),
         *(_gap_classes(form.shift_code, x) for x in gap),
+        *controls,
     ]
     return ops.stack(fields, axis=-1)
 

@@ -122,6 +122,38 @@ class Several:
 
 
 @dataclasses.dataclass(frozen=True)
+class Words:
+    """Strings of at most `most` characters."""
+
+    most: int
+
+    def __contains__(self, value):
+        return isinstance(value, str) and len(value) <= self.most
+
+    def __str__(self):
+        return f"a string of at most {self.most:,} characters"
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """Dicts from at most `most` strings to values of one kind."""
+
+    kind: object
+    most: int
+
+    def __contains__(self, value):
+        return (
+            isinstance(value, dict)
+            and len(value) <= self.most
+            and all(isinstance(name, str) for name in value)
+            and all(item in self.kind for item in value.values())
+        )
+
+    def __str__(self):
+        return f"a dict of at most {self.most:,} names, each with {self.kind}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class SettingsOf:
     """Objects of a class with plain settings, and dicts of such settings.
 

@@ -5,6 +5,7 @@ import typing
 import keras
 import keras_hub
 
+from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.gaps import num_gap_classes
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
@@ -13,11 +14,14 @@ from keras_pianogen.layers.ranges import Activation
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Heads
 from keras_pianogen.layers.ranges import Layers
+from keras_pianogen.layers.ranges import Named
 from keras_pianogen.layers.ranges import Real
 from keras_pianogen.layers.ranges import SettingsOf
+from keras_pianogen.layers.ranges import Several
 from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import Whole
 from keras_pianogen.layers.ranges import Width
+from keras_pianogen.layers.ranges import Words
 from keras_pianogen.models.backbone import LowRankOnly
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.note_tuples import NoteTuples
@@ -33,6 +37,14 @@ SETTINGS = {
     "direct_durations": Ticks,
 }
 Form = typing.Annotated[NoteTuples, SettingsOf(NoteTuples, SETTINGS)]
+# The settings of a `Controls`.
+EDGES = Several(Real(-1e6, 1e6), 2**10)
+VALUES = Several(Words(2**10), 2**10)
+CONTROLS = {
+    "scales": typing.Annotated[dict, Named(EDGES, 2**4)],
+    "labels": typing.Annotated[dict, Named(VALUES, 2**8)],
+}
+Asked = typing.Annotated[Controls, SettingsOf(Controls, CONTROLS)]
 
 
 @bundled_presets
@@ -61,6 +73,9 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         layer_norm_epsilon: float. Defaults to `1e-5`.
         infilling: bool. Whether the model fills gaps: notes have a fifth
             field then, see `data.gaps`. Defaults to `False`.
+        controls: a `Controls`, what can be asked of the model, or its
+            settings as a dict: notes have a field for each, see
+            `data.controls`. Defaults to `None`, nothing.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 
@@ -102,6 +117,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         activation: Activation = "relu",
         layer_norm_epsilon: Share = 1e-5,
         infilling: Flag = False,
+        controls: Asked | None = None,
         dtype=None,
         **kwargs,
     ):
@@ -111,12 +127,12 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "`num_heads` must divide `hidden_dim`. Received: "
                 f"num_heads={num_heads}, hidden_dim={hidden_dim}"
             )
-        sizes = [*form.num_classes.values()]
-        if infilling:
-            sizes.append(num_gap_classes(form))
+        if not isinstance(controls, Controls):
+            controls = Controls.from_config(controls)
+        sizes = field_sizes(form, infilling, controls)
         # === Layers ===
         self.note_embedding = NoteEmbedding(
-            sizes,
+            sizes.values(),
             hidden_dim,
             dtype=dtype,
             name="note_embedding",
@@ -169,10 +185,12 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.infilling = infilling
+        self.controls = controls
 
     def embed_rows(self, rows):
         """Embed note tuples whose times are in ticks, see `row_classes`."""
-        return self.note_embedding.call(row_classes(self.form, rows))
+        classes = row_classes(self.form, rows, self.infilling)
+        return self.note_embedding.call(classes)
 
     def get_config(self):
         config = super().get_config()
@@ -189,6 +207,21 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "activation": self.activation,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "infilling": self.infilling,
+                "controls": self.controls.get_config(),
             }
         )
         return config
+
+
+def field_sizes(form, infilling, controls):
+    """The number of classes of each field of a note, a dict by their names.
+
+    Args:
+        form: a `NoteTuples`.
+        infilling: whether there is the field of gaps.
+        controls: a `Controls`.
+    """
+    sizes = dict(form.num_classes)
+    if infilling:
+        sizes["gap"] = num_gap_classes(form)
+    return sizes | dict(zip(controls.names, controls.sizes, strict=True))

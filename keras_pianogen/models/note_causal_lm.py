@@ -64,6 +64,11 @@ class NoteTransformerCausalLM(
                     "if the backbone fills gaps. Received: infilling="
                     f"{preprocessor.infilling} and {backbone.infilling}"
                 )
+            if preprocessor.controls != backbone.controls:
+                raise ValueError(
+                    "The backbone's `controls` must be the preprocessor's, "
+                    f"{preprocessor.controls}. Received: {backbone.controls}"
+                )
             # Nothing has to be built. Otherwise Keras on JAX would call the
             # model before each batch.
             preprocessor.built = True

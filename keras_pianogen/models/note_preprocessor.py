@@ -4,6 +4,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.forms import NoteForm
 from keras_pianogen.data.gaps import num_fields
 from keras_pianogen.data.note_windows import batch_of
@@ -14,6 +15,7 @@ from keras_pianogen.layers.ranges import PreprocessorFile
 from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import TokenizerFile
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.models.note_backbone import Asked
 from keras_pianogen.models.note_backbone import Bins
 from keras_pianogen.models.note_backbone import NoteTransformerBackbone
 from keras_pianogen.models.note_backbone import Seconds
@@ -141,6 +143,8 @@ class NoteTransformerCausalLMPreprocessor(
         infilling: float, 0 to 1. Share of the windows in `fit` on a corpus in
             which a gap is to be filled, see `data.gaps`. Above 0 exactly if
             the backbone fills gaps. Defaults to `0.0`.
+        controls: the backbone's `Controls`, or its settings as a dict.
+            Defaults to `None`, nothing.
         config_file: the name of the preprocessor's file in a preset, which is
             always `"preprocessor.json"`.
         **kwargs: See `keras.layers.Layer`.
@@ -173,6 +177,7 @@ class NoteTransformerCausalLMPreprocessor(
         add_start_token: Flag = True,
         add_end_token: Flag = True,
         infilling: Share = 0.0,
+        controls: Asked | None = None,
         config_file: PreprocessorFile = "preprocessor.json",
         **kwargs,
     ):
@@ -185,14 +190,22 @@ class NoteTransformerCausalLMPreprocessor(
             **kwargs,
         )
         self.infilling = infilling
+        if not isinstance(controls, Controls):
+            controls = Controls.from_config(controls)
+        self.controls = controls
 
     def get_config(self):
-        return super().get_config() | {"infilling": self.infilling}
+        return super().get_config() | {
+            "infilling": self.infilling,
+            "controls": self.controls.get_config(),
+        }
 
     @property
     def form(self):
         """The form of music that the model is trained on, see `data.forms`."""
-        return NoteForm(self.tokenizer.note_tuples, self.infilling)
+        return NoteForm(
+            self.tokenizer.note_tuples, self.infilling, self.controls
+        )
 
     def build(self, input_shape):
         self.built = True
@@ -230,4 +243,5 @@ class NoteTransformerCausalLMPreprocessor(
     def _pack(self, windows, length):
         form = self.tokenizer.note_tuples
         runs = [run_of(piece, begin, length) for piece, begin in windows]
-        return batch_of(form, runs, length, num_fields(self.infilling))
+        fields = num_fields(self.infilling, self.controls)
+        return batch_of(form, runs, length, fields)

@@ -37,6 +37,9 @@ MODELS = {
 def build_model(recipe, backbone=None):
     """A new model, whose weights are drawn by the recipe's seed.
 
+    It has no controls but those of `backbone`: a recipe only names them, and
+    a corpus says what they mean (see `data.controls.Controls.of`).
+
     Args:
         recipe: a `Recipe`.
         backbone: dict. Configuration of a `MusicTransformerBackbone` that is
@@ -46,12 +49,6 @@ def build_model(recipe, backbone=None):
     keras.utils.set_random_seed(recipe.seed)
     if recipe.architecture == "note_transformer":
         return _note_model(recipe, backbone)
-    if recipe.infilling:
-        raise ValueError(
-            "`infilling` is for the architecture 'note_transformer'. Received: "
-            f"infilling={recipe.infilling}, architecture="
-            f"{recipe.architecture!r}"
-        )
     vocabulary = EventVocabulary.named(recipe.vocabulary)
     preprocessor = MusicTransformerCausalLMPreprocessor(
         PerformanceTokenizer.from_vocabulary(vocabulary),
@@ -91,6 +88,7 @@ def _note_model(recipe, backbone):
         NoteTupleTokenizer(**backbone.form.get_config()),
         sequence_length=recipe.sequence_length,
         infilling=recipe.infilling,
+        controls=backbone.controls,
     )
     return NoteTransformerCausalLM(backbone, preprocessor)
 

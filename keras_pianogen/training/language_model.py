@@ -22,11 +22,12 @@ import os
 import keras
 import psutil
 
+from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.devices import device_memory
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
-from keras_pianogen.models.infilling import with_infilling
+from keras_pianogen.models.extending import extended
 from keras_pianogen.rendering.saving import save
 from keras_pianogen.training import looks
 from keras_pianogen.training.curves import plot_training_curves
@@ -150,7 +151,7 @@ def train(
         check_steps(settings["steps"], recipe)
         devices.check(recipe.batch_size, settings["minutes"])
         with devices.scope():
-            model, recipe, state = _begin(run, recipe, settings, resume)
+            model, recipe, state = _begin(run, corpus, recipe, settings, resume)
             run.write_config(
                 corpus, state, recipe=dataclasses.asdict(recipe), **settings
             )
@@ -232,7 +233,7 @@ def _fill_in(settings, config):
         settings["samples"] = LOOKS["samples"]
 
 
-def _begin(run, recipe, settings, resume):
+def _begin(run, corpus, recipe, settings, resume):
     """The model of a run, its recipe in the model's shape, and its state."""
     preset, backbone = settings["preset"], run.config.get("backbone")
     if preset is None or resume:  # A checkpoint has what a preset brought.
@@ -241,12 +242,25 @@ def _begin(run, recipe, settings, resume):
         keras.utils.set_random_seed(recipe.seed)
         model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
         if recipe.infilling:
-            model = with_infilling(model, recipe.infilling)
+            model = extended(model, recipe.infilling)
+    if recipe.controls and not resume:
+        model = _controlled(model, corpus, recipe.control_names)
+    if preset is not None or recipe.controls:
         recipe = recipe.with_shape_of(model)
         backbone = model.backbone.get_config()
     settings["backbone"] = backbone
     recipe.compile(model, settings["steps"])
     return model, recipe, run.begin(model, resume)
+
+
+def _controlled(model, corpus, names):
+    """A model with controls, which the corpus says the meaning of."""
+    own = model.backbone.controls
+    new = Controls.of(corpus, [name for name in names if name not in own.names])
+    controls = Controls(
+        {**own.scales, **new.scales}, {**own.labels, **new.labels}
+    )
+    return extended(model, controls=controls)
 
 
 def _windows(corpus, model, recipe, part, workers):

@@ -117,6 +117,10 @@ class Recipe:
         infilling: Share of the windows in which a gap is to be filled, 0 to 1,
             for "note_transformer" only. It makes a model that fills gaps, of
             a preset that doesn't as well.
+        controls: What can be asked of the model, names with commas between
+            them: density, loudness, register and polyphony; composer; and the
+            corpus's own labels. For "note_transformer" only. Those that a
+            preset has stay.
         ema_momentum: Momentum of an exponential moving average of the
             weights, 0 to 1. The average is then validated and saved as the
             preset. `None` for the weights themselves.
@@ -145,6 +149,7 @@ class Recipe:
     global_clipnorm: float = 1.0
     label_smoothing: float = 0.0
     infilling: float = 0.0
+    controls: str = ""
     ema_momentum: float | None = None
     dtype: str | None = None
     seed: int = 0
@@ -206,6 +211,12 @@ class Recipe:
         on_gpu = devices.device_memory() is not None
         dtype = "mixed_bfloat16" if on_gpu else "float32"
         return dataclasses.replace(self, dtype=dtype)
+
+    @property
+    def control_names(self):
+        """The names in `controls`, a list."""
+        names = (name.strip() for name in self.controls.split(","))
+        return [name for name in names if name]
 
     def build_model(self, backbone=None):
         """A new model, see `building.build_model`."""

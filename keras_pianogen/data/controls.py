@@ -1,0 +1,321 @@
+"""What can be asked of a model of notes: scales of its music, and labels.
+
+A scale is a number that the music itself has at every moment, such as notes a
+second. Its values are told apart in classes: the music that a model is trained
+on spends the same time in each. A label is a word that a whole piece has,
+such as its composer. For each note a model is given the class of each control
+that is asked for, and -1 for one that is not.
+
+A note's class of a scale is measured over the six seconds that begin with it,
+so that it says what is to come.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_pianogen.data.corpus import Corpus
+from keras_pianogen.data.pieces import Piece
+
+SECONDS = 6.0  # over which a scale is measured
+LEAST_SECONDS = 3.0  # of what is known; the last notes take the value before
+NUM_CLASSES = 20  # of a scale
+MOST_VALUES = 12  # of a label
+LEAST_SHARE = 0.01  # of the notes, for a value of a label
+NOT_ASKED = -1
+# Of training windows in which nothing is asked, and of the controls that are
+# asked for in the others.
+SHARE_WITHOUT = 0.3
+SHARE_ASKED = 0.5
+
+# The scales, and what they count.
+SCALES = {
+    "density": "notes a second",
+    "loudness": "mean MIDI velocity",
+    "register": "mean MIDI pitch",
+    "polyphony": "mean number of notes that sound",
+}
+
+
+def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+    """The value of each scale at each note.
+
+    Args:
+        notes: array of `NOTE_DTYPE`, sorted by start.
+
+    Returns:
+        A dict of arrays (notes,), by the names of `SCALES`.
+    """
+    if not len(notes):
+        return {name: np.empty(0) for name in SCALES}
+    starts = notes["start"].astype(np.float64)
+    last = starts[-1]
+    # Where too little of what follows is known, the value before stays.
+    known = np.searchsorted(starts, last - LEAST_SECONDS, side="right") - 1
+    first = np.minimum(np.arange(len(notes)), max(known, 0))
+    stop = np.searchsorted(starts, starts[first] + SECONDS, side="left")
+    count = stop - first
+    # The seconds end with the last note that is known.
+    span = np.clip(last - starts[first], 1.0, SECONDS)
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+        return sums[stop] - sums[first]
+
+    return {
+        "density": count / span,
+        "loudness": total(notes["velocity"]) / count,
+        "register": total(notes["pitch"]) / count,
+        "polyphony": total(notes["end"] - starts) / span,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A scale, and where one of its classes ends and the next begins.
+
+    Args:
+        name: one of `SCALES`.
+        edges: numbers that rise, one fewer than there are classes.
+
+    Raises:
+        ValueError: if there is no such scale, or `edges` don't rise.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.name not in SCALES:
+            raise ValueError(
+                f"A scale must be one of {', '.join(SCALES)}. "
+                f"Received: {self.name!r}"
+            )
+        object.__setattr__(self, "edges", tuple(map(float, self.edges)))
+        # Equal edges are of music whose quantiles are equal.
+        if not self.edges or not (np.diff(self.edges) >= 0).all():
+            raise ValueError(
+                f"The edges of {self.name} must be numbers that rise. "
+                f"Received: {self.edges}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.edges) + 1
+
+    def classes(self, values: Any) -> NDArray[np.int64]:
+        """The class of each number."""
+        return np.searchsorted(self.edges, values, side="right")
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """A label and the values that it can have.
+
+    Args:
+        name: such as "composer"; no name of a scale.
+        values: strings, each once.
+
+    Raises:
+        ValueError: if the name is a scale's, or a value is there twice.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if self.name in SCALES or not self.name.isidentifier():
+            raise ValueError(
+                "A label's name must be a word, and none of "
+                f"{', '.join(SCALES)}. Received: {self.name!r}"
+            )
+        if not self.values or len(set(self.values)) < len(self.values):
+            raise ValueError(
+                f"The values of {self.name} must be strings, each once. "
+                f"Received: {self.values}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.values)
+
+    def class_of(self, value: str) -> int:
+        """The class of a value, -1 if it is none of the label's."""
+        return self.values.index(value) if value in self.values else NOT_ASKED
+
+
+Control = Scale | Label
+
+
+@dataclasses.dataclass(frozen=True)
+class Controls:
+    """The controls of a model, in the order of its inputs.
+
+    Args:
+        scales: dict from names of scales to the edges of their classes.
+        labels: dict from names of labels to their values.
+
+    Raises:
+        ValueError: see `Scale` and `Label`.
+
+    Examples:
+        >>> controls = Controls({"density": [5.0, 9.0]}, {"player": ["Ann"]})
+        >>> controls.names, controls.sizes
+        (('density', 'player'), (3, 1))
+    """
+
+    scales: Mapping[str, Sequence[float]] = dataclasses.field(
+        default_factory=dict
+    )
+    labels: Mapping[str, Sequence[str]] = dataclasses.field(
+        default_factory=dict
+    )
+    all: tuple[Control, ...] = dataclasses.field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        scales = [Scale(*item) for item in self.scales.items()]
+        labels = [Label(*item) for item in self.labels.items()]
+        frozen = {
+            "scales": {scale.name: scale.edges for scale in scales},
+            "labels": {label.name: label.values for label in labels},
+            "all": (*scales, *labels),
+        }
+        for name, value in frozen.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, corpus: Corpus, names: Iterable[str]) -> "Controls":
+        """The controls of some names, as the training split has them.
+
+        The values of a label are the twelve with the most notes, and of those
+        each that has a hundredth of all notes.
+
+        Args:
+            corpus: a `Corpus`.
+            names: of scales, and of labels that the corpus's pieces have.
+
+        Raises:
+            ValueError: if there is no such scale or label.
+        """
+        names = list(names)
+        indices = corpus.split("train")
+        pieces = [corpus.pieces[i] for i in indices]
+        known = {name for piece in pieces for name in labels_of(piece)}
+        for name in names:
+            if name not in SCALES and name not in known:
+                raise ValueError(
+                    "A control must be one of the scales "
+                    f"{', '.join(SCALES)}, or one of the labels of the "
+                    f"corpus, {', '.join(sorted(known)) or 'which has none'}. "
+                    f"Received: {name!r}"
+                )
+        scales = [name for name in SCALES if name in names]
+        edges: dict[str, Sequence[float]] = {}
+        if scales:
+            music = [corpus.notes(i) for i in indices]
+            found = [measured(notes) for notes in music]
+            times = [np.diff(x["start"], append=x["start"][-1:]) for x in music]
+            for name in scales:
+                values = np.concatenate([curves[name] for curves in found])
+                edges[name] = _edges(values, np.concatenate(times))
+        labels = [name for name in names if name not in SCALES]
+        return cls(edges, {name: _values(pieces, name) for name in labels})
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | None) -> "Controls":
+        """The controls that `get_config` describes; `None` for no controls."""
+        return cls(**config) if config else cls()
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "scales": {name: list(x) for name, x in self.scales.items()},
+            "labels": {name: list(x) for name, x in self.labels.items()},
+        }
+
+    def __hash__(self) -> int:
+        return hash(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each control."""
+        return tuple(control.name for control in self.all)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of classes of each control."""
+        return tuple(control.num_classes for control in self.all)
+
+    def classes(
+        self, notes: NDArray[np.void], piece: Piece[Any] | None = None
+    ) -> NDArray[np.int64]:
+        """The class of each control at each note, (notes, controls).
+
+        Args:
+            notes: array of `NOTE_DTYPE`, sorted by start.
+            piece: the `Piece` whose labels they have, or `None`.
+        """
+        values = measured(notes) if self.scales else {}
+        labels = labels_of(piece) if piece is not None else {}
+        classes = np.full((len(notes), len(self)), NOT_ASKED, np.int64)
+        for i, control in enumerate(self.all):
+            if isinstance(control, Scale):
+                classes[:, i] = control.classes(values[control.name])
+            else:
+                value = labels.get(control.name, "")
+                classes[:, i] = control.class_of(value)
+        return classes
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Which controls are asked for in a training window, (controls,)."""
+        numbers = rng.random(1 + len(self))
+        return (numbers[1:] < SHARE_ASKED) & (numbers[0] >= SHARE_WITHOUT)
+
+
+NO_CONTROLS = Controls()
+
+
+def with_none_asked(
+    rows: NDArray[Any], controls: Controls
+) -> NDArray[np.int32]:
+    """Rows with a field for each control, none of which is asked for."""
+    more = np.full((*rows.shape[:-1], len(controls)), NOT_ASKED, np.int32)
+    return np.concatenate([rows, more], axis=-1).astype(np.int32)
+
+
+def labels_of(piece: Piece[Any]) -> dict[str, str]:
+    """The labels of a piece, its composer among them if that is known."""
+    composer = {"composer": piece.composer} if piece.composer else {}
+    return composer | dict(piece.labels)
+
+
+def _edges(
+    values: NDArray[np.float64], seconds: NDArray[np.float64]
+) -> list[float]:
+    """Where to part values so that the same time is spent in each class."""
+    order = np.argsort(values)
+    shares = np.arange(1, NUM_CLASSES) / NUM_CLASSES
+    time = np.cumsum(seconds[order], dtype=np.float64)
+    places = np.searchsorted(time, shares * time[-1])
+    return values[order][places].round(3).tolist()
+
+
+def _values(pieces: list[Piece[str]], name: str) -> list[str]:
+    notes: collections.Counter[str] = collections.Counter()
+    for piece in pieces:
+        if value := labels_of(piece).get(name, ""):
+            notes[value] += piece.num_notes
+    most = notes.most_common(MOST_VALUES)
+    least = LEAST_SHARE * sum(piece.num_notes for piece in pieces)
+    return sorted(value for value, count in most if count >= least)
