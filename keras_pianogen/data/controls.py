@@ -89,7 +89,7 @@ class Scale:
     """
 
     name: str
-    edges: tuple[float, ...]
+    edges: Sequence[float]
 
     def __post_init__(self) -> None:
         if self.name not in SCALES:
@@ -127,7 +127,7 @@ class Label:
     """
 
     name: str
-    values: tuple[str, ...]
+    values: Sequence[str]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))

@@ -49,6 +49,14 @@ def build_model(recipe, backbone=None):
     keras.utils.set_random_seed(recipe.seed)
     if recipe.architecture == "note_transformer":
         return _note_model(recipe, backbone)
+    # A preset of notes may be trained with them, so a recipe is not refused.
+    for name in ("infilling", "controls"):
+        if value := getattr(recipe, name):
+            raise ValueError(
+                f"`{name}` is for the architecture 'note_transformer'. "
+                f"Received: {name}={value!r}, "
+                f"architecture={recipe.architecture!r}"
+            )
     vocabulary = EventVocabulary.named(recipe.vocabulary)
     preprocessor = MusicTransformerCausalLMPreprocessor(
         PerformanceTokenizer.from_vocabulary(vocabulary),

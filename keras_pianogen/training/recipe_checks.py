@@ -22,7 +22,6 @@ SHARES = (
     "infilling",
     "ema_momentum",
 )
-OF_NOTES = ("note_transformer",)
 # Settings that may be `None`.
 BLOCKS = "With --local-block-size 128, two blocks fit --sequence-length 256."
 OPTIONAL = ("local_block_size", "ema_momentum", "dtype")
@@ -51,14 +50,6 @@ def check_recipe(recipe, **choices):
             f"num_heads={recipe.num_heads}, hidden_dim={recipe.hidden_dim}"
         )
     _check_blocks(recipe)
-    for name in ("infilling", "controls"):
-        value = getattr(recipe, name)
-        if value and recipe.architecture not in OF_NOTES:
-            raise ValueError(
-                f"`{name}` is for the architecture 'note_transformer'. "
-                f"Received: {name}={value!r}, "
-                f"architecture={recipe.architecture!r}"
-            )
 
 
 def _check_choice(recipe, name, values):
