@@ -10,6 +10,7 @@ import typer
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.backends import WRITING
 from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.character import Character
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
@@ -175,6 +176,7 @@ def generate(
         pathlib.Path | None, typer.Option(help="MIDI file to continue.")
     ] = None,
     music: Music,
+    character: Character,
     sampling: Sampling,
     beside: Beside,
 ):
@@ -184,6 +186,7 @@ def generate(
     choose_backend(WRITING)
     model = load_model(preset)
     asked = vars(music) | vars(sampling) | {"variations": len(files)}
+    asked |= vars(character)
     with generation_bar(music.seconds) as (report, speed):
         pieces = model.generate(own, progress=report, **asked)
     kept = None if own is None else own.until(music.prompt_seconds)

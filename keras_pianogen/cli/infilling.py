@@ -9,6 +9,7 @@ import typer
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.backends import WRITING
 from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.character import Character
 from keras_pianogen.cli.generation import Sampling
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import Options
@@ -75,6 +76,7 @@ def infill(
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
     preset: Preset = NOTE_PRESET,
     filling: Filling,
+    character: Character,
     sampling: Sampling,
 ):
     """Write the notes between two moments of a MIDI file anew."""
@@ -86,6 +88,7 @@ def infill(
     model = load_model(preset)
     _check(model)
     asked = vars(filling) | vars(sampling) | {"variations": len(places)}
+    asked |= vars(character)
     with generation_bar(end - start) as (report, _):
         made = model.infill(own, start, end, progress=report, **asked)
     for piece, path in zip(made, places, strict=True):
@@ -104,6 +107,7 @@ def vary(
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
     preset: Preset = NOTE_PRESET,
     filling: Filling,
+    character: Character,
     sampling: Sampling,
 ):
     """Write phrases of a MIDI file anew, and keep those between them."""
@@ -116,7 +120,7 @@ def vary(
     choose_backend(WRITING)
     model = load_model(preset)
     _check(model)
-    asked = vars(filling) | vars(sampling)
+    asked = vars(filling) | vars(sampling) | vars(character)
     del asked["variations"]
     for i, path in enumerate(places):
         asked["seed"] = filling.seed + i

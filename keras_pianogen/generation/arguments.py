@@ -6,6 +6,7 @@ given before it loads a model. What depends on a model is checked in `request`.
 
 import dataclasses
 import numbers
+from collections.abc import Mapping
 
 from keras_pianogen.events import PITCHES
 from keras_pianogen.midi.movements import MAX_SECONDS
@@ -41,6 +42,58 @@ class Number:
         is_least = self.above and value == self.least
         if not isinstance(value, kind) or not is_in_range or is_least:
             raise _wrong(ValueError, name, self.expected, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class OverTime:
+    """A number, or two for a change from the first to the second, or `None`.
+
+    Args:
+        number: a `Number`.
+        words: dict of words for numbers.
+    """
+
+    number: Number
+    words: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def check(self, name, value):
+        if value is not None:
+            self.ends(name, value)
+
+    def ends(self, name, value):
+        """The numbers where music begins and where it ends, a pair.
+
+        Args:
+            name: the argument's name.
+            value: a number, a word, or two of them: a pair, or a string with
+                a colon between them, such as "2:12".
+
+        Raises:
+            TypeError: if the value has the wrong type.
+            ValueError: if a number is out of its range, or a word unknown.
+        """
+        parts = value.split(":") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            parts = [parts]
+        if not 1 <= len(parts) <= 2:
+            raise _wrong(ValueError, name, "one number, or two", value)
+        ends = [self._number(name, part) for part in parts]
+        return ends[0], ends[-1]
+
+    def _number(self, name, part):
+        if isinstance(part, str):
+            try:
+                part = float(self.words.get(part, part))
+            except ValueError:
+                words = ", ".join(self.words)
+                expected = f"a number ({self.number.expected})" + (
+                    f", or one of {words}" if words else ""
+                )
+                raise _wrong(ValueError, name, expected, part) from None
+        if part is None:
+            raise _wrong(TypeError, name, "a number", part)
+        self.number.check(name, part)
+        return float(part)
 
 
 class Bool:
@@ -97,6 +150,28 @@ KINDS = {
         0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
     ),
     "keep": Number(0, 1, "from 0 to 1"),
+    "density": OverTime(Number(0, 60, "above 0, at most 60", above=True)),
+    "loudness": OverTime(
+        Number(1, 127, "from 1 to 127"),
+        {
+            "pp": 36,
+            "p": 46,
+            "soft": 46,
+            "mp": 55,
+            "mf": 64,
+            "f": 74,
+            "loud": 74,
+            "ff": 84,
+        },
+    ),
+    "register": OverTime(
+        Number(21, 108, "a pitch of the piano, 21 to 108"),
+        {"low": 54, "middle": 63, "high": 72},
+    ),
+    "polyphony": OverTime(
+        Number(0, PITCHES, f"above 0, at most {PITCHES}", above=True)
+    ),
+    "guidance": Number(0, 20, "from 0 to 20"),
     "ending": Bool(),
     "keep_melody": Bool(),
     "strip_prompt": Bool(),

@@ -75,6 +75,39 @@ class Draws:
         return result, tuple(scope.get_current_value(v) for v in variables)
 
 
+class Guided:
+    """Draws for pieces by the difference that what is asked makes.
+
+    In the second half of a batch are the same pieces, and nothing is asked of
+    them. The logits are those of the second half, and `guidance` times the
+    difference between both (classifier-free guidance, Ho and Salimans, 2022).
+    Both halves get the same draws. It has the methods of `Draws`.
+
+    Args:
+        draws: a `Draws`.
+        guidance: float. At 1 it makes no difference.
+
+    References:
+        - [Ho and Salimans (2022)](https://arxiv.org/abs/2207.12598)
+    """
+
+    def __init__(self, draws, guidance):
+        self.draws, self.guidance = draws, guidance
+        self.carried = draws.carried
+
+    def draw(self, logits, carried, made=None, field=None):
+        """See `Draws.draw`."""
+        asked, free = ops.split(logits, 2, axis=0)
+        logits = free + self.guidance * (asked - free)
+        drawn, carried = self.draws.draw(logits, carried, made, field)
+        return ops.concatenate([drawn, drawn]), carried
+
+    def uniform(self, count, carried):
+        """See `Draws.uniform`."""
+        numbers, carried = self.draws.uniform(count // 2, carried)
+        return ops.concatenate([numbers, numbers]), carried
+
+
 class GivenNoise:
     """Draws the events with the largest sums of logit and noise.
 

@@ -11,6 +11,7 @@ import typing
 
 import numpy as np
 
+from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
@@ -58,6 +59,12 @@ class InfillRequest(NoteRequest):
 
     def _begin_of(self, prompt):
         return self.begin
+
+    def _asked_from(self, prompt):
+        return self.begin
+
+    def _asked_ticks(self):
+        return self.gap.end - self.begin
 
     def initial_state(self, pieces):
         """See `Request.initial_state`: notes after the gap don't count."""
@@ -265,7 +272,8 @@ def _prompt(model, form, outside, place):
     origin = int(starts[first - kept] - fields[first - kept, 0]) if kept else 0
     gap = Gap(first, first, place.end - origin)
     prompt = rows_around(fields, starts - origin, gap, kept, after)
-    return prompt.astype("int32"), gap, origin
+    prompt = with_none_asked(prompt, model.backbone.controls)
+    return prompt, gap, origin
 
 
 def _filled(form, outside, new, prompt, origin):

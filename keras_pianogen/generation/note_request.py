@@ -5,11 +5,15 @@ import functools
 
 import numpy as np
 
+from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.generation import notewise
+from keras_pianogen.generation.asking import STEPS
+from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.endings import round_off_rows
+from keras_pianogen.generation.notewise import OF_A_PIECE
 from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.notewise import NoteGrammar
 from keras_pianogen.generation.notewise import NoteLimits
@@ -49,6 +53,11 @@ def note_prompts_of(model, inputs, seconds=None):
     return rows, own, is_list
 
 
+# In which what is asked changes from one value to another, if the length of the
+# new music isn't given.
+SECONDS_OF_A_CHANGE = 60
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NoteRequest(Request):
     """A `Request` of a model of notes.
@@ -86,6 +95,23 @@ class NoteRequest(Request):
         request = super().from_nothing()
         return dataclasses.replace(request, prompt_seconds=None)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.asked is not None:
+            prompts = [self.asked.on(self.form, p) for p in self.prompts]
+            object.__setattr__(self, "prompts", prompts)
+
+    @property
+    def batch(self):
+        """See `Request.batch`: with guidance, nothing is asked of the rest."""
+        if self.asked is None or not self.asked.is_guided:
+            return self.prompts
+        nothing = Asked(self.asked.controls)
+        return [
+            *self.prompts,
+            *(nothing.on(self.form, p) for p in self.prompts),
+        ]
+
     @property
     def form(self):
         return self.model.preprocessor.tokenizer.note_tuples
@@ -108,7 +134,7 @@ class NoteRequest(Request):
         """The `NoteLimits` of the loop."""
         rules = self.grammar or NoteGrammar(128, None, None)
         bounds = self._bounds()
-        return NoteLimits(
+        limits = NoteLimits(
             max_notes=np.int32(rules.max_notes),
             max_ticks=rules.ticks("max_note_seconds", self.time_step),
             max_silence=rules.ticks("max_silence_seconds", self.time_step),
@@ -116,6 +142,37 @@ class NoteRequest(Request):
             begin=np.array([self._begin_of(p) for p in self.prompts], "int32"),
             **bounds,
         )
+        return self._with_plan(limits)
+
+    def _with_plan(self, limits):
+        """The limits, and what is asked; see `batch` for the rows of both."""
+        controls = self.model.backbone.controls
+        if not len(controls):
+            return limits
+        asked = self.asked or Asked(controls)
+        begins = [self._asked_from(prompt) for prompt in self.prompts]
+        limits = limits._replace(
+            plan=np.stack([asked.plan()] * len(begins)),
+            plan_begin=np.array(begins, "int32"),
+            plan_ticks=np.int32(max(self._asked_ticks() / STEPS, 1)),
+        )
+        if not asked.is_guided:
+            return limits
+        of_both = {name: getattr(limits, name) for name in OF_A_PIECE}
+        nothing = np.full_like(limits.plan, NOT_ASKED)
+        return limits._replace(
+            plan=np.concatenate([limits.plan, nothing]),
+            guidance=np.float32(asked.guidance),
+            **{name: np.tile(x, 2) for name, x in of_both.items()},
+        )
+
+    def _asked_from(self, prompt):
+        """Where the music begins of which something is asked, in ticks."""
+        return round(self.duration_of(prompt) / self.time_step)
+
+    def _asked_ticks(self):
+        """How long that music is."""
+        return (self.seconds or SECONDS_OF_A_CHANGE) / self.time_step
 
     def _begin_of(self, prompt):
         if self.prompt_seconds is None:

@@ -2,8 +2,9 @@
 
 A token of a model of notes is the row of a note, an int32 vector of four:
 shift, pitch, velocity bin and duration, with times in ticks; see
-`note_tuples`. For models that fill gaps it has a fifth, see `data.gaps`. The
-first fields of the first token of a piece and of its end are `START` and `END`.
+`note_tuples`. For models that fill gaps it has a fifth, see `data.gaps`, and
+for models with controls one for each, see `data.controls`. The first fields of
+the first token of a piece and of its end are `START` and `END`.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from keras import ops
 from keras_pianogen.attention import dispatch
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.events import PITCHES
+from keras_pianogen.generation.draws import Guided
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
 from keras_pianogen.generation.grammar import MEMORY
@@ -93,6 +95,17 @@ class NoteLimits(typing.NamedTuple):
     remaining: object = NEVER  # int, how many notes may still come
     gap_end: object = NEVER  # int, no note begins from here on
     below: object = PITCHES  # int, notes have lower pitches
+    # What is asked of the music from `plan_begin` on, in ticks: the classes of
+    # controls, int (batch, steps, controls), each step `plan_ticks` long.
+    # Without controls these are ().
+    plan: object = ()
+    plan_begin: object = ()  # int (batch,)
+    plan_ticks: object = ()  # int
+    guidance: object = ()  # float, see `draws.Guided`; () without
+
+
+# The limits that have a number for each piece.
+OF_A_PIECE = ("begin", "until", "end_from", "end_by", "plan_begin")
 
 
 class NoteState(typing.NamedTuple):
@@ -146,10 +159,13 @@ class NextNote:
     """
 
     def __init__(self, heads, draws, state, limits, infilling=False):
-        self.form, self.draws = heads.form, draws
+        self.form = heads.form
         self.infilling = infilling
         self.heads = dispatch.stepwise_heads(heads)
-        self.limits = NoteLimits(*map(ops.convert_to_tensor, limits))
+        self.limits = keras.tree.map_structure(ops.convert_to_tensor, limits)
+        if not isinstance(self.limits.guidance, tuple):
+            draws = Guided(draws, self.limits.guidance)
+        self.draws = draws
         state = NoteState(*map(ops.convert_to_tensor, state))
         self.carried = state, draws.carried
         code = self.form.shift_code
@@ -181,11 +197,23 @@ class NextNote:
         x = self.heads.with_velocity(x, velocity[:, None])
         duration, random = self._duration(x, left, random)
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
-        row = ops.where(ends[:, None], np.array(END, "int32"), row)
+        parts = [ops.where(ends[:, None], np.array(END, "int32"), row)]
+        clock = state.clock + ticks
         if self.infilling:
-            gap = self._countdown(state.clock + ticks)
-            row = ops.concatenate([row, gap[:, None]], axis=-1)
-        return row, random
+            parts.append(self._countdown(clock)[:, None])
+        if not isinstance(self.limits.plan, tuple):
+            parts.append(self._asked(clock))
+        return ops.concatenate(parts, axis=-1), random
+
+    def _asked(self, clock):
+        """What is asked at a time, classes (batch, controls)."""
+        limits = self.limits
+        step = (clock - limits.plan_begin) // limits.plan_ticks
+        steps, controls = limits.plan.shape[1:]
+        step = ops.clip(step, 0, steps - 1)
+        first = ops.arange(ops.shape(clock)[0], dtype="int32") * steps
+        rows = ops.reshape(limits.plan, (-1, controls))
+        return ops.take(rows, first + step, axis=0)
 
     def _countdown(self, clock):
         """The fifth field of notes that begin at `clock`, see `data.gaps`."""

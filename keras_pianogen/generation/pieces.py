@@ -56,7 +56,7 @@ def draw(request, prompt_cache=None, progress=None, on_events=None):
     draws = take(request.sampler, request.seed)
     for at, events in calls(request, draws, room, prompt_cache):
         reached = at + events.shape[1]
-        pieces[:, at:reached] = events
+        pieces[:, at:reached] = events[: len(pieces)]
         stops = [
             request.stop_of(piece[:reached], prompt)
             for piece, prompt in zip(pieces, prompts, strict=True)
@@ -173,7 +173,7 @@ def check_weights(model):
 
 def _begin(request, position, cache, draws):
     """A `decoding.Sampled` of which nothing is sampled yet."""
-    prompts = request.prompts
+    prompts = request.batch
     state = request.initial_state([p[: position + 1] for p in prompts])
     return decoding.Sampled(
         token_ids=np.array([[prompt[position]] for prompt in prompts], "int32"),
@@ -187,7 +187,7 @@ def _begin(request, position, cache, draws):
 
 def _inputs(request, made, first, position, room):
     """A `decoding.Sampling` that goes on from a `decoding.Sampled`."""
-    rest = [prompt[position : position + room] for prompt in request.prompts]
+    rest = [prompt[position : position + room] for prompt in request.batch]
     token_ids, given = stack(rest, room)
     # Past a prompt, the last event is the one that was sampled last.
     last = ops.convert_to_numpy(made.token_ids)[:, -1]
@@ -253,7 +253,7 @@ def prefill(request, prompt_cache=None):
             "`prompt_cache` must be a `PromptCache` or None. "
             f"Received: prompt_cache={prompt_cache!r}"
         )
-    model, prompts = request.model, request.prompts
+    model, prompts = request.model, request.batch
     stop = min(map(len, prompts)) - 1
     first = _first_in_reach(model, stop)
     if stop - first < EVENTS_A_CALL:

@@ -53,6 +53,8 @@ class Request:
         sampler: a `keras_hub.samplers.Sampler`; or a `samplers.GivenNoise`,
             for `decoding.roll_out`.
         grammar: an `EventGrammar`, or `None` for no grammar.
+        asked: an `asking.Asked`, what is asked of the new music. Defaults to
+            `None`, nothing; models of events have no controls.
         is_endless: bool. Whether a piece goes on until a stop id comes.
         is_list: bool. Whether the answer is a list of pieces, or one piece.
 
@@ -73,6 +75,7 @@ class Request:
     seed: int | None = None
     strip_prompt: bool = False
     output: str = "notes"
+    asked: object | None = None
     is_endless: bool = False
     is_list: bool = True
 
@@ -187,6 +190,11 @@ class Request:
             seed=self.seed if seed is None else seed,
             is_list=True,
         )
+
+    @property
+    def batch(self):
+        """The rows of the batch in which the pieces are made, theirs first."""
+        return self.prompts
 
     @property
     def can_be_drawn_again(self):

@@ -6,8 +6,10 @@ asked, and `generation.pieces` and `generation.decoding` make the music.
 
 import threading
 
+from keras_pianogen.data.controls import NO_CONTROLS
 from keras_pianogen.generation import pieces
 from keras_pianogen.generation.arguments import check_arguments
+from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.decoding import Decoder
 from keras_pianogen.layers.building import apply
 
@@ -38,6 +40,16 @@ class Generates:
             if self._decoder is None or not self._decoder.serves(self):
                 self._decoder = Decoder(self, self.next_of)
             return self._decoder
+
+    @property
+    def controls(self):
+        """The `Controls` of the model: what `generate` can be asked for."""
+        return getattr(self.backbone, "controls", NO_CONTROLS)
+
+    def _asked(self, values, guidance):
+        """What is asked for, an `Asked`, or `None` for nothing."""
+        asked = Asked(self.controls, values, guidance)
+        return asked if asked.values else None
 
     def build_cache(self, batch_size, capacity=None):
         """Build each block's empty cache for `batch_size` sequences.
@@ -75,6 +87,8 @@ class Generates:
         prompt_cache=None,
         progress=None,
         on_events=None,
+        guidance=1.0,
+        **controls,
     ):
         """Generate new music, from nothing or from the end of a prompt.
 
@@ -147,6 +161,17 @@ class Generates:
                 a list of each piece's ids so far, including the prompt's.
                 During prefill these are the ids that the model has seen. An
                 exception that it raises ends the call.
+            guidance: float, 0 to 20. How strongly the controls are asked for:
+                above 1, more than the music of the corpus follows them. Each
+                note then takes twice the time. Defaults to `1.0`.
+            **controls: what is asked of the new music, by the names that
+                `model.controls` lists. `density`, notes a second; `loudness`,
+                mean velocity, 1 to 127, or `"pp"` to `"ff"`; `register`, mean
+                pitch, or `"low"`, `"middle"` or `"high"`; `polyphony`, mean
+                number of notes that sound; `composer`, a name; or a label of
+                the corpus that the model was trained on. A pair of numbers,
+                such as `density=(2, 12)`, asks for an even change from the
+                beginning of the new music to its end.
 
         Returns:
             A piece; or a list of pieces, if `inputs` is a list of prompts or
@@ -175,6 +200,7 @@ class Generates:
             max_note_seconds=max_note_seconds,
             repeat_penalty=repeat_penalty,
             seed=seed,
+            asked=self._asked(controls, guidance),
         )
         return pieces.write(request, prompt_cache, progress, on_events)
 
@@ -229,6 +255,8 @@ class Generates:
         max_note_seconds=None,
         repeat_penalty=0.0,
         seed=None,
+        guidance=1.0,
+        **controls,
     ):
         """Generate events without end, and yield them as they come.
 
@@ -249,6 +277,8 @@ class Generates:
             max_note_seconds: see `generate`.
             repeat_penalty: see `generate`.
             seed: see `generate`.
+            guidance: see `generate`.
+            **controls: see `generate`. Changes take a minute.
 
         Yields:
             Event ids, int, of the tokenizer's vocabulary.
@@ -268,6 +298,7 @@ class Generates:
             max_note_seconds=max_note_seconds,
             repeat_penalty=repeat_penalty,
             seed=seed,
+            asked=self._asked(controls, guidance),
             is_endless=True,
         )
         request.check_sampler("stream")

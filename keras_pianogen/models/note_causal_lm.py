@@ -148,6 +148,8 @@ class NoteTransformerCausalLM(
         repeat_penalty=0.0,
         seed=None,
         progress=None,
+        guidance=1.0,
+        **controls,
     ):
         """Write the notes between two moments of a piece anew.
 
@@ -174,6 +176,8 @@ class NoteTransformerCausalLM(
             repeat_penalty: see `generate`.
             seed: see `generate`.
             progress: see `generate`.
+            guidance: see `generate`.
+            **controls: see `generate`; what is asked of the new notes.
 
         Returns:
             An array of `NOTE_DTYPE`, the whole piece; or a list of them.
@@ -200,6 +204,7 @@ class NoteTransformerCausalLM(
             variations=variations,
             repeat_penalty=repeat_penalty,
             seed=seed,
+            asked=self._asked(controls, guidance),
         )
         filled = infill(
             self,
@@ -228,8 +233,8 @@ class NoteTransformerCausalLM(
             progress: a function called with (phrases written, phrases to
                 write).
             **settings: `keep_melody`, `sampler`, `temperature`, `min_p`,
-                `top_p`, `top_k`, `grammar`, `max_note_seconds` and
-                `repeat_penalty`, see `infill`.
+                `top_p`, `top_k`, `grammar`, `max_note_seconds`,
+                `repeat_penalty`, `guidance` and controls, see `infill`.
 
         Returns:
             An array of `NOTE_DTYPE`.

@@ -1,0 +1,61 @@
+"""Options that say what the new music is to be like."""
+
+from typing import Annotated
+
+import typer
+
+from keras_pianogen.cli.options import Options
+from keras_pianogen.cli.options import check_arguments
+
+
+class Character(Options):
+    """What is asked of the music; arguments of the model's `generate`."""
+
+    panel = "Character (for presets with controls)"
+
+    density: Annotated[
+        str | None,
+        typer.Option(help="Notes a second: 6, or 2:12 for a rise."),
+    ] = None
+    loudness: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean velocity, 1 to 127, or pp … ff; also p:f for a change."
+        ),
+    ] = None
+    register: Annotated[
+        str | None,
+        typer.Option(help="Mean MIDI pitch, or low, middle or high."),
+    ] = None
+    polyphony: Annotated[
+        str | None,
+        typer.Option(help="Mean number of notes that sound at once."),
+    ] = None
+    composer: Annotated[
+        str | None, typer.Option(help="In the manner of a composer.")
+    ] = None
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE for another label of the preset. May be repeated."
+        ),
+    ] = None
+    guidance: Annotated[
+        float,
+        typer.Option(
+            help="Above 1, all this is asked for more strongly, up to 20."
+        ),
+    ] = 1.0
+
+    def check(self):
+        check_arguments(self)
+        others = {}
+        for text in self.control or ():
+            name, is_given, value = text.partition("=")
+            if not is_given or not name or not value:
+                raise ValueError(
+                    f"`--control` must be NAME=VALUE. Received: {text}"
+                )
+            others[name] = value
+        del self.control
+        vars(self).update(others)

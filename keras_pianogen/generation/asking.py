@@ -1,0 +1,141 @@
+"""What is asked of a model's music: values of its controls, over time."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_pianogen.data.controls import NOT_ASKED
+from keras_pianogen.data.controls import Scale
+from keras_pianogen.generation.arguments import KINDS
+from keras_pianogen.generation.arguments import check_arguments
+from keras_pianogen.generation.notewise import START
+from keras_pianogen.note_tuples import rows_of
+
+# What is asked may change this often in the music of one call.
+STEPS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Values of controls, and how strongly they are asked for.
+
+    Args:
+        controls: the model's `Controls`.
+        values: dict from names of controls to values: for a scale, a number,
+            a word such as "soft" (see `WORDS`), or a pair or a string "2:12"
+            for a value that changes evenly from the music's beginning to its
+            end; for a label, one of its values, or a word of it that no other
+            value has.
+        guidance: float, see `Draws`.
+
+    Raises:
+        TypeError: if a value has the wrong type.
+        ValueError: if the model has no such control, or no such value.
+    """
+
+    controls: object
+    values: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    guidance: float = 1.0
+
+    def __post_init__(self):
+        values = {k: v for k, v in self.values.items() if v is not None}
+        check_arguments({"guidance": self.guidance})
+        parsed = {name: self._parsed(name, x) for name, x in values.items()}
+        object.__setattr__(self, "values", parsed)
+        if self.guidance != 1 and not values:
+            raise ValueError(
+                "`guidance` needs a control that is asked for, such as "
+                f"`density=6`. Received: guidance={self.guidance} alone"
+            )
+
+    @property
+    def is_guided(self):
+        """Whether what is asked is held against what is not asked."""
+        return self.guidance != 1
+
+    def _parsed(self, name, value):
+        """A label's class, or the values of a scale at both ends."""
+        if name not in self.controls.names:
+            known = ", ".join(self.controls.names)
+            raise ValueError(
+                f"`{name}` is neither an argument nor a control of this "
+                f"model, which has {known or 'no controls'}. "
+                f"Received: {name}={value!r}"
+            )
+        place = self.controls.names.index(name)
+        control = self.controls.all[place]
+        if isinstance(control, Scale):
+            return KINDS[name].ends(name, value)
+        return _label_class(control, value)
+
+    def plan(self):
+        """The class of each control at each of `STEPS` moments.
+
+        Returns:
+            An int32 array (STEPS, controls).
+        """
+        plan = np.full((STEPS, len(self.controls)), NOT_ASKED, "int32")
+        for i, control in enumerate(self.controls.all):
+            value = self.values.get(control.name)
+            if value is None:
+                continue
+            if isinstance(control, Scale):
+                plan[:, i] = control.classes(np.linspace(*value, STEPS))
+            else:
+                plan[:, i] = value
+        return plan
+
+    def on(self, form, rows):
+        """The rows of a prompt, with what would have been asked of it.
+
+        Its notes have the values that were measured on them. What comes before
+        `START` is not asked for.
+
+        Args:
+            form: a `NoteTuples`.
+            rows: int array (1 + notes, fields), with a field for each control.
+
+        Returns:
+            An int32 array of the same shape.
+        """
+        if not len(self.controls):
+            return rows
+        rows, plan = rows.copy(), self.plan()
+        width = len(self.controls)
+        begin = int(np.argmax(rows[:, 0] == START[0]))
+        rows[:, -width:] = NOT_ASKED
+        given = self.controls.classes(form.decode(rows_of(rows[begin + 1 :])))
+        is_scale = [isinstance(x, Scale) for x in self.controls.all]
+        asked = plan[0] != NOT_ASKED
+        given = np.where(is_scale & asked, given, plan[0])
+        first = given[:1] if len(given) else plan[:1]
+        rows[begin, -width:] = first[0]
+        rows[begin + 1 :, -width:] = given
+        return rows
+
+
+def _label_class(label, value):
+    """The class of the value of a label that a word means."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{label.name}` must be a string. Received: {label.name}={value!r}"
+        )
+    wanted = _plain(value)
+    exact = [i for i, x in enumerate(label.values) if _plain(x) == wanted]
+    found = exact or [
+        i for i, x in enumerate(label.values) if wanted in _plain(x).split()
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            f"`{label.name}` must be one of {', '.join(label.values)}. "
+            f"Received: {label.name}={value!r}"
+        )
+    return found[0]
+
+
+def _plain(text):
+    """A text in small letters without accents."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(x for x in parts if not unicodedata.combining(x)).strip()
