@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.asked import print_asked
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import loading
@@ -84,6 +85,18 @@ class Question(Options):
             "fill gaps.",
         ),
     ] = None
+    controls: Annotated[
+        int | None,
+        typer.Option(
+            min=20,
+            help="Instead, ask for each control of the preset in this number "
+            "of generated pieces, and measure what they have.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float,
+        typer.Option(help="How strongly --controls asks, see generate."),
+    ] = 1.0
     novelty: Annotated[
         int | None,
         typer.Option(
@@ -111,6 +124,15 @@ class Question(Options):
             "novelty", "n_gram", "by", "max_events", "transpose", "gaps"
         )
         self.refuse_together("gaps", "n_gram", "by", "max_events", "transpose")
+        self.refuse_together(
+            "controls",
+            "n_gram",
+            "by",
+            "max_events",
+            "transpose",
+            "gaps",
+            "novelty",
+        )
 
     def splits(self, split):
         """The splits that must have pieces."""
@@ -139,6 +161,9 @@ def evaluate(
         _print_novelty(
             preset, _novelty(model, opened, preset, question), as_json
         )
+        return
+    if question.controls:
+        print_asked(model, opened, preset, question, as_json)
         return
     if question.gaps:
         _print_gaps(model, opened, split, preset, question, as_json)

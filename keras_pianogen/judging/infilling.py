@@ -139,7 +139,8 @@ def _windows_of(model, corpus, index, count, batch_size, seed):
         for way, read in ((1, 0), (2, after)):
             run = RunWithGap(whole, gap, kept, read)
             ways[way].append((run, read + kept, gap.stop - gap.first))
-    return [_GapWindows(form, way, length, batch_size) for way in ways]
+    fields = num_fields(1, model.backbone.controls)
+    return [_GapWindows(form, way, length, batch_size, fields) for way in ways]
 
 
 class _GapWindows(Windows):
@@ -151,13 +152,14 @@ class _GapWindows(Windows):
             first note in the gap, and how many there are.
         length: targets of a window.
         batch_size: windows in a batch.
+        num_fields: how many fields notes have.
     """
 
     unit = "note"
 
-    def __init__(self, form, gaps, length, batch_size):
+    def __init__(self, form, gaps, length, batch_size, num_fields):
         super().__init__()
-        self.form, self.gaps = form, gaps
+        self.form, self.gaps, self.num_fields = form, gaps, num_fields
         self.length, self.batch_size = length, batch_size
         self.num_gaps = len(gaps)
         self.num_events = sum(count for _, _, count in gaps)
@@ -169,7 +171,10 @@ class _GapWindows(Windows):
         check_index(index, len(self))
         part = self.gaps[index * self.batch_size :][: self.batch_size]
         x, y, weight = batch_of(
-            self.form, [run for run, _, _ in part], self.length, num_fields(1)
+            self.form,
+            [run for run, _, _ in part],
+            self.length,
+            self.num_fields,
         )
         places = np.arange(self.length)
         for i, (_, first, count) in enumerate(part):

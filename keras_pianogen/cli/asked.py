@@ -1,0 +1,124 @@
+"""How well music has what is asked of it, measured and printed."""
+
+from keras_pianogen.cli.printing import say_json
+from keras_pianogen.cli.printing import say_table
+from keras_pianogen.cli.progress import counting_bar
+
+
+def print_asked(model, corpus, preset, question, as_json):
+    """Measure and print each control of a model.
+
+    Args:
+        model: a model with controls.
+        corpus: a `Corpus`, whose real music the labels are learned from.
+        preset: the model's name.
+        question: the options of `evaluate`.
+        as_json: whether a line of JSON is printed.
+
+    Raises:
+        ValueError: if the model has no controls.
+    """
+    from keras_pianogen.judging import asking
+
+    controls = model.controls
+    if not len(controls):
+        raise ValueError(
+            "`--controls` needs a preset with controls, such as one of "
+            f"`pianogen train --controls density`. Received: {preset}"
+        )
+    settings = {
+        "pieces": question.controls,
+        "seconds": question.seconds,
+        "guidance": question.guidance,
+        "seed": question.seed,
+    }
+    obtained, told = [], []
+    for name in controls.scales:
+        with counting_bar(f"Asking for {name}") as report:
+            obtained.append(
+                asking.evaluate_scale(model, name, progress=report, **settings)
+            )
+    for name in controls.labels:
+        with counting_bar(f"Asking for each {name}") as report:
+            told.append(
+                asking.evaluate_label(
+                    model, corpus, name, progress=report, **settings
+                )
+            )
+    if as_json:
+        say_json(_values(preset, settings, obtained, told))
+        return
+    if obtained:
+        _print_scales(preset, obtained)
+    if told:
+        _print_labels(preset, told)
+
+
+def _values(preset, settings, obtained, told):
+    return {
+        "preset": preset,
+        **settings,
+        "scales": [
+            {
+                "name": one.name,
+                "correlation": one.correlation[0],
+                "interval": one.correlation[1],
+                "error": one.error,
+                "drift": one.drift,
+            }
+            for one in obtained
+        ],
+        "labels": [
+            {
+                "name": one.name,
+                "values": one.values,
+                "right": one.right.tolist(),
+                "pieces": one.pieces,
+                "share": one.share[0],
+                "interval": one.share[1],
+                "chance": one.chance,
+                "real": one.real,
+                "num_real": one.num_real,
+            }
+            for one in told
+        ],
+    }
+
+
+def _print_scales(preset, obtained):
+    rows = []
+    for one in obtained:
+        r, (low, high) = one.correlation
+        drift = ", ".join(f"{x} {r:+.2f}" for x, r in one.drift.items())
+        rows.append(
+            [
+                one.name,
+                f"{len(one.asked)}",
+                f"{r:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                f"{one.error:.2f}",
+                drift,
+            ]
+        )
+    columns = ["pieces", "r", "95 %", "mean distance", "r of the others"]
+    title = f"{preset}: asked and obtained"
+    say_table(["scale", *columns], rows, title=title, names="scale")
+
+
+def _print_labels(preset, told):
+    rows = []
+    for one in told:
+        share, (low, high) = one.share
+        rows.append(
+            [
+                one.name,
+                f"{one.pieces * len(one.values)}",
+                f"{share:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{one.chance:.1%}",
+                f"{one.real:.1%} of {one.num_real}",
+            ]
+        )
+    columns = ["pieces", "told right", "95 %", "by chance", "of real music"]
+    title = f"{preset}: labels that a classifier tells"
+    say_table(["label", *columns], rows, title=title, names="label")
