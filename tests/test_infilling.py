@@ -11,6 +11,7 @@ from note_models import build_note_model
 from random_pieces import random_corpus
 from random_pieces import random_notes
 
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import AFTER
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import Gap
@@ -211,7 +212,7 @@ def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
         kept=int((tokens[at:, 4] == NO_GAP).sum()),
         after=at,
     )
-    x, _, _ = batch_of(FORM, [run], 64, 5)
+    x, _, _ = batch_of(FORM, [run], 64, Fields(infilling=True))
     found = keras.ops.convert_to_numpy(
         row_classes(FORM, tokens, infilling=True)
     )

@@ -286,14 +286,6 @@ class Controls:
 NO_CONTROLS = Controls()
 
 
-def with_none_asked(
-    rows: NDArray[Any], controls: Controls
-) -> NDArray[np.int32]:
-    """Rows with a field for each control, none of which is asked for."""
-    more = np.full((*rows.shape[:-1], len(controls)), NOT_ASKED, np.int32)
-    return np.concatenate([rows, more], axis=-1).astype(np.int32)
-
-
 def labels_of(piece: Piece[Any]) -> dict[str, str]:
     """The labels of a piece, its composer among them if that is known."""
     composer = {"composer": piece.composer} if piece.composer else {}

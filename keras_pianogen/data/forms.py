@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 
 from keras_pianogen.data.controls import NO_CONTROLS
 from keras_pianogen.data.controls import Controls
-from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.corpus import Corpus
-from keras_pianogen.data.gaps import NO_GAP
-from keras_pianogen.data.gaps import with_gap
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.note_windows import NoteEvaluationWindows
 from keras_pianogen.data.note_windows import NoteWindows
 from keras_pianogen.data.training_windows import EventWindows
@@ -123,22 +121,28 @@ class NoteForm:
         note_tuples: a `NoteTuples`.
         infilling: share of the training windows in which a gap is to be
             filled, see `gaps`, 0 to 1.
+        performing: share of the other windows in which a score is to be
+            performed, see `scores`, 0 to 1.
         controls: the `Controls` that can be asked for.
     """
 
     note_tuples: NoteTuples
     infilling: float = 0.0
+    performing: float = 0.0
     controls: Controls = NO_CONTROLS
     unit = "note"
     tokens_a_window = 32
+
+    @property
+    def fields(self) -> Fields:
+        """The `Fields` of a note."""
+        return Fields(self.infilling > 0, self.performing > 0, self.controls)
 
     def backbone_inputs(self, notes: NDArray[np.void]) -> dict[str, Any]:
         """The inputs of a backbone for a performance, without its mask."""
         form = self.note_tuples
         classes = form.classes(form.encode(notes))
-        if self.infilling:
-            classes = with_gap(classes, NO_GAP).astype(np.int32)
-        return {"notes": with_none_asked(classes, self.controls)}
+        return {"notes": self.fields.widened(classes)}
 
     def times(self, notes: NDArray[np.void]) -> NDArray[np.floating]:
         """When each note of a performance begins, in seconds."""
@@ -167,6 +171,7 @@ class NoteForm:
         return {
             "architecture": "note_transformer",
             "infilling": self.infilling,
+            "performing": self.performing,
             "controls": ",".join(self.controls.names),
         }
 
@@ -179,6 +184,7 @@ class NoteForm:
             split,
             form=self.note_tuples,
             infilling=self.infilling,
+            performing=self.performing,
             controls=self.controls,
             **settings,
         )
@@ -191,7 +197,6 @@ class NoteForm:
             corpus,
             split,
             form=self.note_tuples,
-            infilling=self.infilling,
-            controls=self.controls,
+            fields=self.fields,
             **settings,
         )

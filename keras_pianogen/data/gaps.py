@@ -21,7 +21,6 @@ References:
 """
 
 import dataclasses
-from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -138,14 +137,3 @@ def gap_classes(form: NoteTuples, gaps: NDArray[np.int64]) -> NDArray[np.int64]:
 def num_gap_classes(form: NoteTuples) -> int:
     """How many classes the field has."""
     return 1 + form.shift_code.num_classes
-
-
-def num_fields(infilling: float, controls: Sized = ()) -> int:
-    """How many fields notes have.
-
-    Args:
-        infilling: the share of gaps.
-        controls: the `Controls`.
-    """
-    fields = FIELDS_WITH_GAP if infilling else FIELDS
-    return len(fields) + len(controls)

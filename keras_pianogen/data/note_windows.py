@@ -5,8 +5,7 @@ Every batch is `(x, y, sample_weight)`, as Keras takes it:
 
 - `x["notes"]`: int32, (batch, time, 4): the fields of the note before each
   target, as classes, see `NoteTuples.classes`. `NO_NOTE` where there is none.
-  For a model that fills gaps there is a fifth, see `gaps`; and there is one
-  for each control, see `controls`.
+  Further fields of the target are known for what a model can do, see `fields`.
 - `x["next_notes"]`: int32, (batch, time, 4): the fields of the target.
 - `x["elapsed"]`: int32, (batch, time): ticks from the note before to the
   target.
@@ -40,16 +39,18 @@ from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.cutting import HIGHEST_PITCH
 from keras_pianogen.data.cutting import LOWEST_PITCH
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import FIELDS_WITH_GAP
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import countdown
 from keras_pianogen.data.gaps import gap_classes
-from keras_pianogen.data.gaps import num_fields
 from keras_pianogen.data.gaps import rows_around
 from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.data.packing import packed_ends
 from keras_pianogen.data.packing import unpack
+from keras_pianogen.data.scores import deadpan
+from keras_pianogen.data.scores import score_classes
 from keras_pianogen.data.training_windows import TrainingWindows
 from keras_pianogen.data.training_windows import rows_of_part
 from keras_pianogen.data.windows import Windows
@@ -67,6 +68,7 @@ from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
 from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.note_tuples import rows_of
 
+PLAIN = Fields()
 # Notes after a window on which controls are measured: MAESTRO's densest six
 # seconds have about as many.
 MOST_LATER = 200
@@ -86,6 +88,8 @@ class Run(NamedTuple):
             still sounds, that row's own note left out; (128,).
         asked: the class of each control at each row, (rows, controls), see
             `controls`; `None` if nothing is asked.
+        score: the classes of the score of each row, (rows, 3), see `scores`;
+            `None` if there is no score.
     """
 
     rows: NDArray[np.void]
@@ -93,8 +97,11 @@ class Run(NamedTuple):
     ends: bool
     sounding: NDArray[np.int64]
     asked: NDArray[np.int64] | None = None
+    score: NDArray[np.int64] | None = None
 
-    def write(self, form: NoteTuples, x: dict[str, NDArray[Any]]) -> None:
+    def write(
+        self, form: NoteTuples, x: dict[str, NDArray[Any]], fields: Fields
+    ) -> None:
         """Write this run to the arrays of one window."""
         length = len(x["elapsed"])
         classes = form.classes(self.rows)
@@ -113,8 +120,19 @@ class Run(NamedTuple):
         if self.asked is not None and len(self.rows):
             # Before the first note, what is asked of that note is asked.
             asked = np.concatenate([self.asked[:known], self.asked])
-            width = asked.shape[1]
-            x["notes"][:last, -width:] = asked[:last]
+            x["notes"][:last, fields.asked] = asked[:last]
+        if self.score is not None:
+            x["notes"][:targets, fields.score] = self.score[before:]
+
+    def with_score(self, form: NoteTuples, rng: np.random.Generator) -> "Run":
+        """The run, with the score of its deadpan twin."""
+        durations = self.rows["duration"].astype(np.int64)
+        begins, lasts = deadpan(form, _starts(self), durations, rng)
+        shifts = np.diff(begins, prepend=begins[:1])
+        if self.begins:
+            shifts[:1] = self.rows["shift"][:1]
+        score = score_classes(form, shifts, self.rows["pitch"], lasts)
+        return self._replace(score=score)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +167,9 @@ class RunWithGap:
         kept = min(gap.first, length - in_gap - 1 - after)
         return cls(run, gap, kept, after)
 
-    def write(self, form: NoteTuples, x: dict[str, NDArray[Any]]) -> None:
+    def write(
+        self, form: NoteTuples, x: dict[str, NDArray[Any]], fields: Fields
+    ) -> None:
         """Write this run to the arrays of one window."""
         run, gap, starts = self.run, self.gap, _starts(self.run)
         rows = np.stack([run.rows[f] for f in FIELDS], 1).astype(np.int64)
@@ -168,9 +188,8 @@ class RunWithGap:
         x["notes"][:size, : len(FIELDS_WITH_GAP)] = classes
         if run.asked is not None:
             asked = run.asked[gap.first - self.kept : gap.stop]
-            width = asked.shape[1]
-            x["notes"][self.after, -width:] = asked[0]
-            x["notes"][self.after + 1 : size, -width:] = asked
+            x["notes"][self.after, fields.asked] = asked[0]
+            x["notes"][self.after + 1 : size, fields.asked] = asked
         x["next_notes"][:size] = targets
         x["elapsed"][: size - 1] = np.maximum(tokens[1:, 0], 0)
         x["sounding"][:size] = self._sounding()
@@ -200,19 +219,19 @@ def batch_of(
     form: NoteTuples,
     runs: Sequence[Run | RunWithGap],
     length: int,
-    num_fields: int = len(FIELDS),
+    fields: Fields = PLAIN,
 ) -> NoteBatch:
     """The batch whose windows are `runs`, padded to `length` targets."""
     size = len(runs)
     x: dict[str, NDArray[Any]] = {
-        "notes": np.full((size, length, num_fields), NO_NOTE, np.int32),
+        "notes": np.full((size, length, len(fields)), NO_NOTE, np.int32),
         "next_notes": np.full((size, length, 4), NO_NOTE, np.int32),
         "elapsed": np.zeros((size, length), np.int32),
         "sounding": np.zeros((size, length, PITCHES), np.int32),
         "padding_mask": np.zeros((size, length), bool),
     }
     for i, run in enumerate(runs):
-        run.write(form, {name: array[i] for name, array in x.items()})
+        run.write(form, {name: array[i] for name, array in x.items()}, fields)
     # Where the first field is no target, none is.
     is_target = x["next_notes"][..., 0] != NO_NOTE
     return x, x["next_notes"], is_target.astype(np.float32)
@@ -264,6 +283,9 @@ class NoteWindows(TrainingWindows):
         velocity: see there.
         infilling: share of the windows in which a gap is to be filled, see
             `gaps`, 0 to 1. Above 0, notes have five fields in all windows.
+        performing: share of the other windows in which a score is to be
+            performed, see `scores`, 0 to 1. Above 0, notes have three more
+            fields in all windows.
         controls: a `Controls`. Notes have a field for each of them; in each
             window it is drawn which of them are asked for.
         part: see there.
@@ -290,6 +312,7 @@ class NoteWindows(TrainingWindows):
         stretch: float = 0.05,
         velocity: int = 6,
         infilling: float = 0.0,
+        performing: float = 0.0,
         controls: Controls = NO_CONTROLS,
         part: tuple[int, int] | None = None,
         workers: int = 1,
@@ -302,7 +325,9 @@ class NoteWindows(TrainingWindows):
         self._augmentation = augmentation if augment else NO_AUGMENTATION
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self.seed, self.infilling, self.controls = seed, infilling, controls
+        self.seed, self.controls = seed, controls
+        self.infilling, self.performing = infilling, performing
+        self._fields = Fields(infilling > 0, performing > 0, controls)
         self._pieces = pieces_of(corpus, split)
         # A piece's targets are its notes and its end.
         self._targets = np.array(
@@ -321,7 +346,7 @@ class NoteWindows(TrainingWindows):
         chosen = self._chosen(step)
         rows = range(*self._rows.indices(self.batch_size))
         runs = [
-            self._with_gap(
+            self._with_task(
                 self._asked(
                     self._run(*chosen[i], *(change[i] for change in changes)),
                     np.random.default_rng((self.seed, 3, step, i)),
@@ -330,14 +355,18 @@ class NoteWindows(TrainingWindows):
             )
             for i in rows
         ]
-        fields = num_fields(self.infilling, self.controls)
-        return batch_of(self.form, runs, self.sequence_length, fields)
+        return batch_of(self.form, runs, self.sequence_length, self._fields)
 
-    def _with_gap(self, run: Run, rng: np.random.Generator) -> Run | RunWithGap:
-        """The run, with a gap in as many of them as `infilling` says."""
-        if rng.random() >= self.infilling:
-            return run
-        return RunWithGap.draw(self.form, run, self.sequence_length, rng)
+    def _with_task(
+        self, run: Run, rng: np.random.Generator
+    ) -> Run | RunWithGap:
+        """The run, with a gap or a score in as many of them as are asked."""
+        number = rng.random()
+        if number < self.infilling:
+            return RunWithGap.draw(self.form, run, self.sequence_length, rng)
+        if 1 - number < self.performing * (1 - self.infilling):
+            return run.with_score(self.form, rng)
+        return run
 
     def _asked(self, run: Run, rng: np.random.Generator) -> Run:
         """The run, in which some of its controls are asked for."""
@@ -429,9 +458,8 @@ class NoteEvaluationWindows(Windows):
             Defaults to half of `sequence_length`.
         batch_size: windows in a batch, 1 or more. The last batch is filled
             with windows whose weights are 0.
-        infilling: above 0 for a model that fills gaps: notes have five fields
-            then. There are no gaps here.
-        controls: a `Controls`: notes have a field for each. None is asked for.
+        fields: the `Fields` of the notes. There are no gaps and no scores
+            here, and nothing is asked for. Defaults to the four of a note.
         pieces: indices in `corpus.pieces` of the pieces to evaluate on.
             Defaults to all pieces of the split.
 
@@ -452,8 +480,7 @@ class NoteEvaluationWindows(Windows):
         sequence_length: int = 512,
         stride: int | None = None,
         batch_size: int = 4,
-        infilling: float = 0.0,
-        controls: Controls = NO_CONTROLS,
+        fields: Fields = PLAIN,
         pieces: ArrayLike | None = None,
     ):
         super().__init__()
@@ -461,7 +488,7 @@ class NoteEvaluationWindows(Windows):
         check_least(1, sequence_length=sequence_length, batch_size=batch_size)
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self._num_fields = num_fields(infilling, controls)
+        self._fields = fields
         self._indices = chosen_pieces(corpus, split, pieces)
         chosen = [corpus.pieces[i] for i in self._indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
@@ -490,7 +517,7 @@ class NoteEvaluationWindows(Windows):
         ]
         runs += [EMPTY] * (self.batch_size - len(runs))
         x, y, sample_weight = batch_of(
-            self.form, runs, self.sequence_length, self._num_fields
+            self.form, runs, self.sequence_length, self._fields
         )
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0

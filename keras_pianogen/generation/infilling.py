@@ -11,7 +11,6 @@ import typing
 
 import numpy as np
 
-from keras_pianogen.data.controls import with_none_asked
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
@@ -272,8 +271,7 @@ def _prompt(model, form, outside, place):
     origin = int(starts[first - kept] - fields[first - kept, 0]) if kept else 0
     gap = Gap(first, first, place.end - origin)
     prompt = rows_around(fields, starts - origin, gap, kept, after)
-    prompt = with_none_asked(prompt, model.backbone.controls)
-    return prompt, gap, origin
+    return model.backbone.fields.widened(prompt), gap, origin
 
 
 def _filled(form, outside, new, prompt, origin):

@@ -6,9 +6,6 @@ import functools
 import numpy as np
 
 from keras_pianogen.data.controls import NOT_ASKED
-from keras_pianogen.data.controls import with_none_asked
-from keras_pianogen.data.gaps import NO_GAP
-from keras_pianogen.data.gaps import with_gap
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.asking import STEPS
 from keras_pianogen.generation.asking import Asked
@@ -47,9 +44,7 @@ def note_prompts_of(model, inputs, seconds=None):
             last = round(seconds / tokenizer.note_tuples.time_step)
             row = row[np.cumsum(row[:, 0], dtype="int64") <= last]
         row = np.concatenate([np.array([START], "int32"), row])
-        if model.backbone.infilling:
-            row = with_gap(row, NO_GAP).astype("int32")
-        rows.append(with_none_asked(row, model.backbone.controls))
+        rows.append(model.backbone.fields.widened(row))
     return rows, own, is_list
 
 

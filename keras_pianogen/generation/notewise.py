@@ -15,6 +15,9 @@ import numpy as np
 from keras import ops
 
 from keras_pianogen.attention import dispatch
+from keras_pianogen.data.fields import NOTHING
+from keras_pianogen.data.fields import SCORE_FIELDS
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.draws import Guided
@@ -26,6 +29,7 @@ from keras_pianogen.layers.note_heads import left_after
 
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
+PLAIN = Fields()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,15 +156,15 @@ class NextNote:
         draws: a `Draws`.
         state: the `NoteState` in which the loop begins.
         limits: a `NoteLimits`.
-        infilling: bool. Whether rows have a fifth field, the gap.
+        fields: the `Fields` of rows. Defaults to the four of a note.
 
     Attributes:
         carried: what the loop carries of the state, and of the draws.
     """
 
-    def __init__(self, heads, draws, state, limits, infilling=False):
+    def __init__(self, heads, draws, state, limits, fields=PLAIN):
         self.form = heads.form
-        self.infilling = infilling
+        self.fields = fields
         self.heads = dispatch.stepwise_heads(heads)
         self.limits = keras.tree.map_structure(ops.convert_to_tensor, limits)
         if not isinstance(self.limits.guidance, tuple):
@@ -199,8 +203,11 @@ class NextNote:
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
         parts = [ops.where(ends[:, None], np.array(END, "int32"), row)]
         clock = state.clock + ticks
-        if self.infilling:
+        if self.fields.infilling:
             parts.append(self._countdown(clock)[:, None])
+        if self.fields.performing:
+            nothing = np.full((1, len(SCORE_FIELDS)), NOTHING, "int32")
+            parts.append(nothing + ops.zeros_like(ticks)[:, None])
         if not isinstance(self.limits.plan, tuple):
             parts.append(self._asked(clock))
         return ops.concatenate(parts, axis=-1), random
@@ -334,7 +341,7 @@ def next_note(model, draws, inputs, stops):
         draws,
         inputs.state,
         inputs.limits,
-        model.backbone.infilling,
+        model.backbone.fields,
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
-from keras_pianogen.data.gaps import num_fields
 from keras_pianogen.data.note_windows import Run
 from keras_pianogen.data.note_windows import RunWithGap
 from keras_pianogen.data.note_windows import batch_of
@@ -139,7 +138,7 @@ def _windows_of(model, corpus, index, count, batch_size, seed):
         for way, read in ((1, 0), (2, after)):
             run = RunWithGap(whole, gap, kept, read)
             ways[way].append((run, read + kept, gap.stop - gap.first))
-    fields = num_fields(1, model.backbone.controls)
+    fields = model.backbone.fields
     return [_GapWindows(form, way, length, batch_size, fields) for way in ways]
 
 
@@ -152,14 +151,14 @@ class _GapWindows(Windows):
             first note in the gap, and how many there are.
         length: targets of a window.
         batch_size: windows in a batch.
-        num_fields: how many fields notes have.
+        fields: the `Fields` of the notes.
     """
 
     unit = "note"
 
-    def __init__(self, form, gaps, length, batch_size, num_fields):
+    def __init__(self, form, gaps, length, batch_size, fields):
         super().__init__()
-        self.form, self.gaps, self.num_fields = form, gaps, num_fields
+        self.form, self.gaps, self.fields = form, gaps, fields
         self.length, self.batch_size = length, batch_size
         self.num_gaps = len(gaps)
         self.num_events = sum(count for _, _, count in gaps)
@@ -174,7 +173,7 @@ class _GapWindows(Windows):
             self.form,
             [run for run, _, _ in part],
             self.length,
-            self.num_fields,
+            self.fields,
         )
         places = np.arange(self.length)
         for i, (_, first, count) in enumerate(part):

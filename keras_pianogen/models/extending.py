@@ -3,12 +3,11 @@
 import numpy as np
 from keras import ops
 
-from keras_pianogen.models.note_backbone import field_sizes
 from keras_pianogen.models.note_causal_lm import NoteTransformerCausalLM
 
 
-def extended(model, infilling=0.0, controls=None):
-    """A model of notes that fills gaps and has controls, with known weights.
+def extended(model, infilling=0.0, performing=0.0, controls=None):
+    """A model of notes that can do more, with the weights of one that can't.
 
     Until it is trained, it continues music as the other does: the embeddings
     of new fields are 0.
@@ -17,6 +16,8 @@ def extended(model, infilling=0.0, controls=None):
         model: a `NoteTransformerCausalLM`.
         infilling: float, 0 to 1. The share of training windows with a gap,
             the preprocessor's `infilling`. Defaults to `0.0`, the model's own.
+        performing: float, 0 to 1. The share of the others with a score, the
+            preprocessor's `performing`. Defaults to `0.0`, the model's own.
         controls: a `Controls`. Defaults to `None`, the model's own. Those of
             the model that are named again are learned anew if their classes
             differ.
@@ -29,20 +30,23 @@ def extended(model, infilling=0.0, controls=None):
     """
     if not isinstance(model, NoteTransformerCausalLM):
         raise ValueError(
-            "`infilling` and `controls` are for models of notes, such as the "
-            "preset note_transformer_maestro. Received: a "
+            "`infilling`, `performing` and `controls` are for models of notes, "
+            "such as the preset note_transformer_maestro. Received: a "
             f"{type(model).__name__}"
         )
     infilling = infilling or model.preprocessor.infilling
+    performing = performing or model.preprocessor.performing
     controls = controls or model.backbone.controls
     controls = controls.get_config()
     config = model.backbone.get_config() | {
         "infilling": bool(infilling),
+        "performing": bool(performing),
         "controls": controls,
     }
     backbone = type(model.backbone).from_config(config)
     config = model.preprocessor.get_config() | {
         "infilling": infilling,
+        "performing": performing,
         "controls": controls,
     }
     preprocessor = type(model.preprocessor).from_config(config)
@@ -76,7 +80,7 @@ def _grown(own, new):
 
 def _blocks(backbone):
     """Zeros in the shape of each field's embeddings, "none" among them."""
-    sizes = field_sizes(backbone.form, backbone.infilling, backbone.controls)
+    sizes = backbone.fields.sizes(backbone.form)
     width = backbone.hidden_dim
     return {name: np.zeros((n + 1, width)) for name, n in sizes.items()}
 

@@ -6,7 +6,7 @@ import keras
 import keras_hub
 
 from keras_pianogen.data.controls import Controls
-from keras_pianogen.data.gaps import num_gap_classes
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
 from keras_pianogen.layers.note_embedding import row_classes
@@ -73,6 +73,8 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         layer_norm_epsilon: float. Defaults to `1e-5`.
         infilling: bool. Whether the model fills gaps: notes have a fifth
             field then, see `data.gaps`. Defaults to `False`.
+        performing: bool. Whether the model performs scores: notes have three
+            fields more, see `data.scores`. Defaults to `False`.
         controls: a `Controls`, what can be asked of the model, or its
             settings as a dict: notes have a field for each, see
             `data.controls`. Defaults to `None`, nothing.
@@ -117,6 +119,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         activation: Activation = "relu",
         layer_norm_epsilon: Share = 1e-5,
         infilling: Flag = False,
+        performing: Flag = False,
         controls: Asked | None = None,
         dtype=None,
         **kwargs,
@@ -129,7 +132,8 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
             )
         if not isinstance(controls, Controls):
             controls = Controls.from_config(controls)
-        sizes = field_sizes(form, infilling, controls)
+        fields = Fields(bool(infilling), bool(performing), controls)
+        sizes = fields.sizes(form)
         # === Layers ===
         self.note_embedding = NoteEmbedding(
             sizes.values(),
@@ -185,7 +189,9 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.infilling = infilling
+        self.performing = performing
         self.controls = controls
+        self.fields = fields
 
     def embed_rows(self, rows):
         """Embed note tuples whose times are in ticks, see `row_classes`."""
@@ -207,21 +213,8 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "activation": self.activation,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "infilling": self.infilling,
+                "performing": self.performing,
                 "controls": self.controls.get_config(),
             }
         )
         return config
-
-
-def field_sizes(form, infilling, controls):
-    """The number of classes of each field of a note, a dict by their names.
-
-    Args:
-        form: a `NoteTuples`.
-        infilling: whether there is the field of gaps.
-        controls: a `Controls`.
-    """
-    sizes = dict(form.num_classes)
-    if infilling:
-        sizes["gap"] = num_gap_classes(form)
-    return sizes | dict(zip(controls.names, controls.sizes, strict=True))

@@ -58,16 +58,13 @@ class NoteTransformerCausalLM(
                     "The backbone's `form` must be the tokenizer's, "
                     f"{form!r}. Received: form={backbone.form!r}"
                 )
-            if bool(preprocessor.infilling) != backbone.infilling:
+            fields = preprocessor.form.fields
+            if fields != backbone.fields:
                 raise ValueError(
-                    "The preprocessor's `infilling` must be above 0 exactly "
-                    "if the backbone fills gaps. Received: infilling="
-                    f"{preprocessor.infilling} and {backbone.infilling}"
-                )
-            if preprocessor.controls != backbone.controls:
-                raise ValueError(
-                    "The backbone's `controls` must be the preprocessor's, "
-                    f"{preprocessor.controls}. Received: {backbone.controls}"
+                    "The preprocessor's `infilling` and `performing` must be "
+                    "above 0 exactly if the backbone's are True, and its "
+                    f"`controls` the same. Received: {fields} and "
+                    f"{backbone.fields}"
                 )
             # Nothing has to be built. Otherwise Keras on JAX would call the
             # model before each batch.

@@ -6,7 +6,6 @@ import numpy as np
 
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.forms import NoteForm
-from keras_pianogen.data.gaps import num_fields
 from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.layers.ranges import Flag
@@ -143,6 +142,9 @@ class NoteTransformerCausalLMPreprocessor(
         infilling: float, 0 to 1. Share of the windows in `fit` on a corpus in
             which a gap is to be filled, see `data.gaps`. Above 0 exactly if
             the backbone fills gaps. Defaults to `0.0`.
+        performing: float, 0 to 1. Share of the other windows in which a score
+            is to be performed, see `data.scores`. Above 0 exactly if the
+            backbone performs scores. Defaults to `0.0`.
         controls: the backbone's `Controls`, or its settings as a dict.
             Defaults to `None`, nothing.
         config_file: the name of the preprocessor's file in a preset, which is
@@ -177,6 +179,7 @@ class NoteTransformerCausalLMPreprocessor(
         add_start_token: Flag = True,
         add_end_token: Flag = True,
         infilling: Share = 0.0,
+        performing: Share = 0.0,
         controls: Asked | None = None,
         config_file: PreprocessorFile = "preprocessor.json",
         **kwargs,
@@ -189,7 +192,7 @@ class NoteTransformerCausalLMPreprocessor(
             config_file=config_file,
             **kwargs,
         )
-        self.infilling = infilling
+        self.infilling, self.performing = infilling, performing
         if not isinstance(controls, Controls):
             controls = Controls.from_config(controls)
         self.controls = controls
@@ -197,6 +200,7 @@ class NoteTransformerCausalLMPreprocessor(
     def get_config(self):
         return super().get_config() | {
             "infilling": self.infilling,
+            "performing": self.performing,
             "controls": self.controls.get_config(),
         }
 
@@ -204,7 +208,10 @@ class NoteTransformerCausalLMPreprocessor(
     def form(self):
         """The form of music that the model is trained on, see `data.forms`."""
         return NoteForm(
-            self.tokenizer.note_tuples, self.infilling, self.controls
+            self.tokenizer.note_tuples,
+            self.infilling,
+            self.performing,
+            self.controls,
         )
 
     def build(self, input_shape):
@@ -243,5 +250,4 @@ class NoteTransformerCausalLMPreprocessor(
     def _pack(self, windows, length):
         form = self.tokenizer.note_tuples
         runs = [run_of(piece, begin, length) for piece, begin in windows]
-        fields = num_fields(self.infilling, self.controls)
-        return batch_of(form, runs, length, fields)
+        return batch_of(form, runs, length, self.form.fields)

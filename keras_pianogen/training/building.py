@@ -50,7 +50,7 @@ def build_model(recipe, backbone=None):
     if recipe.architecture == "note_transformer":
         return _note_model(recipe, backbone)
     # A preset of notes may be trained with them, so a recipe is not refused.
-    for name in ("infilling", "controls"):
+    for name in ("infilling", "performing", "controls"):
         if value := getattr(recipe, name):
             raise ValueError(
                 f"`{name}` is for the architecture 'note_transformer'. "
@@ -89,6 +89,7 @@ def _note_model(recipe, backbone):
         "max_sequence_length": recipe.sequence_length,
         "share_heads": recipe.share_heads,
         "infilling": bool(recipe.infilling),
+        "performing": bool(recipe.performing),
         "dtype": recipe.on_device().dtype,
     }
     backbone = NoteTransformerBackbone.from_config(backbone)
@@ -96,6 +97,7 @@ def _note_model(recipe, backbone):
         NoteTupleTokenizer(**backbone.form.get_config()),
         sequence_length=recipe.sequence_length,
         infilling=recipe.infilling,
+        performing=recipe.performing,
         controls=backbone.controls,
     )
     return NoteTransformerCausalLM(backbone, preprocessor)

@@ -241,8 +241,8 @@ def _begin(run, corpus, recipe, settings, resume):
     else:
         keras.utils.set_random_seed(recipe.seed)
         model = MusicTransformerCausalLM.from_preset(preset, dtype=recipe.dtype)
-        if recipe.infilling:
-            model = extended(model, recipe.infilling)
+        if recipe.infilling or recipe.performing:
+            model = extended(model, recipe.infilling, recipe.performing)
     if recipe.controls and not resume:
         model = _controlled(model, corpus, recipe.control_names)
     if preset is not None or recipe.controls:

@@ -117,6 +117,8 @@ class Recipe:
         infilling: Share of the windows in which a gap is to be filled, 0 to 1,
             for "note_transformer" only. It makes a model that fills gaps, of
             a preset that doesn't as well.
+        performing: Share of the other windows in which a score is to be
+            performed, 0 to 1, for "note_transformer" only.
         controls: What can be asked of the model, names with commas between
             them: density, loudness, register and polyphony; composer; and the
             corpus's own labels. For "note_transformer" only. Those that a
@@ -149,6 +151,7 @@ class Recipe:
     global_clipnorm: float = 1.0
     label_smoothing: float = 0.0
     infilling: float = 0.0
+    performing: float = 0.0
     controls: str = ""
     ema_momentum: float | None = None
     dtype: str | None = None

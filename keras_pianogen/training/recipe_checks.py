@@ -20,6 +20,7 @@ SHARES = (
     "warmup",
     "label_smoothing",
     "infilling",
+    "performing",
     "ema_momentum",
 )
 # Settings that may be `None`.
