@@ -264,15 +264,19 @@ class NoteTuples:
         starts = np.cumsum(ticks["shift"]).clip(max=self._most_ticks)
         ends = (starts + ticks["duration"]).clip(max=self._most_ticks)
         pitches = np.clip(rows["pitch"], 0, 127).astype(np.uint8)
-        bins = np.clip(rows["velocity"], 0, self.velocity_bins - 1)
         notes = np.empty(len(rows), NOTE_DTYPE)
         notes["start"] = starts * self.time_step
         notes["end"] = ends * self.time_step
         notes["pitch"] = pitches
-        notes["velocity"] = self._grid.to_velocities(bins.astype(np.int64))
+        notes["velocity"] = self.to_velocities(rows["velocity"])
         notes = notes[np.lexsort((pitches, starts))]
         notes["end"] = cut_overlaps(notes)
         return notes
+
+    def to_velocities(self, bins: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """The MIDI velocities that bins stand for."""
+        inside = np.clip(bins, 0, self.velocity_bins - 1).astype(np.int64)
+        return self._grid.to_velocities(inside).astype(np.uint8)
 
     def classes(self, rows: NDArray[np.void]) -> NDArray[np.int32]:
         """The class of each field of each row, (rows, 4)."""

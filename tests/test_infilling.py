@@ -237,14 +237,16 @@ def test_the_same_notes_of_gaps_count_in_every_way_of_reading(model, tmp_path):
     # One gap, predicted by hand from what stands before it.
     rows = FORM.encode(corpus.notes(corpus.split("train")[-1]))
     plain = run_of(rows, 20, 12)
-    x, y, _ = batch_of(FORM, [plain], 64, 5)
+    x, y, _ = batch_of(FORM, [plain], 64, Fields(infilling=True))
     weight = np.zeros((1, 64), "float32")
     weight[:, 4:9] = 1
     by_hand = sum(
         keras.ops.convert_to_numpy(nats)[0, 4:9].sum()
         for nats in field_nats(FORM, y, model(x))
     )
-    windows = judging._GapWindows(FORM, [(plain, 4, 5)], 64, 8)
+    windows = judging._GapWindows(
+        FORM, [(plain, 4, 5)], 64, 8, Fields(infilling=True)
+    )
     (scored,) = windows
     np.testing.assert_array_equal(scored[2], weight)
     assert judging.ModelScorer(model).score(windows).nats == pytest.approx(

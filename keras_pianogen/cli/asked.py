@@ -86,23 +86,25 @@ def _values(preset, settings, obtained, told):
 
 
 def _print_scales(preset, obtained):
-    rows = []
+    from keras_pianogen.data.controls import SCALES
+
+    rows, drift = [], []
     for one in obtained:
         r, (low, high) = one.correlation
-        drift = ", ".join(f"{x} {r:+.2f}" for x, r in one.drift.items())
-        rows.append(
-            [
-                one.name,
-                f"{len(one.asked)}",
-                f"{r:.3f}",
-                f"{low:.3f} to {high:.3f}",
-                f"{one.error:.2f}",
-                drift,
-            ]
-        )
-    columns = ["pieces", "r", "95 %", "mean distance", "r of the others"]
+        interval = f"{low:.3f} to {high:.3f}"
+        numbers = [f"{r:.3f}", interval, f"{one.error:.2f}"]
+        rows.append([one.name, f"{len(one.asked)}", *numbers])
+        found = one.drift | {one.name: r}
+        drift.append([one.name, *(f"{found[x]:+.2f}" for x in SCALES)])
+    columns = ["scale", "pieces", "r", "95 %", "mean distance"]
     title = f"{preset}: asked and obtained"
-    say_table(["scale", *columns], rows, title=title, names="scale")
+    say_table(columns, rows, title=title, names="scale")
+    say_table(
+        ["asked", *SCALES],
+        drift,
+        title="r of what was asked and what all scales were",
+        names="asked",
+    )
 
 
 def _print_labels(preset, told):

@@ -1,5 +1,6 @@
 """Commands of corpora: prepare, describe."""
 
+import collections
 import pathlib
 import time
 from typing import Annotated
@@ -60,6 +61,13 @@ class Preparing(Options):
             show_default="no limit",
         ),
     ] = None
+    labels: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="CSV file of words about the files: a file's name, and then "
+            "a column for each label, such as emotion, player or split."
+        ),
+    ] = None
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace another corpus in OUT."),
@@ -89,6 +97,7 @@ def prepare(
             "No piece is left for validation, so that training can't tell when "
             "it should end. Two files are enough for a validation split."
         )
+    _print_labels(corpus)
     _print_report(corpus)
     _print_skipped(corpus)
     say(f"{out} ({time.monotonic() - began:.1f} s)")
@@ -104,6 +113,19 @@ def _find_source(source, of_maestro, seed):
     elif of_maestro.paper_subset:
         source = Maestro(source)
     return source.paper_subset(seed) if of_maestro.paper_subset else source
+
+
+def _print_labels(corpus):
+    """Print how many pieces have each label, and how many values it has."""
+    values = collections.defaultdict(list)
+    for piece in corpus.pieces:
+        for name, value in piece.labels.items():
+            values[name].append(value)
+    for name, found in values.items():
+        say(
+            f"Label {name}: {len(found):,} of {len(corpus):,} pieces, "
+            f"{len(set(found)):,} values"
+        )
 
 
 def _print_report(corpus):

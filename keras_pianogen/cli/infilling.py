@@ -80,13 +80,13 @@ def infill(
     sampling: Sampling,
 ):
     """Write the notes between two moments of a MIDI file anew."""
-    places = _places(file, out, filling.variations)
+    places = places_beside(file, out, filling.variations)
     from keras_pianogen.generation.own_music import OwnMusic
 
     own = OwnMusic.of(file)
     choose_backend(WRITING)
     model = load_model(preset)
-    _check(model)
+    check_is_of_notes(model)
     asked = vars(filling) | vars(sampling) | {"variations": len(places)}
     asked |= vars(character)
     with generation_bar(end - start) as (report, _):
@@ -115,11 +115,11 @@ def vary(
     from keras_pianogen.generation.own_music import OwnMusic
 
     check({"keep": keep}, spell=flag)
-    places = _places(file, out, filling.variations)
+    places = places_beside(file, out, filling.variations)
     own = OwnMusic.of(file)
     choose_backend(WRITING)
     model = load_model(preset)
-    _check(model)
+    check_is_of_notes(model)
     asked = vars(filling) | vars(sampling) | vars(character)
     del asked["variations"]
     for i, path in enumerate(places):
@@ -139,7 +139,7 @@ def _write(own, piece, start, path, seed):
     say(f"{path}: {new} notes in place of {before}, seed {seed}")
 
 
-def _check(model):
+def check_is_of_notes(model):
     if not hasattr(model, "infill"):
         error = ValueError(
             "A preset of notes is needed. Received: one of class "
@@ -148,7 +148,7 @@ def _check(model):
         raise hinted(error, f"--preset {NOTE_PRESET} is one.")
 
 
-def _places(file, out, variations):
+def places_beside(file, out, variations):
     """The files to write, each checked before the slow part."""
     if not file.is_file():
         error = ValueError(f"`FILE` must be a MIDI file. Received: {file}")

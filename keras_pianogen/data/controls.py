@@ -123,7 +123,7 @@ class Label:
         values: strings, each once.
 
     Raises:
-        ValueError: if the name is a scale's, or a value is there twice.
+        ValueError: if the name can't be a label's, or a value is there twice.
     """
 
     name: str
@@ -131,10 +131,10 @@ class Label:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
-        if self.name in SCALES or not self.name.isidentifier():
+        if not self.name or self.name in SCALES or set(self.name) & set(",="):
             raise ValueError(
-                "A label's name must be a word, and none of "
-                f"{', '.join(SCALES)}. Received: {self.name!r}"
+                "A label's name must have no comma and no equals sign, and be "
+                f"none of {', '.join(SCALES)}. Received: {self.name!r}"
             )
         if not self.values or len(set(self.values)) < len(self.values):
             raise ValueError(

@@ -215,7 +215,7 @@ def write_corpus(
         "notes_sha256": sha256(folder / PARTS / NOTES),
         "max_ring": max_ring,
         "report": dataclasses.asdict(report),
-        "pieces": [dataclasses.asdict(piece) for piece in pieces],
+        "pieces": [piece.row() for piece in pieces],
         "skipped": [dataclasses.asdict(file) for file in skipped],
     }
     text = seal(table)

@@ -64,6 +64,13 @@ class Piece(Generic[PathT]):
         """`seconds`, under the name that it has in MAESTRO's table."""
         return self.seconds
 
+    def row(self) -> dict[str, Any]:
+        """Its row in a corpus's table; labels are there if it has some."""
+        row = dataclasses.asdict(self)
+        if not self.labels:
+            del row["labels"]
+        return row
+
 
 def check_split(name: str, argument: str = "split") -> str:
     """Returns the name of a split as it came.

@@ -25,6 +25,7 @@ from keras_pianogen.data.corpus import read_source
 from keras_pianogen.data.corpus import settle
 from keras_pianogen.data.corpus import write_corpus
 from keras_pianogen.data.folders import MidiFolder
+from keras_pianogen.data.labels import with_labels
 from keras_pianogen.data.parts import Part
 from keras_pianogen.data.parts import Progress
 from keras_pianogen.data.parts import collect
@@ -52,6 +53,7 @@ def prepare_corpus(
     test_fraction: float = 0.1,
     seed: int = 0,
     max_ring: float | None = None,
+    labels: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -79,6 +81,8 @@ def prepare_corpus(
             there.
         max_ring: seconds, above 0, for which the pedal holds a note at most
             after its key is released. Defaults to `None`, no limit.
+        labels: a CSV file of words about the pieces, see `read_labels`.
+            Defaults to `None`, no file.
         workers: number of processes that read. Defaults to the machine's
             cores.
         progress: called with (files done, files in all) as work goes on.
@@ -89,7 +93,8 @@ def prepare_corpus(
         The `Corpus`.
 
     Raises:
-        ValueError: no file of the source can be read; or `folder` holds the
+        ValueError: no file of the source can be read; or `labels` is no such
+            file, or names none of the source's; or `folder` holds the
             corpus of another source, or a damaged one, and `overwrite` is
             False; or another process prepares a corpus there.
 
@@ -102,11 +107,14 @@ def prepare_corpus(
     _check_fractions(validation_fraction, test_fraction)
     check_max_ring(max_ring)
     files = _Source.of(source)
+    if labels is not None:
+        labelled = with_labels(files.pieces, pathlib.Path(labels))
+        files = dataclasses.replace(files, pieces=labelled)
     folder = pathlib.Path(folder)
     stamps = files.stamps()
     splits = validation_fraction, test_fraction, seed
     reading = {} if max_ring is None else {"max_ring": max_ring}
-    made_of = digest([splits, reading, dataclasses.astuple(files)[1:], stamps])
+    made_of = digest([splits, reading, files.listed(), stamps])
     with _held(folder):
         corpus = _find_finished(folder, made_of, overwrite)
         if corpus is None:
@@ -157,6 +165,11 @@ class _Source:
         ]
         return cls(root, _relative(root, pieces), skipped)
 
+    def listed(self) -> list[Any]:
+        """What there is to read, and what is said of it, as values of JSON."""
+        pieces = [list(piece.row().values()) for piece in self.pieces]
+        return [pieces, [dataclasses.astuple(x) for x in self.skipped]]
+
     def stamps(self) -> list[Any]:
         """Path, size and date of each file: they differ when it changes."""
         return [_stamp(self.root, piece.path) for piece in self.pieces]
@@ -179,7 +192,8 @@ def _relative(root: pathlib.Path, pieces: Iterable[Any]) -> list[Piece[str]]:
             if path.is_relative_to(folder):
                 path = path.relative_to(folder)
         fields = piece.split, piece.composer, piece.title, piece.year
-        listed.append(Piece(path.as_posix(), *fields))
+        labels = getattr(piece, "labels", {})
+        listed.append(Piece(path.as_posix(), *fields, labels=labels))
     return sorted(listed, key=lambda piece: piece.path)
 
 

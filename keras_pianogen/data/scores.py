@@ -63,7 +63,10 @@ def deadpan(
 
 
 def score_classes(
-    form: NoteTuples, shifts: NDArray[np.int64], pitches, durations
+    form: NoteTuples,
+    shifts: NDArray[np.int64],
+    pitches: NDArray[np.integer],
+    durations: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """The classes of the fields of a score, (notes, 3), see `fields`."""
     return np.stack(

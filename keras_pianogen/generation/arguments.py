@@ -150,6 +150,7 @@ KINDS = {
         0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
     ),
     "keep": Number(0, 1, "from 0 to 1"),
+    "amount": Number(0, 1, "from 0 to 1"),
     "density": OverTime(Number(0, 60, "above 0, at most 60", above=True)),
     "loudness": OverTime(
         Number(1, 127, "from 1 to 127"),

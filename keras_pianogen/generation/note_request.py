@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.generation import notewise
-from keras_pianogen.generation.asking import STEPS
 from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.endings import round_off_rows
 from keras_pianogen.generation.notewise import OF_A_PIECE
@@ -149,7 +148,7 @@ class NoteRequest(Request):
         limits = limits._replace(
             plan=np.stack([asked.plan()] * len(begins)),
             plan_begin=np.array(begins, "int32"),
-            plan_ticks=np.int32(max(self._asked_ticks() / STEPS, 1)),
+            plan_ticks=np.int32(max(self._asked_ticks(), 1)),
         )
         if not asked.is_guided:
             return limits

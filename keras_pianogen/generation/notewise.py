@@ -30,6 +30,9 @@ from keras_pianogen.layers.note_heads import left_after
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
 PLAIN = Fields()
+# How much sooner or later than in its score a note may come: the time since the
+# note before may be a third or twice as long, and a tenth of a second longer.
+MOST_HASTE, MOST_DELAY, LOOSE = 3, 2, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +102,12 @@ class NoteLimits(typing.NamedTuple):
     remaining: object = NEVER  # int, how many notes may still come
     gap_end: object = NEVER  # int, no note begins from here on
     below: object = PITCHES  # int, notes have lower pitches
+    # The score to perform: classes, int (notes, 3), see `data.scores`, followed
+    # by rows of -1; and how many notes it has. Without a score they are ().
+    score: object = ()
+    score_notes: object = ()
     # What is asked of the music from `plan_begin` on, in ticks: the classes of
-    # controls, int (batch, steps, controls), each step `plan_ticks` long.
+    # controls, int (batch, steps, controls), spread over `plan_ticks`.
     # Without controls these are ().
     plan: object = ()
     plan_begin: object = ()  # int (batch,)
@@ -190,11 +197,19 @@ class NextNote:
             A pair of rows, int32 (batch, fields), and what is carried of the
             draws.
         """
+        note = self._note_of_score(made)
+        if note is not None:  # Its key is released before it is struck.
+            pitches = ops.arange(PITCHES, dtype="int32")
+            free = ops.where(pitches == note[1], 0, state.sounding)
+            state = state._replace(sounding=free)
         hidden, sounding = hidden[:, None], state.sounding[:, None]
-        ends, ticks, shift, random = self._shift(hidden, state, random)
+        ends, ticks, shift, random = self._shift(hidden, state, note, random)
         left = left_after(sounding, ticks[:, None])
         x = self.heads.with_shift(hidden, shift[:, None], left)
-        pitch, random = self._pitch(x, left, ticks, state, random)
+        if note is None:
+            pitch, random = self._pitch(x, left, ticks, state, random)
+        else:
+            pitch = ops.zeros_like(ticks) + note[1]
         x = self.heads.with_pitch(x, pitch[:, None])
         logits = self.heads.velocity(x)[:, 0]
         velocity, random = self.draws.draw(logits, random, field="velocity")
@@ -206,8 +221,10 @@ class NextNote:
         if self.fields.infilling:
             parts.append(self._countdown(clock)[:, None])
         if self.fields.performing:
-            nothing = np.full((1, len(SCORE_FIELDS)), NOTHING, "int32")
-            parts.append(nothing + ops.zeros_like(ticks)[:, None])
+            following = self._note_of_score(made + 1)
+            if following is None:
+                following = np.full(len(SCORE_FIELDS), NOTHING, "int32")
+            parts.append(ops.zeros_like(ticks)[:, None] + following)
         if not isinstance(self.limits.plan, tuple):
             parts.append(self._asked(clock))
         return ops.concatenate(parts, axis=-1), random
@@ -215,12 +232,25 @@ class NextNote:
     def _asked(self, clock):
         """What is asked at a time, classes (batch, controls)."""
         limits = self.limits
-        step = (clock - limits.plan_begin) // limits.plan_ticks
         steps, controls = limits.plan.shape[1:]
+        step = (clock - limits.plan_begin) * steps // limits.plan_ticks
         step = ops.clip(step, 0, steps - 1)
         first = ops.arange(ops.shape(clock)[0], dtype="int32") * steps
         rows = ops.reshape(limits.plan, (-1, controls))
         return ops.take(rows, first + step, axis=0)
+
+    def _note_of_score(self, made):
+        """The classes of a note of the score, (3,), or `None` without one.
+
+        Args:
+            made: int, or int tensor: notes since the loop began.
+        """
+        limits = self.limits
+        if isinstance(limits.score, tuple):
+            return None
+        place = limits.score_notes - limits.remaining + made
+        place = ops.clip(place, 0, limits.score.shape[0] - 1)
+        return ops.take(limits.score, place, axis=0)
 
     def _countdown(self, clock):
         """The fifth field of notes that begin at `clock`, see `data.gaps`."""
@@ -228,11 +258,17 @@ class NextNote:
         left = 1 + ops.maximum(end - clock, 0)
         return ops.where(end < NEVER, left, NO_GAP)
 
-    def _shift(self, hidden, state, random):
+    def _shift(self, hidden, state, note, random):
         """Whether a piece ends, the shift in ticks, and its class."""
         logits = self.heads.shift(hidden, state.sounding[:, None])[:, 0]
-        earliest = self._earliest(state)
-        logits = logits + self._shift_bias(state, earliest)
+        earliest, latest = self._earliest(state), NEVER
+        if note is not None:
+            # At the same moment, notes come in the order of their pitches.
+            earliest = ops.where(note[1] > state.last_pitch, 0, 1)
+            wanted = ops.take(self.first_shifts, ops.maximum(note[0], 0))
+            earliest = ops.maximum(earliest, wanted // MOST_HASTE)
+            latest = MOST_DELAY * wanted + LOOSE
+        logits = logits + self._shift_bias(state, earliest, latest)
         shift, random = self.draws.draw(logits, random, field="shift")
         ends = ops.equal(shift, self.form.end_class)
         shift = ops.minimum(shift, self.form.end_class - 1)
@@ -253,12 +289,13 @@ class NextNote:
         at_once = ops.any(ops.logical_and(free, above), axis=-1)
         return ops.maximum(earliest, ops.where(at_once, 0, 1))
 
-    def _shift_bias(self, state, earliest):
+    def _shift_bias(self, state, earliest, last=NEVER):
         """What is added to the logits of shifts, (batch, classes)."""
         limits, clock = self.limits, state.clock
         latest = ops.max(state.sounding, axis=-1) + limits.max_silence
         latest = ops.maximum(latest, earliest)
-        latest = ops.minimum(latest, limits.gap_end - 1 - clock)[:, None]
+        latest = ops.minimum(latest, limits.gap_end - 1 - clock)
+        latest = ops.minimum(latest, last)[:, None]
         barred = ops.logical_or(
             self.last_shifts < earliest[:, None], self.first_shifts > latest
         )

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Whether music has what was asked of it.
 
 A scale is asked for at many values, and measured on what was written. A label
@@ -198,7 +199,7 @@ def evaluate_label(
         _excerpts(corpus, name, values, splits, seconds, seed)
         for splits in (("train",), ("validation", "test"))
     )
-    classifier = _classifier(*train, len(values), seed)
+    classifier = _classifier(train, len(values), seed)
     rows, classes = others
     right = _told(classifier, rows) == classes
     of_value = [right[classes == i].mean() for i in np.unique(classes)]
@@ -275,8 +276,9 @@ def _row(notes):
     return np.sqrt(np.concatenate(list(measure(notes).values())))
 
 
-def _classifier(rows, classes, count, seed):
+def _classifier(excerpts, count, seed):
     """A linear classifier in which each class has the same weight."""
+    rows, classes = excerpts
     keras.utils.set_random_seed(seed)
     scale = keras.layers.Normalization()
     scale.adapt(rows)

@@ -9,6 +9,7 @@ from keras_pianogen.generation.infilling import seeds_from
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
 from keras_pianogen.generation.own_music import OwnMusic
+from keras_pianogen.generation.performing import perform
 from keras_pianogen.generation.phrases import phrases_to_write
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.note_heads import NoteHeads
@@ -251,6 +252,85 @@ class NoteTransformerCausalLM(
             if progress is not None:
                 progress(i + 1, len(gaps))
         return notes
+
+    def perform(
+        self,
+        score,
+        amount=1.0,
+        *,
+        variations=None,
+        sampler=None,
+        temperature=None,
+        min_p=None,
+        top_p=None,
+        top_k=None,
+        seed=None,
+        progress=None,
+        guidance=1.0,
+        **controls,
+    ):
+        """Perform a score: give each note its timing, touch and loudness.
+
+        Every note of the score is kept, and none comes to it. A note comes
+        after the one before in a third of the score's time at the earliest,
+        and in twice that time and 0.1 s at the latest. The pedal is heard in
+        how long notes sound.
+
+        Args:
+            score: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or
+                notes, at the tempo in which it is to be played.
+            amount: float, 0 to 1. At 0 the notes stay as they are; between,
+                times, the logarithms of durations, and velocities lie between
+                those of the score and of the performance. Defaults to `1.0`.
+            variations: int. Number of performances to make at the same time.
+                They are returned as a list. Defaults to `None`, one.
+            sampler: see `generate`, as all that follow.
+            temperature: see `generate`.
+            min_p: see `generate`.
+            top_p: see `generate`.
+            top_k: see `generate`.
+            seed: see `generate`.
+            progress: see `generate`.
+            guidance: see `generate`.
+            **controls: see `generate`; `loudness` and `composer` change how
+                the score is performed.
+
+        Returns:
+            An array of `NOTE_DTYPE`; or a list of them.
+
+        Raises:
+            MidiError: if the score can't be read.
+            TypeError: if an argument has the wrong type.
+            ValueError: if the model performs no scores
+                (`backbone.performing`), the score has no notes, or an argument
+                is out of its range.
+        """
+        check_arguments({"amount": amount, "progress": progress})
+        notes = OwnMusic.of(score).notes
+        settings = self.request_class.settings_of(
+            self,
+            sampler=sampler,
+            cuts={
+                "temperature": temperature,
+                "min_p": min_p,
+                "top_p": top_p,
+                "top_k": top_k,
+            },
+            grammar=False,
+            max_note_seconds=None,
+            variations=variations,
+            seed=seed,
+            asked=self._asked(controls, guidance),
+        )
+        made = perform(
+            self,
+            notes,
+            amount=amount,
+            variations=variations or 1,
+            progress=progress,
+            **settings,
+        )
+        return made[0] if variations is None else made
 
     def call_with_cache(self, rows, cache, cache_update_index=None):
         """Hidden states after new notes, given earlier ones.

@@ -1,0 +1,179 @@
+"""Scores: deadpan twins of performances, and performances of scores."""
+
+import numpy as np
+import pytest
+from command_line import fail
+from command_line import succeed
+from note_models import build_note_model
+
+from keras_pianogen.data.fields import Fields
+from keras_pianogen.data.note_windows import batch_of
+from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.data.scores import deadpan
+from keras_pianogen.generation import performing
+from keras_pianogen.generation import pieces
+from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.models.extending import extended
+from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import cut_overlaps
+
+FORM = NoteTuples()
+
+
+def score_of(chords, seed=0, seconds=0.25):
+    """Chords of one to four notes in a steady rhythm, keys struck again."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(chords):
+        for pitch in rng.choice(np.arange(50, 70), rng.integers(1, 5), False):
+            begin = 0.5 + i * seconds
+            rows.append(
+                (begin, begin + seconds * rng.integers(1, 3), pitch, 64)
+            )
+    notes = check_notes(np.array(rows, NOTE_DTYPE))
+    notes["end"] = cut_overlaps(notes)
+    return notes
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = extended(build_note_model(max_sequence_length=64), performing=0.5)
+    model.compile()
+    return model
+
+
+@pytest.mark.one_backend
+def test_a_twin_has_chords_and_simple_rhythms():
+    rng = np.random.default_rng(1)
+    steps = rng.choice([0.25, 0.5, 0.5, 0.5, 1.0], 60)
+    beats = np.cumsum(steps)
+    played = beats * 100 * (1 + 0.02 * np.sin(beats)) + rng.normal(0, 1, 60)
+    starts = np.repeat(np.rint(played), 3) + np.tile([0, 1, 2], 60)
+    starts = starts.astype(int)
+    lasts = np.full(180, 40)
+    begins, lengths = deadpan(FORM, starts, lasts, np.random.default_rng(0))
+    assert (begins.reshape(60, 3) == begins[::3, None]).all()
+    ratios = np.diff(begins[::3]) / np.diff(starts[::3])
+    assert (np.abs(ratios - 1) < 0.3).all()
+    # Steps of one length in the score have nearly one length in the twin.
+    for step in (0.25, 0.5, 1.0):
+        found = np.diff(begins[::3])[steps[1:] == step]
+        real = np.diff(played)[steps[1:] == step]
+        assert found.std() < real.std()
+    assert (lengths > 0).all()
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_twin_of_few_notes(count):
+    starts = np.arange(count) * 30
+    begins, lasts = deadpan(
+        FORM, starts, np.full(count, 20), np.random.default_rng(0)
+    )
+    assert len(begins) == len(lasts) == count
+
+
+def test_every_note_of_a_score_is_kept(model):
+    score = score_of(60)
+    performed = model.perform(score, variations=2, seed=1, temperature=2.0)
+    assert not np.array_equal(*performed)
+    for notes in performed:
+        assert sorted(notes["pitch"]) == sorted(score["pitch"])
+        assert (notes["end"] > notes["start"]).all()
+        for pitch in range(50, 70):
+            of_key = notes[notes["pitch"] == pitch]
+            assert (of_key["end"][:-1] <= of_key["start"][1:] + 1e-9).all()
+    again = model.perform(score, variations=2, seed=1, temperature=2.0)
+    assert all(map(np.array_equal, performed, again))
+
+
+def test_no_note_comes_far_too_soon_or_too_late(model):
+    score = score_of(40, seconds=0.5)
+    notes = model.perform(score, seed=2, temperature=5.0)
+    # The first chord of the score begins where it does in the score.
+    assert notes["start"][0] == score["start"][0]
+    whole = (notes["start"][-1] - notes["start"][0]) / (
+        score["start"][-1] - score["start"][0]
+    )
+    assert 1 / 3 < whole < 3
+
+
+def test_with_no_amount_a_score_stays_as_it_is(model):
+    score = score_of(20)
+    same = model.perform(score, 0.0, seed=3)
+    for field in ("pitch", "velocity"):
+        np.testing.assert_array_equal(same[field], score[field])
+    np.testing.assert_allclose(same["start"], score["start"])
+    whole = model.perform(score, 1.0, seed=3)
+    half = model.perform(score, 0.5, seed=3)
+
+    def by_pitch(notes):
+        return notes[np.lexsort((notes["start"], notes["pitch"]))]
+
+    means = [by_pitch(x)["start"] for x in (same, whole)]
+    np.testing.assert_allclose(by_pitch(half)["start"], np.mean(means, axis=0))
+
+
+def test_training_and_generation_write_a_score_alike(model, monkeypatch):
+    drawn = []
+
+    def draw(request, **options):
+        drawn.extend(pieces.draw(request, **options))
+        return drawn
+
+    monkeypatch.setattr(performing, "draw", draw)
+    score = score_of(30)
+    model.perform(score, seed=1)
+    (tokens,) = drawn
+    fields = Fields(performing=True)
+    ordered, onsets = performing._in_order(FORM, score)
+    from keras_pianogen.data.scores import score_classes
+
+    classes = score_classes(
+        FORM,
+        np.diff(onsets, prepend=onsets[:1]),
+        ordered["pitch"],
+        FORM.to_ticks(ordered["end"] - ordered["start"]),
+    )
+    # Each row says what the score has next, and the last one nothing.
+    np.testing.assert_array_equal(tokens[:-1, fields.score], classes)
+    assert (tokens[-1, fields.score] == -1).all()
+    np.testing.assert_array_equal(tokens[1:, 1], ordered["pitch"])
+    run = run_of(FORM.encode(score), 0, 40)
+    run = run.with_score(FORM, np.random.default_rng(0))
+    x, y, _ = batch_of(FORM, [run], 40, fields)
+    there = y[0, :, 1] >= 0
+    # In training, too, a position is given the pitch that it predicts.
+    np.testing.assert_array_equal(
+        x["notes"][0, there, fields.score.start + 1], y[0, there, 1]
+    )
+    assert (x["notes"][0, ~there, fields.score] == -1).all()
+
+
+@pytest.mark.one_backend
+def test_the_command_performs_a_file(model, tmp_path):
+    model.save_to_preset(str(tmp_path / "preset"))
+    score = score_of(20)
+    write_midi(score, tmp_path / "score.mid")
+    command = ["perform", tmp_path / "score.mid", "--out", tmp_path / "out.mid"]
+    preset = ["--preset", tmp_path / "preset"]
+    printed = succeed(*command, "--seed", "1", *preset)
+    assert f"{len(score)} notes, seed 1" in printed
+    made = read_notes(tmp_path / "out.mid")
+    assert sorted(made["pitch"]) == sorted(score["pitch"])
+    error, _ = fail(*command, "--amount", "2", *preset)
+    assert "`--amount` must be from 0 to 1" in error
+    error, _ = fail(*command, "--preset", "note_transformer_maestro")
+    assert "trained to perform scores" in error
+
+
+def test_scores_that_make_no_sense_are_refused(model):
+    with pytest.raises(ValueError, match="must have notes"):
+        model.perform(score_of(3)[:0])
+    with pytest.raises(ValueError, match="trained to perform scores"):
+        build_note_model().perform(score_of(3))
+    with pytest.raises(ValueError, match="`amount` must be from 0 to 1"):
+        model.perform(score_of(3), 1.5)
