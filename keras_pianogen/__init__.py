@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.data.preparing import prepare_corpus
     from keras_pianogen.data.training_windows import EventWindows
     from keras_pianogen.data.windows import EvaluationWindows
+    from keras_pianogen.duet import Duet
     from keras_pianogen.events import EventVocabulary
     from keras_pianogen.generation import samplers
     from keras_pianogen.judging import comparison
@@ -50,6 +51,7 @@ if typing.TYPE_CHECKING:
 # Each public function, class and type of arrays, and the module that holds it.
 _HOMES = {
     "Corpus": "data.corpus",
+    "Duet": "duet",
     "EvaluationWindows": "data.windows",
     "EventVocabulary": "events",
     "EventWindows": "data.training_windows",
@@ -86,6 +88,7 @@ _MODULES = {
 
 __all__ = [
     "Corpus",
+    "Duet",
     "EvaluationWindows",
     "EventVocabulary",
     "EventWindows",

@@ -15,6 +15,7 @@ from keras_pianogen.cli import curves  # noqa: F401
 from keras_pianogen.cli import generation  # noqa: F401
 from keras_pianogen.cli import infilling  # noqa: F401
 from keras_pianogen.cli import performing  # noqa: F401
+from keras_pianogen.cli import duet  # noqa: F401
 from keras_pianogen.cli import rendering  # noqa: F401
 from keras_pianogen.cli import presets  # noqa: F401
 from keras_pianogen.cli import studio  # noqa: F401

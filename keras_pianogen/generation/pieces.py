@@ -100,18 +100,20 @@ def _stream(request, draws):
         request = request.from_nothing()
 
 
-def new_tokens(request, draws):
+def new_tokens(request, draws, prompt_cache=None):
     """The tokens of one new piece, as each call of the loop makes them.
 
     Args:
         request: a `Request` for one prompt.
         draws: see `calls`.
+        prompt_cache: see `calls`.
 
     Yields:
         An array of tokens.
     """
     prompt = request.prompts[0]
-    for at, tokens in calls(request, draws, request.tokens_of_a_stream):
+    room = request.tokens_of_a_stream
+    for at, tokens in calls(request, draws, room, prompt_cache):
         # The first of them was there before.
         yield tokens[0, max(1, len(prompt) - at) :]
 
@@ -232,9 +234,9 @@ def prefill(request, prompt_cache=None):
     """Have the model see the prompts, as far as the shortest one goes.
 
     Its last event is left for the loop, and so are all events that are fewer
-    than a call of the loop makes. Calls of one length are compiled once. Equal
-    prompts are seen once. Events further back than all blocks together look
-    are left out.
+    than a call of the loop makes, unless the cache keeps them. Calls of one
+    length are compiled once. Equal prompts are seen once. Events further
+    back than all blocks together look are left out.
 
     Args:
         request: a `Request`.
@@ -256,7 +258,8 @@ def prefill(request, prompt_cache=None):
     model, prompts = request.model, request.batch
     stop = min(map(len, prompts)) - 1
     first = _first_in_reach(model, stop)
-    if stop - first < EVENTS_A_CALL:
+    least = EVENTS_A_CALL if prompt_cache is None else prompt_cache.shortest
+    if stop - first < least:
         return first, first, model.build_cache(len(prompts))
     rows, of_prompt = _distinct([prompt[:stop] for prompt in prompts])
     store = done = None

@@ -1,0 +1,172 @@
+"""The command `duet`: play together with a model, in turns."""
+
+import os
+import pathlib
+import signal
+from typing import Annotated
+
+import typer
+
+from keras_pianogen.cli.app import command
+from keras_pianogen.cli.backends import WRITING
+from keras_pianogen.cli.backends import choose_backend
+from keras_pianogen.cli.infilling import NOTE_PRESET
+from keras_pianogen.cli.infilling import check_is_of_notes
+from keras_pianogen.cli.loading import load_model
+from keras_pianogen.cli.options import Options
+from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.printing import say
+
+
+class Turns(Options):
+    """When the partner plays, and for how long."""
+
+    takeover: Annotated[
+        str,
+        typer.Option(
+            help="When the partner's turn comes: silence; silence:SECONDS, "
+            "always after as many; pedal:CONTROL, such as pedal:67 for the "
+            "soft pedal; or key:PITCH, such as key:21 for the lowest key."
+        ),
+    ] = "silence"
+    shortest: Annotated[
+        float, typer.Option(help="Shortest answer in seconds.")
+    ] = 2.0
+    longest: Annotated[
+        float, typer.Option(help="Longest answer in seconds.")
+    ] = 12.0
+    latency: Annotated[
+        float,
+        typer.Option(
+            help="Seconds from a message to the instrument's sound. The "
+            "partner plays so much earlier."
+        ),
+    ] = 0.0
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="End after this time.",
+            show_default="until Ctrl-C, or the end of the file",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the answers.", show_default="a random one"),
+    ] = None
+
+    def check(self):
+        if self.seed is None:
+            self.seed = int.from_bytes(os.urandom(4), "little")
+
+
+@command("Every note was released.")
+def duet(
+    *,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="MIDI port of the keys, or a MIDI file in their place.",
+            show_default="the first port",
+        ),
+    ] = None,
+    sink: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="MIDI port of the partner's piano, or a MIDI file to write.",
+            show_default="the first port",
+        ),
+    ] = None,
+    ports: Annotated[
+        bool,
+        typer.Option("--ports", help="Print the names of all ports, and end."),
+    ] = False,
+    preset: Preset = NOTE_PRESET,
+    turns: Turns,
+):
+    """Play with a partner who answers your phrases."""
+    from keras_pianogen.duet import ports as midi_ports
+
+    if ports:
+        for kind, names in midi_ports.port_names().items():
+            say(f"{kind}: {', '.join(names) or 'none'}")
+        return
+    rule = _rule(turns.takeover)
+    _check_files(source, sink)
+    with midi_ports.open_source(source) as keys:
+        choose_backend(WRITING)
+        model = load_model(preset)
+        check_is_of_notes(model)
+        from keras_pianogen.duet import Duet
+
+        settings = {
+            name: value
+            for name, value in vars(turns).items()
+            if name not in ("takeover", "seconds")
+        }
+        partner = Duet(model, rule, **settings)
+        say("The partner tunes up …")
+        signal.signal(signal.SIGTERM, _end)
+        with midi_ports.open_sink(sink) as piano:
+            report = partner.play(keys, piano, turns.seconds, tell=say)
+    _print_report(report, sink)
+
+
+def _end(*_):
+    raise KeyboardInterrupt
+
+
+def _check_files(source, sink):
+    if source is not None and source.lower().endswith((".mid", ".midi")):
+        if not pathlib.Path(source).is_file():
+            raise ValueError(
+                f"`--input` must be a port or a MIDI file. Received: {source}"
+            )
+        if sink is not None and os.path.abspath(source) == os.path.abspath(
+            sink
+        ):
+            raise ValueError(
+                "`--output` must not be the file of `--input`, which it would "
+                f"replace. Received: {sink}"
+            )
+
+
+def _rule(text):
+    """The rule of the takeover that a text describes."""
+    from keras_pianogen.duet import turns
+
+    kind, _, value = text.partition(":")
+    try:
+        if kind == "silence":
+            if not value:
+                return turns.AtSilence()
+            return turns.AtSilence(least=float(value), factor=0.0)
+        if kind == "pedal":
+            return turns.AtPedal(int(value or 67))
+        if kind == "key":
+            return turns.AtKey(int(value or 21))
+    except ValueError as error:
+        raise ValueError(
+            f"`--takeover` must have a number after {kind}. "
+            f"Received: {text} ({error})"
+        ) from error
+    raise ValueError(
+        "`--takeover` must be silence, silence:SECONDS, pedal:CONTROL or "
+        f"key:PITCH. Received: {text}"
+    )
+
+
+def _print_report(report, sink):
+    if not report.answers:
+        say("There was no turn of the partner.")
+        return
+    say(f"{report.answers} answers, {report.notes} notes")
+    if report.first_notes:
+        first = sorted(report.first_notes)[len(report.first_notes) // 2]
+        say(
+            f"From the decision to the first note {1000 * first:.0f} ms "
+            f"(median); {report.late} notes were late"
+        )
+    if sink is not None and sink.lower().endswith((".mid", ".midi")):
+        say(sink)

@@ -1,0 +1,151 @@
+"""MIDI ports, and files in their place."""
+
+import pathlib
+import time
+
+import mido
+
+from keras_pianogen.hints import hinted
+
+LIVE = "`pip install 'keras_pianogen[live]'` installs what MIDI ports need."
+
+
+class FilePlayer:
+    """A MIDI file in place of a player, at its own pace.
+
+    It has what a `Duet` needs of an input port of mido. The file begins when
+    its first messages are asked for.
+
+    Args:
+        path: the MIDI file.
+
+    Raises:
+        ValueError: if it is no MIDI file.
+    """
+
+    def __init__(self, path):
+        try:
+            self._messages = [m for m in mido.MidiFile(path) if m]
+        except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+            raise ValueError(
+                f"The input must be a MIDI file. Received: {path} ({error})"
+            ) from error
+        self._next, self._at, self._began = 0, 0.0, None
+        self.closed = not self._messages
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+    def iter_pending(self):
+        """The messages that are due, each once."""
+        if self._began is None:
+            self._began = time.monotonic()
+        while not self.closed:
+            message = self._messages[self._next]
+            at = self._at + message.time
+            if time.monotonic() - self._began < at:
+                return
+            self._next, self._at = self._next + 1, at
+            self.closed = self._next == len(self._messages)
+            if not message.is_meta:
+                yield message
+
+
+class FileRecorder:
+    """A MIDI file in place of an instrument.
+
+    It has what a `Duet` needs of an output port of mido. The file is written
+    when the context ends, whatever ends it.
+
+    Args:
+        path: the MIDI file.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self._began = time.monotonic()
+        self._sent = []
+
+    def __enter__(self):
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *_):
+        file = mido.MidiFile(ticks_per_beat=500)  # At 120 a minute, 1 ms.
+        track, before = mido.MidiTrack(), 0
+        for at, message in self._sent:
+            track.append(message.copy(time=at - before))
+            before = at
+        file.tracks.append(track)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file.save(self.path)
+
+    def send(self, message):
+        """Keep a message, with its time."""
+        passed = time.monotonic() - self._began
+        self._sent.append((round(passed * 1000), message))
+
+
+def open_source(name):
+    """An input port, or a `FilePlayer` for the name of a MIDI file."""
+    if _is_file(name):
+        return FilePlayer(name)
+    return _open(mido.open_input, mido.get_input_names, name, "input")
+
+
+def open_sink(name):
+    """An output port, or a `FileRecorder` for the name of a MIDI file."""
+    if _is_file(name):
+        return FileRecorder(name)
+    return _open(mido.open_output, mido.get_output_names, name, "output")
+
+
+def port_names():
+    """The names of all ports, a dict of two lists: inputs and outputs.
+
+    Raises:
+        RuntimeError: if the machine has no MIDI ports at all.
+    """
+    return {
+        "input": _with_backend(mido.get_input_names),
+        "output": _with_backend(mido.get_output_names),
+    }
+
+
+def _is_file(name):
+    return name is not None and name.lower().endswith((".mid", ".midi"))
+
+
+def _open(opener, list_names, name, kind):
+    names = _with_backend(list_names)
+    if name is None and not names:
+        raise hinted(
+            RuntimeError(f"There is no MIDI {kind} port."),
+            f"Connect an instrument, or give a file to --{kind}.",
+        )
+    if name is not None and name not in names:
+        raise hinted(
+            ValueError(
+                f"`--{kind}` must be one of {', '.join(names) or 'no ports'}, "
+                f"or a MIDI file. Received: {name}"
+            ),
+            "`pianogen duet --ports` prints all names.",
+        )
+    return opener(name)
+
+
+def _with_backend(function):
+    try:
+        return function()
+    except ImportError as error:
+        raise hinted(
+            RuntimeError(f"MIDI ports need python-rtmidi ({error})."), LIVE
+        ) from error
+    except Exception as error:  # RtMidi's own, such as no ALSA.
+        raise hinted(
+            RuntimeError(f"This machine has no MIDI ports ({error})."),
+            "MIDI files can take their place, with --input and --output.",
+        ) from error

@@ -1,0 +1,131 @@
+"""When the partner takes its turn. Times are in seconds.
+
+A rule is asked for a takeover whenever something may have changed. It knows
+the `Keyboard` of the player. Some rules take messages for themselves: those
+are signals to the partner, and no music.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class AtSilence:
+    """A takeover once all keys have been up for a while.
+
+    The while is `factor` times the median time between the latest onsets, and
+    `least` at the least: slow music has longer pauses.
+
+    Args:
+        least: float, 0 or above. Shortest silence.
+        factor: float, 0 or above. With 0 the silence is always `least`.
+        onsets: int, 2 or above. How many of the latest onsets count.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Examples:
+        >>> AtSilence().patience([0.0, 0.5, 1.0, 1.5])
+        1.0
+    """
+
+    least: float = 0.35
+    factor: float = 2.0
+    onsets: int = 8
+
+    def __post_init__(self):
+        if not self.least >= 0 or not self.factor >= 0 or self.onsets < 2:
+            raise ValueError(
+                "`least` and `factor` must be 0 or above, and `onsets` 2 or "
+                f"above. Received: least={self.least}, factor={self.factor}, "
+                f"onsets={self.onsets}"
+            )
+
+    def takes(self, message):
+        """Whether a message is a signal to the partner."""
+        return False
+
+    def patience(self, onsets):
+        """How long all keys must be up after some onsets, in order."""
+        between = np.diff(onsets[-self.onsets :])
+        if not len(between):
+            return self.least
+        return max(self.least, self.factor * float(np.median(between)))
+
+    def due(self, keyboard):
+        """When the takeover comes if nothing happens before, or `None`."""
+        if keyboard.down or not keyboard.onsets:
+            return None
+        return keyboard.up_since + self.patience(keyboard.onsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtPedal:
+    """A takeover when a pedal goes down.
+
+    Args:
+        control: int, 0 to 127. The pedal's MIDI controller: 67 is the soft
+            pedal, 66 the sostenuto.
+
+    Raises:
+        ValueError: if `control` is out of its range.
+    """
+
+    control: int = 67
+
+    def __post_init__(self):
+        _check(self, "control", 0, 127)
+
+    def takes(self, message):
+        """See `AtSilence.takes`."""
+        return (
+            message.type == "control_change" and message.control == self.control
+        )
+
+    def signals(self, message):
+        """Whether a message that the rule takes is the takeover."""
+        return message.value >= 64
+
+    def due(self, keyboard):
+        """See `AtSilence.due`."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class AtKey:
+    """A takeover when a key is struck, which is no music then.
+
+    Args:
+        pitch: int, 0 to 127. Defaults to 21, the lowest key of a piano.
+
+    Raises:
+        ValueError: if `pitch` is out of its range.
+    """
+
+    pitch: int = 21
+
+    def __post_init__(self):
+        _check(self, "pitch", 0, 127)
+
+    def takes(self, message):
+        """See `AtSilence.takes`."""
+        is_key = message.type in ("note_on", "note_off")
+        return is_key and message.note == self.pitch
+
+    def signals(self, message):
+        """See `AtPedal.signals`."""
+        return message.type == "note_on" and message.velocity > 0
+
+    def due(self, keyboard):
+        """See `AtSilence.due`."""
+        return None
+
+
+def _check(rule, name, least, most):
+    value = getattr(rule, name)
+    if isinstance(value, bool) or value not in range(least, most + 1):
+        raise ValueError(
+            f"`{name}` must be a whole number from {least} to {most}. "
+            f"Received: {name}={value!r}"
+        )
