@@ -22,6 +22,7 @@ from keras_pianogen.duet import duet as playing
 from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Answer
+from keras_pianogen.duet.rehearsing import rehearse
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
@@ -120,6 +121,7 @@ def scripted(monkeypatch):
     return set_up
 
 
+SOON = AtSilence(0.35, 0.0)
 PHRASE = (
     (0.0, on(60)),
     (0.05, off(60)),
@@ -130,11 +132,14 @@ PHRASE = (
 
 @pytest.mark.one_backend
 def test_patience_follows_the_pace():
-    rule = AtSilence()
-    assert rule.patience([1.0]) == 0.35
-    assert rule.patience([0.0, 0.1, 0.2]) == 0.35
-    assert rule.patience([0, 9, *np.arange(10, 18)]) == 2.0
-    assert AtSilence(1.0, 0.0).patience(np.arange(9)) == 1.0
+    rule = AtSilence(since_strike=0.0, factor=2.0)
+    assert rule.patience([1.0], 1.1) == 0.35
+    assert rule.patience([0.0, 0.1, 0.2], 0.3) == 0.35
+    assert rule.patience([0, 9, *np.arange(10, 18)], 18) == 2.0
+    assert AtSilence(1.0, 0.0).patience(np.arange(9), 9) == 1.0
+    # A note that was held long is waited for less than a short one.
+    assert AtSilence().patience([0.0], 0.1) == 1.1
+    assert AtSilence().patience([0.0], 1.1) == 0.35
     keyboard = Keyboard()
     assert rule.due(keyboard) is None
     keyboard.take(on(60), 1.0)
@@ -173,6 +178,17 @@ def test_the_pedal_holds_notes_until_it_lifts_or_they_are_struck_again():
 
 
 @pytest.mark.one_backend
+def test_takeovers_in_short_pauses_are_false():
+    rows = [(0, 0.3), (0.5, 0.6), (2.0, 3.0), (8.0, 8.1)]
+    notes = np.array([(*row, 60, 64) for row in rows], NOTE_DTYPE)
+    found = rehearse([notes, notes[:0]], AtSilence(0.5, 0.0))
+    # 1.4 s is a short pause; 5 s is a long one, and so is the piece's end.
+    assert (found.false, found.right, found.delay) == (1, 2, 0.5)
+    assert rehearse([notes], AtSilence(1.5, 0.0)).false == 0
+    assert rehearse([notes], AtSilence(0.1, 0.0)).false == 2
+
+
+@pytest.mark.one_backend
 def test_an_answer_comes_after_a_phrase_and_is_as_long(scripted):
     partner = scripted(*[(0.1 * i, 0.1 * i + 0.3, 50 + i) for i in range(30)])
     piano = Piano()
@@ -181,7 +197,7 @@ def test_an_answer_comes_after_a_phrase_and_is_as_long(scripted):
     assert report.answers == 1 and len(report.first_notes) == 1
     ((notes, begin, _),) = partner.asked
     assert notes["pitch"].tolist() == [60, 64]
-    assert begin == pytest.approx(0.15 + 0.35, abs=0.1)
+    assert begin == pytest.approx(0.1 + 1.2, abs=0.1)
     assert piano.struck == list(range(50, 56))
     assert not piano.down
     assert report.notes == 6
@@ -192,7 +208,7 @@ def test_a_touch_stops_the_answer_at_once(scripted):
     scripted((0.0, 5.0, 50), (0.1, 5.0, 53), (1.0, 5.0, 57))
     piano = Piano()
     touch = ((1.0, on(70)), (1.05, off(70)))
-    report = Duet(build_note_model()).play(
+    report = Duet(build_note_model(), SOON).play(
         Player(*PHRASE, *touch), piano, seconds=1.2
     )
     assert piano.struck == [50, 53]
@@ -224,7 +240,7 @@ def test_a_pedal_or_a_key_calls_the_partner(scripted, rule, signals):
 def test_notes_are_released_whatever_ends_the_duet(scripted):
     partner = scripted((0.0, 9.0, 50))
     piano = Piano()
-    Duet(build_note_model()).play(Player(*PHRASE), piano, seconds=1.0)
+    Duet(build_note_model(), SOON).play(Player(*PHRASE), piano, seconds=1.0)
     assert piano.struck == [50] and not piano.down
     assert [m.control for _, m in piano.sent[-2:]] == [64, 123]
 

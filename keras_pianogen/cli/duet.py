@@ -141,7 +141,7 @@ def _rule(text):
         if kind == "silence":
             if not value:
                 return turns.AtSilence()
-            return turns.AtSilence(least=float(value), factor=0.0)
+            return turns.AtSilence(least=float(value), since_strike=0.0)
         if kind == "pedal":
             return turns.AtPedal(int(value or 67))
         if kind == "key":
