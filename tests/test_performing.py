@@ -12,6 +12,7 @@ from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.data.scores import deadpan
 from keras_pianogen.generation import performing
 from keras_pianogen.generation import pieces
+from keras_pianogen.judging import performing as judging
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models.extending import extended
@@ -164,6 +165,15 @@ def test_the_command_performs_a_file(model, tmp_path):
     assert f"{len(score)} notes, seed 1" in printed
     made = read_notes(tmp_path / "out.mid")
     assert sorted(made["pitch"]) == sorted(score["pitch"])
+    corpus = tmp_path / "corpus"
+    shares = ["--validation-fraction", "0.4"]
+    pieces = [score_of(80, seed) for seed in range(4)]
+    (tmp_path / "pieces").mkdir()
+    for i, piece in enumerate(pieces):
+        write_midi(piece, tmp_path / "pieces" / f"{i}.mid")
+    succeed("prepare", tmp_path / "pieces", "--out", corpus, *shares)
+    printed = succeed("evaluate", corpus, *preset, "--scores", "2")
+    assert "100.0% of the notes were kept" in printed and "noise" in printed
     error, _ = fail(*command, "--amount", "2", *preset)
     assert "`--amount` must be from 0 to 1" in error
     error, _ = fail(*command, "--preset", "note_transformer_maestro")
@@ -177,3 +187,32 @@ def test_scores_that_make_no_sense_are_refused(model):
         build_note_model().perform(score_of(3))
     with pytest.raises(ValueError, match="`amount` must be from 0 to 1"):
         model.perform(score_of(3), 1.5)
+
+
+@pytest.mark.one_backend
+def test_a_pianist_is_nearest_to_themself_and_the_score_is_further():
+    class Copy:
+        """A performer who knows how the piece was played."""
+
+        backbone = build_note_model().backbone
+
+        def __init__(self, real):
+            self.real = real
+
+        def perform(self, score, seed):
+            return self.real if self.real is not None else score
+
+    rng = np.random.default_rng(0)
+    real = score_of(80)
+    real["velocity"] = rng.integers(30, 100, len(real))
+    real["start"] += rng.normal(0, 0.01, len(real)).clip(-0.02, 0.02)
+    real = check_notes(real)
+    real["end"] = cut_overlaps(real)
+    for performer, is_near in ((Copy(real), True), (Copy(None), False)):
+        found = judging._of_piece(performer, FORM, real, 1)
+        assert found["kept"] == len(real)
+        for aspect in ("loudness", "timing"):
+            distance = judging._distance(
+                found["model"][aspect], found["human"][aspect]
+            )
+            assert (distance < 0.05) == is_near

@@ -1,7 +1,9 @@
-"""How well music has what is asked of it, measured and printed."""
+"""What is asked of music and scores, and what comes: measured and printed."""
 
+from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
+from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import counting_bar
 
 
@@ -18,6 +20,7 @@ def print_asked(model, corpus, preset, question, as_json):
     Raises:
         ValueError: if the model has no controls.
     """
+    from keras_pianogen.data.controls import labels_of
     from keras_pianogen.judging import asking
 
     controls = model.controls
@@ -38,7 +41,11 @@ def print_asked(model, corpus, preset, question, as_json):
             obtained.append(
                 asking.evaluate_scale(model, name, progress=report, **settings)
             )
+    known = {x for piece in corpus.pieces for x in labels_of(piece)}
     for name in controls.labels:
+        if name not in known:
+            say(f"The corpus has no {name}, so this isn't measured.", to=stderr)
+            continue
         with counting_bar(f"Asking for each {name}") as report:
             told.append(
                 asking.evaluate_label(
@@ -124,3 +131,43 @@ def _print_labels(preset, told):
     columns = ["pieces", "told right", "95 %", "by chance", "of real music"]
     title = f"{preset}: labels that a classifier tells"
     say_table(["label", *columns], rows, title=title, names="label")
+
+
+def print_scores(model, corpus, split, preset, question, as_json):
+    """Measure and print how near performances of scores come to pianists'.
+
+    Args:
+        model: see `print_asked`.
+        corpus: a `Corpus`.
+        split: the split whose performances are flattened.
+        preset: see `print_asked`.
+        question: see there.
+        as_json: see there.
+    """
+    from keras_pianogen.judging import performing
+
+    with counting_bar("Performing") as report:
+        found = performing.evaluate_performing(
+            model,
+            corpus,
+            split,
+            pieces=question.scores,
+            seed=question.seed,
+            progress=report,
+        )
+    figures = {
+        player: {x: found.mean(player, x) for x in performing.ASPECTS}
+        for player in found.distances
+    }
+    if as_json:
+        values = {"preset": preset, "split": split, "kept": found.kept}
+        say_json(values | {"distances": figures})
+        return
+    rows = []
+    for x in performing.ASPECTS:
+        cells = [figures[player][x] for player in figures]
+        shown = [f"{mean:.2f} [{a:.2f}, {b:.2f}]" for mean, (a, b) in cells]
+        rows.append([x, *shown])
+    title = f"{preset} on {split}: distance from the pianist"
+    say_table(["aspect", *figures], rows, title=title, names="aspect")
+    say(f"{found.kept:.1%} of the notes were kept")

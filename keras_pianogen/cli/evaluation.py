@@ -7,6 +7,7 @@ import typer
 
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.asked import print_asked
+from keras_pianogen.cli.asked import print_scores
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import loading
@@ -93,6 +94,15 @@ class Question(Options):
             "of generated pieces, and measure what they have.",
         ),
     ] = None
+    scores: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Instead, flatten this number of the split's performances to "
+            "scores, perform them, and measure how near the performances come "
+            "to the pianists'. For presets that perform scores.",
+        ),
+    ] = None
     guidance: Annotated[
         float,
         typer.Option(help="How strongly --controls asks, see generate."),
@@ -124,15 +134,9 @@ class Question(Options):
             "novelty", "n_gram", "by", "max_events", "transpose", "gaps"
         )
         self.refuse_together("gaps", "n_gram", "by", "max_events", "transpose")
-        self.refuse_together(
-            "controls",
-            "n_gram",
-            "by",
-            "max_events",
-            "transpose",
-            "gaps",
-            "novelty",
-        )
+        others = ("n_gram", "by", "max_events", "transpose", "gaps", "novelty")
+        self.refuse_together("controls", *others)
+        self.refuse_together("scores", *others, "controls")
 
     def splits(self, split):
         """The splits that must have pieces."""
@@ -161,6 +165,9 @@ def evaluate(
         _print_novelty(
             preset, _novelty(model, opened, preset, question), as_json
         )
+        return
+    if question.scores:
+        print_scores(model, opened, split, preset, question, as_json)
         return
     if question.controls:
         print_asked(model, opened, preset, question, as_json)
