@@ -65,7 +65,8 @@ class Duet:
         longest: float, `shortest` or above. Longest answer.
         latency: float, 0 or above. How long after a message the instrument
             sounds; it is sent so much earlier.
-        sampler: see `NoteTransformerCausalLM.generate`.
+        sampler: a `keras_hub.samplers.Sampler`, or its name. Defaults to
+            `None`, the model's own.
         seed: int, 0 or above. Seed of the answers.
 
     Raises:
@@ -90,7 +91,7 @@ class Duet:
         shortest=2.0,
         longest=12.0,
         latency=0.0,
-        sampler="min_p",
+        sampler=None,
         seed=0,
     ):
         if not hasattr(model, "infill"):
@@ -108,7 +109,9 @@ class Duet:
         self.takeover = AtSilence() if takeover is None else takeover
         self.shortest, self.longest = shortest, longest
         self.latency, self.seed = latency, seed
-        self.sampler = get_sampler(sampler)
+        self.sampler = (
+            model.sampler if sampler is None else get_sampler(sampler)
+        )
 
     def play(self, source, sink, seconds=None, tell=None):
         """Play, until the time is over or the source has ended.

@@ -16,6 +16,7 @@ from keras_pianogen.generation.notewise import NoteLimits
 from keras_pianogen.generation.prompts import check_prompt
 from keras_pianogen.generation.prompts import read_prompts
 from keras_pianogen.generation.request import Request
+from keras_pianogen.generation.samplers import build_note_sampler
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.note_tuples import FIELDS
 from keras_pianogen.note_tuples import rows_of
@@ -73,6 +74,7 @@ class NoteRequest(Request):
     max_tokens_a_second = MAX_NOTES_A_SECOND
     tokens_of_a_stream = 4
     prompts_of = staticmethod(note_prompts_of)
+    build_sampler = staticmethod(build_note_sampler)
 
     @classmethod
     def from_music(cls, model, inputs, *, prompt_seconds=None, **others):

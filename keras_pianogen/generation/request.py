@@ -83,6 +83,7 @@ class Request:
     grammar_class = EventGrammar
     outputs = ("notes", "midi", "ids")
     max_tokens_a_second = MAX_EVENTS_A_SECOND
+    build_sampler = staticmethod(build_sampler)
     # Tokens of one call of the loop, where they are wanted as they come.
     tokens_of_a_stream = 16
 
@@ -162,12 +163,26 @@ class Request:
         cls.check_output(others.get("output", "notes"))
         others.pop("variations", None)
         return {
-            "sampler": _sampler_of(model, sampler, cuts),
+            "sampler": cls._sampler_of(model, sampler, cuts),
             "grammar": _grammar_of(
                 cls.grammar_class, grammar, max_note_seconds
             ),
             **others,
         }
+
+    @classmethod
+    def _sampler_of(cls, model, sampler, cuts):
+        """The sampler: given, made of its settings, or the model's."""
+        cuts = {name: x for name, x in cuts.items() if x is not None}
+        if sampler is None:
+            return cls.build_sampler(**cuts) if cuts else model.sampler
+        if cuts:
+            own = " and ".join(map("`{}`".format, cuts))
+            raise ValueError(
+                f"`sampler` has its own {own}. "
+                f"Received: sampler={sampler!r}, {cuts}"
+            )
+        return get_sampler(sampler)
 
     def from_nothing(self):
         """This request for a new piece, without a prompt."""
@@ -507,16 +522,3 @@ def _grammar_of(kind, grammar, max_note_seconds):
             f"grammar={grammar!r}"
         )
     return kind(max_note_seconds=max_note_seconds)
-
-
-def _sampler_of(model, sampler, cuts):
-    """The sampler of a call: given, made of its settings, or the model's."""
-    cuts = {name: x for name, x in cuts.items() if x is not None}
-    if sampler is None:
-        return build_sampler(**cuts) if cuts else model.sampler
-    if cuts:
-        raise ValueError(
-            f"`sampler` has its own {' and '.join(map('`{}`'.format, cuts))}. "
-            f"Received: sampler={sampler!r}, {cuts}"
-        )
-    return get_sampler(sampler)

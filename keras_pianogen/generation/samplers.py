@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_pianogen.generation.arguments import check_arguments
 
+PITCH_MIN_P = 0.02  # of models of notes
+
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
 class AdjustableSampler(keras_hub.samplers.Sampler):
@@ -256,6 +258,52 @@ def build_sampler(
     """
     return AdjustableSampler(
         temperature, min_p=min_p, top_p=top_p, top_k=top_k, seed=seed
+    )
+
+
+def build_note_sampler(
+    temperature=1.0, *, min_p=None, top_p=None, top_k=None, seed=None
+):
+    """A `FieldSamplers` of `AdjustableSampler` objects, for models of notes.
+
+    The settings that leave out unlikely classes are those of pitches and
+    velocities. Times are drawn from all classes: long ones are rare each, and
+    many together. Without them the music would hurry.
+
+    Args:
+        temperature: see `AdjustableSampler`.
+        min_p: see there. Defaults to 0.02 for pitches and 0.005 for
+            velocities, without `top_p` and `top_k`.
+        top_p: see there.
+        top_k: see there.
+        seed: see there.
+
+    Returns:
+        A sampler.
+
+    Raises:
+        ValueError: see there.
+
+    Examples:
+        >>> sampler = build_note_sampler(0.9)
+        >>> sampler.samplers["pitch"].get_config()["min_p"]
+        0.02
+        >>> sampler.samplers["shift"].get_config()["min_p"]
+        0.0
+    """
+    cuts = {"min_p": min_p, "top_p": top_p, "top_k": top_k}
+    cuts = {name: x for name, x in cuts.items() if x is not None}
+    settings = {
+        "shift": {"min_p": 0.0},
+        "pitch": cuts or {"min_p": PITCH_MIN_P},
+        "velocity": cuts,
+        "duration": {"min_p": 0.0},
+    }
+    return FieldSamplers(
+        **{
+            name: AdjustableSampler(temperature, **of_field, seed=seed)
+            for name, of_field in settings.items()
+        }
     )
 
 

@@ -133,7 +133,9 @@ class Generates:
                 ids without special ids. Defaults to `"notes"`.
             sampler: a sampler or its name, for this call. Defaults to `None`,
                 the sampler that the model was compiled with, or an
-                `AdjustableSampler` if one of the next four is given.
+                `AdjustableSampler` if one of the next four is given. Models of
+                notes have one for each field, and leave out nothing unlikely
+                in times, see `samplers.build_note_sampler`.
             temperature: see `AdjustableSampler`.
             min_p: see there.
             top_p: see there.

@@ -11,6 +11,7 @@ from keras_pianogen.generation.notewise import next_note
 from keras_pianogen.generation.own_music import OwnMusic
 from keras_pianogen.generation.performing import perform
 from keras_pianogen.generation.phrases import phrases_to_write
+from keras_pianogen.generation.samplers import build_note_sampler
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.note_heads import NoteHeads
 from keras_pianogen.models import losses
@@ -115,15 +116,19 @@ class NoteTransformerCausalLM(
                 `accuracy`, the share of pitches that were the most likely.
                 An end of a piece counts as a note.
             sampler: a `keras_hub.samplers.Sampler`, the name of one of
-                KerasHub's, or `"auto"` for a `MinPSampler`. Each field is
-                drawn with it.
+                KerasHub's, which draws each field; or `"auto"` for a
+                `FieldSamplers`, see `samplers.build_note_sampler`.
             **kwargs: See `keras.Model.compile`.
         """
         super().compile(
             **compile_settings(
                 optimizer, loss, weighted_metrics, self._defaults
             ),
-            sampler=get_sampler("min_p" if sampler == "auto" else sampler),
+            sampler=(
+                build_note_sampler()
+                if sampler == "auto"
+                else get_sampler(sampler)
+            ),
             **kwargs,
         )
         self._decoder = None
