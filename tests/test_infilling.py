@@ -24,6 +24,7 @@ from keras_pianogen.generation import pieces
 from keras_pianogen.generation.phrases import phrases_of
 from keras_pianogen.generation.phrases import phrases_to_write
 from keras_pianogen.judging import infilling as judging
+from keras_pianogen.judging.fillings import evaluate_fillings
 from keras_pianogen.judging.infilling import evaluate_gaps
 from keras_pianogen.layers.note_embedding import row_classes
 from keras_pianogen.midi.reading import read_notes
@@ -254,6 +255,29 @@ def test_the_same_notes_of_gaps_count_in_every_way_of_reading(model, tmp_path):
     )
     with pytest.raises(ValueError, match="must be one that fills gaps"):
         evaluate_gaps(build_note_model(), corpus)
+
+
+@pytest.mark.one_backend
+def test_fillings_are_compared_with_what_stood_there(tmp_path):
+    corpus = random_corpus(tmp_path)
+
+    class Copy:
+        """It knows what stood in a gap, and continues with one note."""
+
+        def infill(self, notes, start, end, seed):
+            return notes
+
+        def generate(self, notes, prompt_seconds, seconds, seed):
+            kept = notes[notes["start"] < prompt_seconds]
+            new = np.array([(prompt_seconds, 1e4, 60, 64)], NOTE_DTYPE)
+            return np.concatenate([kept, new])
+
+    found = evaluate_fillings(Copy(), corpus, "train", pieces=9)
+    assert len(found.true) > 3
+    assert found.mean_overlap("filling")[0] == pytest.approx(1)
+    assert found.density_ratio("filling")[0] == 1
+    assert found.density_ratio("continuation")[0] < 0.5
+    assert 0 < found.mean_overlap("before")[0] < 1
 
 
 @pytest.mark.one_backend

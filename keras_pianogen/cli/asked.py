@@ -171,3 +171,47 @@ def print_scores(model, corpus, split, preset, question, as_json):
     title = f"{preset} on {split}: distance from the pianist"
     say_table(["aspect", *figures], rows, title=title, names="aspect")
     say(f"{found.kept:.1%} of the notes were kept")
+
+
+def print_fillings(model, corpus, split, preset, question, as_json):
+    """Measure and print what fillings have in common with what stood there.
+
+    Args:
+        model: see `print_asked`.
+        corpus: a `Corpus`.
+        split: the split whose pieces get gaps.
+        preset: see `print_asked`.
+        question: see there.
+        as_json: see there.
+    """
+    from keras_pianogen.judging import fillings
+
+    with counting_bar("Filling") as report:
+        found = fillings.evaluate_fillings(
+            model,
+            corpus,
+            split,
+            pieces=question.fillings,
+            seed=question.seed,
+            progress=report,
+        )
+    figures = {
+        player: {
+            "pitch classes in common": found.mean_overlap(player),
+            "notes, of those that stood there": found.density_ratio(player),
+        }
+        for player in fillings.PLAYERS
+    }
+    if as_json:
+        say_json({"preset": preset, "split": split, "figures": figures})
+        return
+    rows = []
+    for player, of_player in figures.items():
+        shown = [
+            f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+            for mean, (low, high) in of_player.values()
+        ]
+        rows.append([player, *shown])
+    title = f"{preset} on {split}, {len(found.true)} gaps"
+    columns = ["music", "pitch classes", "notes, true: 1"]
+    say_table(columns, rows, title=title, names="music")

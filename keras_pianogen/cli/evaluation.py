@@ -7,6 +7,7 @@ import typer
 
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.asked import print_asked
+from keras_pianogen.cli.asked import print_fillings
 from keras_pianogen.cli.asked import print_scores
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import choose_backend
@@ -86,6 +87,15 @@ class Question(Options):
             "fill gaps.",
         ),
     ] = None
+    fillings: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Instead, fill a gap of 8 seconds in the middle of this "
+            "number of pieces, and compare with what stood there. For presets "
+            "that fill gaps.",
+        ),
+    ] = None
     controls: Annotated[
         int | None,
         typer.Option(
@@ -137,6 +147,7 @@ class Question(Options):
         others = ("n_gram", "by", "max_events", "transpose", "gaps", "novelty")
         self.refuse_together("controls", *others)
         self.refuse_together("scores", *others, "controls")
+        self.refuse_together("fillings", *others, "controls", "scores")
 
     def splits(self, split):
         """The splits that must have pieces."""
@@ -165,6 +176,9 @@ def evaluate(
         _print_novelty(
             preset, _novelty(model, opened, preset, question), as_json
         )
+        return
+    if question.fillings:
+        print_fillings(model, opened, split, preset, question, as_json)
         return
     if question.scores:
         print_scores(model, opened, split, preset, question, as_json)

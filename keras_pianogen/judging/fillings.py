@@ -1,0 +1,138 @@
+# mypy: allow-untyped-defs
+"""How much fillings of gaps have in common with what stood there.
+
+Beside the filling of a gap stand what a model writes that knows only what was
+before ("continuation", cut at the gap's end), and the real music just before
+the gap ("before").
+"""
+
+import dataclasses
+
+import numpy as np
+
+from keras_pianogen.data.windows import check_least
+from keras_pianogen.generation.infilling import seeds_from
+from keras_pianogen.judging.distances import overlapping_area
+from keras_pianogen.judging.likelihood import check_split
+from keras_pianogen.judging.statistics import resampled_interval
+
+PLAYERS = ("filling", "continuation", "before")
+LEAST_NOTES = 5  # of the true middle
+
+
+@dataclasses.dataclass(frozen=True)
+class Fillings:
+    """What fillings have in common with the true middles of gaps.
+
+    Attributes:
+        overlap: dict from each of `PLAYERS` to an array (gaps,): the area that
+            the shares of the twelve pitch classes have in common, 0 to 1.
+        density: dict from each of `PLAYERS` to an array (gaps,): its number of
+            notes.
+        true: array (gaps,), the number of notes that stood there.
+    """
+
+    overlap: dict
+    density: dict
+    true: np.ndarray
+
+    def mean_overlap(self, player):
+        """The mean overlap, and its 95 % interval."""
+        values = self.overlap[player]
+        interval = resampled_interval(values, np.ones(len(values)))
+        return float(values.mean()), interval
+
+    def density_ratio(self, player):
+        """Notes of all gaps over those that stood there, and its interval."""
+        notes = self.density[player]
+        interval = resampled_interval(notes, self.true)
+        return float(notes.sum() / self.true.sum()), interval
+
+
+def evaluate_fillings(
+    model,
+    corpus,
+    split="validation",
+    *,
+    pieces=40,
+    seconds=8.0,
+    seed=0,
+    progress=None,
+):
+    """Fill a gap in the middle of pieces, and compare.
+
+    Args:
+        model: a `NoteTransformerCausalLM` that fills gaps.
+        corpus: a `Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        pieces: int. How many pieces are taken, evenly from the split.
+        seconds: float. Length of each gap.
+        seed: int.
+        progress: a function called with (pieces done, pieces in all).
+
+    Returns:
+        A `Fillings`.
+
+    Raises:
+        ValueError: if the model fills no gaps, or the split has no pieces.
+    """
+    check_least(1, pieces=pieces)
+    check_split(corpus, split)
+    indices = corpus.split(split)
+    places = np.linspace(0, len(indices) - 1, min(pieces, len(indices)))
+    chosen = indices[np.unique(np.round(places).astype(int))]
+    overlap: dict = {player: [] for player in PLAYERS}
+    density: dict = {player: [] for player in PLAYERS}
+    true = []
+    for done, (index, of_piece) in enumerate(
+        zip(chosen, seeds_from(seed, len(chosen)), strict=True)
+    ):
+        notes = corpus.notes(index)
+        begin = float(notes["start"][-1]) / 2
+        middle = _between(notes, begin, begin + seconds)
+        before = _between(notes, begin - seconds, begin)
+        if len(middle) >= LEAST_NOTES and len(before):
+            # No model reads further back than a minute or two.
+            near = _between(notes, begin - 120, begin + 120 + seconds)
+            found = {
+                "filling": _filled(model, near, begin, seconds, of_piece),
+                "continuation": _continued(
+                    model, near, begin, seconds, of_piece
+                ),
+                "before": before,
+            }
+            true.append(len(middle))
+            for player, made in found.items():
+                density[player].append(len(made))
+                overlap[player].append(
+                    overlapping_area(_classes(made), _classes(middle))
+                )
+        if progress is not None:
+            progress(done + 1, len(chosen))
+    return Fillings(
+        {player: np.array(x) for player, x in overlap.items()},
+        {player: np.array(x) for player, x in density.items()},
+        np.array(true),
+    )
+
+
+def _filled(model, notes, begin, seconds, seed):
+    piece = model.infill(notes, begin, begin + seconds, seed=seed)
+    return _between(piece, begin, begin + seconds)
+
+
+def _continued(model, notes, begin, seconds, seed):
+    piece = model.generate(
+        notes, prompt_seconds=begin, seconds=seconds, seed=seed
+    )
+    return _between(piece, begin, begin + seconds)
+
+
+def _between(notes, begin, end):
+    return notes[(notes["start"] >= begin) & (notes["start"] < end)]
+
+
+def _classes(notes):
+    """Shares of the twelve pitch classes, (12,)."""
+    counts = np.bincount(notes["pitch"] % 12, minlength=12)
+    return counts / max(counts.sum(), 1)
