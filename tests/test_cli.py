@@ -7,6 +7,8 @@ import pathlib
 import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 from command_line import complaints
@@ -315,3 +317,18 @@ def test_an_error_that_is_a_bug_keeps_its_traceback(midi_folder, monkeypatch):
     monkeypatch.setattr("keras_pianogen.data.preparing.prepare_corpus", broken)
     result = invoke("prepare", midi_folder, "--out", midi_folder / "corpus")
     assert isinstance(result.exception, ModuleNotFoundError)
+
+
+@pytest.mark.one_backend
+def test_in_python_a_preset_loads_without_chatter():
+    code = (
+        "import keras_pianogen; keras_pianogen.from_preset("
+        "'music_transformer_small_maestro'); import keras_pianogen.gan"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

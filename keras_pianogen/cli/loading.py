@@ -3,7 +3,6 @@
 import contextlib
 import faulthandler
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -12,12 +11,10 @@ import time
 
 from rich.console import Console
 
+from keras_pianogen.chatter import NOTHING
+from keras_pianogen.chatter import hidden_lines
+from keras_pianogen.chatter import redirected
 from keras_pianogen.cli.app import REPORTED
-
-# Lines that TensorFlow logs while it loads, before it reads any setting.
-CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl")
-
-NOTHING = re.compile("(?!)")
 
 
 @contextlib.contextmanager
@@ -29,11 +26,11 @@ def loading():
     file are printed, except TensorFlow's chatter. The chatter is printed too
     if loading fails because of a bug, or with `TF_CPP_MIN_LOG_LEVEL=0`.
     """
-    hidden = _hidden_lines()
+    hidden = hidden_lines()
     with (
         tempfile.TemporaryFile("w+", errors="backslashreplace") as log,
         heeded_interrupt() as interrupts,
-        _redirected(log.fileno()) as terminal,
+        redirected(log.fileno()) as terminal,
         _crashes_reported(terminal),
     ):
         try:
@@ -70,23 +67,6 @@ def preset_hinted():
         raise
 
 
-def _hidden_lines():
-    shown = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
-    return NOTHING if shown else CHATTER
-
-
-@contextlib.contextmanager
-def _redirected(target):
-    """Leads descriptor 2 to another one; yields a file for what it was."""
-    with open(os.dup(2), "w", errors="backslashreplace") as terminal:
-        os.dup2(target, 2)
-        try:
-            yield terminal
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal.fileno(), 2)
-
-
 @contextlib.contextmanager
 def _crashes_reported(terminal):
     """Has Python report a crash on the terminal: there is no other trace."""
@@ -103,7 +83,7 @@ def _crashes_reported(terminal):
 @contextlib.contextmanager
 def without_chatter():
     """Passes standard error on, line by line, without TensorFlow's chatter."""
-    hidden = _hidden_lines()
+    hidden = hidden_lines()
     reader, writer = os.pipe()
 
     def pass_on(terminal):
@@ -117,7 +97,7 @@ def without_chatter():
         thread = threading.Thread(target=pass_on, args=(terminal,), daemon=True)
         thread.start()
         try:
-            with _redirected(writer):
+            with redirected(writer):
                 os.close(writer)
                 yield
         finally:
