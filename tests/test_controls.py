@@ -209,6 +209,7 @@ def test_each_new_note_is_given_what_is_asked_of_its_time(model):
     assert set(rows[made, -1]) == {0}
 
 
+@pytest.mark.slow_to_trace
 def test_notes_of_a_prompt_are_given_what_they_have(model):
     prompt = notes_of(60, 2, seconds=10)
     rows, _ = rows_of(model, prompt, seconds=2.0, density=1, composer="chopin")
@@ -219,6 +220,7 @@ def test_notes_of_a_prompt_are_given_what_they_have(model):
     assert set(rows[61:, -3]) == {0}
 
 
+@pytest.mark.slow_to_trace
 def test_guidance_is_the_difference_that_asking_makes(model):
     settings = {"seconds": 6, "seed": 4, "variations": 2}
     free = model.generate(**settings)
@@ -231,6 +233,7 @@ def test_guidance_is_the_difference_that_asking_makes(model):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow_to_trace
 def test_a_gap_is_asked_for_too(model):
     filling = extended(model, 0.5)
     filling.compile()
@@ -245,6 +248,7 @@ def test_a_gap_is_asked_for_too(model):
     assert not np.array_equal(*found[1:])
 
 
+@pytest.mark.one_backend
 def test_what_can_not_be_asked_is_refused(model):
     for values, error, match in (
         ({"emotion": "sad"}, ValueError, "has density, register, composer"),
@@ -266,6 +270,7 @@ def test_what_can_not_be_asked_is_refused(model):
     assert names == [{"composer": 2}]
 
 
+@pytest.mark.slow_to_trace
 def test_controls_are_saved_and_learned_from(model, tmp_path):
     model.save_to_preset(str(tmp_path / "preset"))
     loaded = NoteTransformerCausalLM.from_preset(str(tmp_path / "preset"))

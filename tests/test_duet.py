@@ -268,6 +268,7 @@ def test_the_latency_of_an_instrument_is_allowed_for(scripted):
     assert second - first == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow_to_trace
 def test_a_model_answers_and_leaves_no_key_down(model):
     piano = Piano()
     player = Player(*PHRASE, (3.0, on(62)), (3.1, off(62)))

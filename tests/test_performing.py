@@ -91,6 +91,7 @@ def test_every_note_of_a_score_is_kept(model):
     assert all(map(np.array_equal, performed, again))
 
 
+@pytest.mark.one_backend
 def test_no_note_comes_far_too_soon_or_too_late(model):
     score = score_of(40, seconds=0.5)
     notes = model.perform(score, seed=2, temperature=5.0)
@@ -102,6 +103,7 @@ def test_no_note_comes_far_too_soon_or_too_late(model):
     assert 1 / 3 < whole < 3
 
 
+@pytest.mark.one_backend
 def test_with_no_amount_a_score_stays_as_it_is(model):
     score = score_of(20)
     same = model.perform(score, 0.0, seed=3)
@@ -118,6 +120,7 @@ def test_with_no_amount_a_score_stays_as_it_is(model):
     np.testing.assert_allclose(by_pitch(half)["start"], np.mean(means, axis=0))
 
 
+@pytest.mark.slow_to_trace
 def test_training_and_generation_write_a_score_alike(model, monkeypatch):
     drawn = []
 
@@ -180,6 +183,7 @@ def test_the_command_performs_a_file(model, tmp_path):
     assert "trained to perform scores" in error
 
 
+@pytest.mark.one_backend
 def test_scores_that_make_no_sense_are_refused(model):
     with pytest.raises(ValueError, match="must have notes"):
         model.perform(score_of(3)[:0])
