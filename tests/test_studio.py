@@ -18,6 +18,7 @@ import wave
 import keras
 import numpy as np
 import pytest
+from note_models import build_note_model
 
 pytestmark = pytest.mark.one_backend
 
@@ -25,8 +26,11 @@ pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx2")
 
+from keras_pianogen.cli.character import Character  # noqa: E402
 from keras_pianogen.cli.generation import Music  # noqa: E402
 from keras_pianogen.cli.generation import Sampling  # noqa: E402
+from keras_pianogen.data.controls import SCALES  # noqa: E402
+from keras_pianogen.data.controls import Controls  # noqa: E402
 from keras_pianogen.events import EventVocabulary  # noqa: E402
 from keras_pianogen.generation.prompts import prompts_of  # noqa: E402
 from keras_pianogen.generation.samplers import AdjustableSampler  # noqa: E402
@@ -38,6 +42,7 @@ from keras_pianogen.models import MusicTransformerBackbone  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLM  # noqa: E402
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor  # noqa: E402
 from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
+from keras_pianogen.models.extending import extended  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
@@ -362,9 +367,13 @@ def test_status_names_presets_and_limits_as_they_are(server, preset):
 
 
 def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
-    arguments = inspect.signature(MusicTransformerCausalLM.generate).parameters
+    arguments = [
+        *inspect.signature(MusicTransformerCausalLM.generate).parameters,
+        *SCALES,
+    ]
     options = [option.name for option in Music.parameters()]
     options += [option.name for option in Sampling.parameters()]
+    options += [option.name for option in Character.parameters()]
     inputs = {}
 
     class Page(html.parser.HTMLParser):
@@ -373,8 +382,8 @@ def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
                 inputs[dict(attributes)["id"]] = dict(attributes)
 
     Page().feed(client.get("/").text)
-    assert list(inputs) == [row.name for row in controls.CONTROLS]
-    for row in controls.CONTROLS:
+    assert list(inputs) == [row.name for row in controls.ALL]
+    for row in controls.ALL:
         assert row.name in arguments and row.name in options
         shown = [float(inputs[row.name].get(x)) for x in ("min", "max", "step")]
         assert shown == list(row.slider)
@@ -389,6 +398,30 @@ def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
             message[row.name] = wrong
             with pytest.raises(messages.BadMessage, match=f"`{row.name}`"):
                 messages.read_wish(message, ["x"])
+
+
+def test_a_preset_s_own_controls_are_told_without_loading_it(tmp_path):
+    asked = Controls({"density": [4.0]}, {"composer": ["Anna Bon"]})
+    model = extended(build_note_model(), controls=asked)
+    model.save_to_preset(str(tmp_path))
+    found = controls.controls_of(str(tmp_path))
+    assert found == {"density": None, "composer": ["Anna Bon"]}
+    assert controls.controls_of("music_transformer_maestro") == {}
+    assert controls.controls_of(str(tmp_path / "nothing")) == {}
+    message = wish("nowhere", preset="x", composer="Anna Bon", density=3)
+    settings = messages.read_wish(message, ["x"]).settings
+    assert settings["composer"] == "Anna Bon" and settings["density"] == 3
+    for wrong in ("", "x" * 300, 3):
+        message["composer"] = wrong
+        with pytest.raises(messages.BadMessage, match="`composer` must be a"):
+            messages.read_wish(message, ["x"])
+    written = composer.Composer([str(tmp_path)])._generate(
+        messages.Wish(str(tmp_path), None, settings=settings | {"seconds": 1}),
+        None,
+        1,
+        lambda pieces: None,
+    )
+    assert len(written)
 
 
 # Who waits, and who stops.

@@ -9,7 +9,6 @@ import time
 import mido
 import numpy as np
 
-from keras_pianogen.data.controls import SCALES
 from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Partner
@@ -20,7 +19,6 @@ from keras_pianogen.notes import NOTE_DTYPE
 
 LATE = 0.01  # a note that is sent so long after it was due is late
 READ_AGAIN = 0.25  # between two times of reading ahead
-LONGEST_WAIT = 0.05  # for a message, before it is looked whether to go on
 LAST_RING = 1.5  # the last notes of an answer end at the latest
 # What is asked of an answer: as the phrase has it.
 CHARACTER = ("density", "loudness", "register")
@@ -254,8 +252,7 @@ class _Session:
             for field in ("start", "end"):
                 cut[field] -= begin
             found = overall(cut, max(length, 0.5))
-            asked = {x: found[x] for x in CHARACTER if x in SCALES}
-        asked = _within(asked)
+            asked = _within({x: found[x] for x in CHARACTER})
         length = float(np.clip(length, self.duet.shortest, self.duet.longest))
         answer = self.partner.answer(self.keyboard.all(now), now, asked)
         self.turn = _Turn(answer, now, length)

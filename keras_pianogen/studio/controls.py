@@ -1,14 +1,22 @@
-"""The sliders of the page, a row each.
+"""The sliders of the page, a row each, and what a preset can be asked for.
 
 A row is all that a slider needs. The page gets its markup from `render`, sends
 its value under its name, and names it in the commands that it copies; the
 server checks the value, and passes it on to the model's `generate` as the
 argument of that name.
+
+Sliders of the music's character are for presets that were trained with these
+controls, which the page is told of by `/status`.
 """
 
 import dataclasses
 import html
 import itertools
+import json
+import pathlib
+
+# Where the bundled presets are; `models` would load Keras.
+PRESETS = pathlib.Path(__file__).parents[1] / "presets"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Control:
         choice: the title of several controls of which one is used at a time.
             Their rows follow each other. Defaults to `None`.
         is_required: whether a message without it is refused.
+        asks: what the preset is asked for with it, a sentence for the page;
+            it is not, until a box is ticked. Defaults to `None`, nothing.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Control:
     unit: str = ""
     choice: str | None = None
     is_required: bool = False
+    asks: str | None = None
 
     @property
     def decimals(self):
@@ -94,6 +105,78 @@ CONTROLS = (
         unit=" s",
     ),
 )
+CHARACTER = (
+    Control(
+        "density",
+        "Density",
+        8,
+        slider=(1, 25, 0.5),
+        least=0.1,
+        most=60,
+        asks="Notes a second",
+    ),
+    Control(
+        "loudness",
+        "Loudness",
+        64,
+        slider=(20, 110, 1),
+        least=1,
+        most=127,
+        asks="Mean velocity: 46 is soft, 74 is loud",
+    ),
+    Control(
+        "register",
+        "Register",
+        63,
+        slider=(45, 80, 1),
+        least=21,
+        most=108,
+        asks="Mean pitch: 60 is the middle C",
+    ),
+    Control(
+        "polyphony",
+        "Polyphony",
+        4,
+        slider=(1, 14, 0.5),
+        least=0.1,
+        most=128,
+        asks="Notes that sound at once",
+    ),
+)
+GUIDANCE = Control(
+    "guidance",
+    "Guidance",
+    1,
+    slider=(1, 4, 0.25),
+    least=0,
+    most=20,
+    asks="How strongly all this is asked for; above 1 it takes longer",
+)
+ALL = (*CONTROLS, *CHARACTER, GUIDANCE)
+# Labels of presets that the page offers in a menu.
+LABELS = {"composer": "Composer"}
+MOST_CHARACTERS = 200  # of a label's value
+
+
+def controls_of(preset):
+    """What a preset can be asked for, from its files alone.
+
+    Args:
+        preset: the name of a bundled preset, or a folder. Of others it is not
+            known.
+
+    Returns:
+        A dict from names to `None`, or to the values that a label has.
+    """
+    for folder in (PRESETS / preset, pathlib.Path(preset)):
+        try:
+            config = json.loads((folder / "config.json").read_bytes())
+            controls = config["config"]["controls"]
+            scales = dict.fromkeys(controls["scales"])
+            return scales | {x: list(v) for x, v in controls["labels"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return {}
 
 
 def render():
@@ -104,7 +187,38 @@ def render():
             parts += map(_render_row, rows)
         else:
             parts.append(_render_choice(choice, list(rows)))
-    return "\n".join(parts)
+    return "\n".join([*parts, _render_character()])
+
+
+def _render_character():
+    rows = [_render_asked(control) for control in CHARACTER]
+    for name, label in LABELS.items():
+        rows.append(
+            f'<label class="row" data-asked="{name}">{html.escape(label)}\n'
+            f'<select id="{name}" data-label><option value="">any</option>'
+            "</select></label>"
+        )
+    about = html.escape(GUIDANCE.asks)
+    rows.append(
+        f'<label class="row" title="{about}">{GUIDANCE.label} '
+        f"{_output(GUIDANCE)}\n{_slider(GUIDANCE)}</label>"
+    )
+    return (
+        '<details id="character" hidden><summary>Character</summary>\n'
+        + "\n".join(rows)
+        + "\n</details>"
+    )
+
+
+def _render_asked(control):
+    """A slider that counts once its box is ticked."""
+    label, about = html.escape(control.label), html.escape(control.asks)
+    return (
+        f'<div class="row" data-asked="{control.name}">'
+        f'<label class="check"><input id="{control.name}-on" type="checkbox"> '
+        f'{label} <span class="quiet">{about}</span></label>\n'
+        f"{_output(control)}\n{_slider(control)}</div>"
+    )
 
 
 def _render_row(control):

@@ -15,9 +15,11 @@ import numpy as np
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
-from keras_pianogen.studio.controls import CONTROLS
+from keras_pianogen.studio.controls import ALL
+from keras_pianogen.studio.controls import LABELS
+from keras_pianogen.studio.controls import MOST_CHARACTERS
 
-NAMES = [control.name for control in CONTROLS]
+NAMES = [*(control.name for control in ALL), *LABELS]
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
@@ -37,7 +39,7 @@ class Wish:
             piece.
         seeds: a seed for each candidate.
         settings: dict of arguments of the model's `generate`, one for each
-            of `CONTROLS` that is used.
+            of the sliders and menus that is used.
     """
 
     preset: str
@@ -161,15 +163,25 @@ def _preset(message, presets):
 
 def _settings(message):
     """The value of each control that a message has."""
-    used = [row for row in CONTROLS if row.is_required or row.name in message]
+    used = [row for row in ALL if row.is_required or row.name in message]
     for choice, rows in itertools.groupby(used, lambda row: row.choice):
         names = [f"`{row.name}`" for row in rows]
         if choice is not None and len(names) > 1:
             raise BadMessage(f"Give at most one of {' and '.join(names)}.")
-    return {
+    numbers = {
         row.name: _number(message, row.name, row.least, row.most)
         for row in used
     }
+    return numbers | {x: _word(message, x) for x in LABELS if x in message}
+
+
+def _word(message, name):
+    word = message[name]
+    if not isinstance(word, str) or not 0 < len(word) <= MOST_CHARACTERS:
+        raise BadMessage(
+            f"`{name}` must be a string of 1 to {MOST_CHARACTERS} characters."
+        )
+    return word
 
 
 def _number(message, name, least, most):

@@ -144,6 +144,10 @@ class _Studio:
                 "state": self.composer.state,
                 "failure": self.composer.failure,
                 "presets": self.composer.presets,
+                "controls": {
+                    preset: controls.controls_of(preset)
+                    for preset in self.composer.presets
+                },
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
                 "max_candidates": messages.MAX_CANDIDATES,
                 "max_bytes": MAX_BODY,

@@ -9,7 +9,7 @@ export function asCommand(made, prompt, out) {
   const words = ["pianogen generate", `--preset ${quoted(made.preset)}`];
   if (prompt) words.push(`--prompt ${quoted(prompt)}`);
   for (const [name, value] of Object.entries(made.settings)) {
-    words.push(`--${name.replaceAll("_", "-")} ${value}`);
+    words.push(`--${name.replaceAll("_", "-")} ${quoted(String(value))}`);
   }
   words.push(`--seed ${made.seed}`, `--out ${quoted(out)}`);
   return `KERAS_BACKEND=${made.backend} ${words.join(" ")}`;
@@ -30,7 +30,7 @@ export function asPython(made, prompt, out) {
     "notes = model.generate(",
     ...(prompt ? [`    ${JSON.stringify(prompt)},`] : []),
     ...Object.entries(made.settings).map(
-      ([name, value]) => `    ${name}=${value},`),
+      ([name, value]) => `    ${name}=${JSON.stringify(value)},`),
     `    seed=${made.seed},`,
     ")",
     `write_midi(notes, ${JSON.stringify(out)})`,

@@ -299,9 +299,35 @@ const number = (id) => Number($(id).value);
 // The sliders, which the server writes into the page from its own table.
 const controls = [...document.querySelectorAll("[data-control]")];
 
+// What the chosen preset can be asked for: rows with a box each, and menus.
+const asked = [...document.querySelectorAll("[data-asked]")];
+const labels = [...document.querySelectorAll("[data-label]")];
+const isAsked = (id) => !$("character").hidden && $(`${id}-on`).checked
+  && !$(`${id}-on`).closest("[data-asked]").hidden;
+const wordsAsked = () => $("character").hidden ? []
+  : labels.filter(({ value }) => value).map(({ id, value }) => [id, value]);
+
 function isChosen({ id }) {
+  if ($(`${id}-on`)) return isAsked(id);
+  if (id === "guidance") {
+    const some = wordsAsked().length || controls.some(
+      (control) => $(`${control.id}-on`) && isAsked(control.id));
+    return Boolean(some) && number(id) !== 1;
+  }
   const radio = document.querySelector(`#settings [type=radio][value=${id}]`);
   return !radio || radio.checked;
+}
+
+function showCharacter() {
+  const known = status?.controls?.[$("preset").value] || {};
+  $("character").hidden = !Object.keys(known).length;
+  for (const row of asked) row.hidden = !(row.dataset.asked in known);
+  for (const menu of labels) {
+    const before = menu.value;
+    menu.length = 1; // "any" stays.
+    for (const value of known[menu.id] || []) menu.add(new Option(value));
+    menu.value = (known[menu.id] || []).includes(before) ? before : "";
+  }
 }
 
 function showSettings() {
@@ -309,13 +335,16 @@ function showSettings() {
     const { decimals, unit } = control.dataset;
     const output = $(`${control.id}-out`);
     output.value = `${number(control.id).toFixed(decimals)}${unit}`;
+    if (control.id === "guidance") continue; // It shows what it would be.
     output.hidden = control.hidden = !isChosen(control);
   }
 }
 
 // Arguments of the model's `generate`, by their names.
-const settings = () => Object.fromEntries(
-  controls.filter(isChosen).map(({ id }) => [id, number(id)]));
+const settings = () => Object.fromEntries([
+  ...controls.filter(isChosen).map(({ id }) => [id, number(id)]),
+  ...wordsAsked(),
+]);
 
 function seeds() {
   const wanted = $("seed").value.trim();
@@ -634,6 +663,7 @@ function showStatus() {
     $("candidates").add(new Option(many));
   }
   $("candidates").value = Math.min(3, status.max_candidates);
+  showCharacter();
 }
 
 // === Wiring ===
@@ -660,7 +690,11 @@ on($("file"), "change", async () => {
   if (file) await open(file);
 });
 on($("settings"), "input", showSettings);
-on($("preset"), "change", readAhead);
+on($("preset"), "change", () => {
+  showCharacter();
+  showSettings();
+  readAhead();
+});
 on($("settings"), "submit", (event) => {
   event.preventDefault();
   return write();
