@@ -52,7 +52,11 @@ def import_quietly(*names):
         os.fstat(2)
     except OSError:  # It is closed.
         return
-    with tempfile.TemporaryFile("w+", errors="backslashreplace") as log:
+    try:
+        log = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
+    except OSError:  # There is no place for it.
+        return
+    with log:
         sys.stderr.flush()
         with redirected(log.fileno()) as terminal:
             try:

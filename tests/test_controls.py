@@ -1,6 +1,7 @@
 """What can be asked of a model: measured, trained on, asked for, obtained."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from random_pieces import random_notes
 
 from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.data.controls import SCALES
+from keras_pianogen.data.controls import TAKEN
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.controls import measured
 from keras_pianogen.data.note_windows import NoteWindows
@@ -214,7 +216,8 @@ def test_notes_of_a_prompt_are_given_what_they_have(model):
     prompt = notes_of(60, 2, seconds=10)
     rows, _ = rows_of(model, prompt, seconds=2.0, density=1, composer="chopin")
     classes = CONTROLS.classes(FORM.decode(FORM.encode(prompt)))
-    np.testing.assert_array_equal(rows[1:61, -3], classes[:, 0])
+    np.testing.assert_array_equal(rows[1:60, -3], classes[:-1, 0])
+    assert rows[60, -3] == 0  # What is to come is asked for already.
     assert set(rows[1:61, -2]) == {NOT_ASKED}
     assert set(rows[:, -1]) == {0}
     assert set(rows[61:, -3]) == {0}
@@ -341,3 +344,19 @@ def test_a_scale_of_an_empty_piece_is_0():
     assert asking.overall(np.empty(0, NOTE_DTYPE), 5) == dict.fromkeys(
         SCALES, 0
     )
+
+
+@pytest.mark.one_backend
+def test_no_label_has_the_name_of_an_argument():
+    methods = ("generate", "stream", "infill", "vary", "perform")
+    names = {
+        name
+        for method in methods
+        for name in inspect.signature(
+            getattr(NoteTransformerCausalLM, method)
+        ).parameters
+    }
+    assert names - TAKEN <= {"settings"}
+    for name in ("seed", "density", "a,b", "a=b", ""):
+        with pytest.raises(ValueError, match="A label's name must have no"):
+            Controls({}, {name: ["x"]})

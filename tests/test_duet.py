@@ -306,7 +306,7 @@ def test_a_partner_reads_ahead(model):
 def test_what_makes_no_sense_is_refused(model):
     for arguments, match in (
         ({"shortest": 3, "longest": 2}, "at most `longest`"),
-        ({"latency": -1}, "`latency` 0 or above"),
+        ({"latency": -1}, "`latency` and `seed` 0 or above"),
     ):
         with pytest.raises(ValueError, match=match):
             Duet(model, **arguments)

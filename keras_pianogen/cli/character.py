@@ -48,6 +48,8 @@ class Character(Options):
     ] = 1.0
 
     def check(self):
+        from keras_pianogen.data.controls import TAKEN
+
         check_arguments(self)
         others = {}
         for text in self.control or ():
@@ -55,6 +57,11 @@ class Character(Options):
             if not is_given or not name or not value:
                 raise ValueError(
                     f"`--control` must be NAME=VALUE. Received: {text}"
+                )
+            if name in TAKEN or name in vars(self):
+                raise ValueError(
+                    "`--control` is for labels of the preset. Received: "
+                    f"--control {text}, and {name} is none"
                 )
             others[name] = value
         del self.control

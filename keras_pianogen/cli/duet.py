@@ -55,6 +55,10 @@ class Turns(Options):
     ] = None
 
     def check(self):
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(
+                f"`--seconds` must be above 0. Received: {self.seconds}"
+            )
         if self.seed is None:
             self.seed = int.from_bytes(os.urandom(4), "little")
 

@@ -146,6 +146,11 @@ class Question(Options):
         self.refuse_together("gaps", "n_gram", "by", "max_events", "transpose")
         others = ("n_gram", "by", "max_events", "transpose", "gaps", "novelty")
         self.refuse_together("controls", *others)
+        if self.guidance != 1 and not self.controls:
+            raise ValueError(
+                "`--guidance` needs `--controls`. Received: "
+                f"--guidance {self.guidance} alone"
+            )
         self.refuse_together("scores", *others, "controls")
         self.refuse_together("fillings", *others, "controls", "scores")
 

@@ -115,7 +115,8 @@ class Sampling(Options):
         typer.Option(
             help="Drop every event less likely than this share of the most "
             "likely one.",
-            show_default="0.005, without --top-p and --top-k",
+            show_default="0.005, without --top-p and --top-k; of presets of "
+            "notes, for pitches 0.02",
         ),
     ] = None
     top_p: Annotated[

@@ -29,6 +29,17 @@ NUM_CLASSES = 20  # of a scale
 MOST_VALUES = 12  # of a label
 LEAST_SHARE = 0.01  # of the notes, for a value of a label
 NOT_ASKED = -1
+# What `generate`, `stream`, `infill`, `vary` and `perform` call other things:
+# a label of such a name could not be asked for.
+TAKEN = frozenset(
+    """
+    amount cache controls end ending grammar guidance inputs keep
+    keep_melody max_length max_note_seconds min_p on_events output piece
+    progress prompt_cache prompt_seconds repeat_penalty sampler score
+    seconds seed self settings start stop_token_ids strip_prompt
+    temperature top_k top_p variations
+    """.split()
+)
 # Of training windows in which nothing is asked, and of the controls that are
 # asked for in the others.
 SHARE_WITHOUT = 0.3
@@ -39,7 +50,7 @@ SCALES = {
     "density": "notes a second",
     "loudness": "mean MIDI velocity",
     "register": "mean MIDI pitch",
-    "polyphony": "mean number of notes that sound",
+    "polyphony": "mean number of notes that sound, of those that begin then",
 }
 
 
@@ -114,6 +125,20 @@ class Scale:
         return np.searchsorted(self.edges, values, side="right")
 
 
+def check_label(name: str) -> None:
+    """Check that a label can have this name.
+
+    Raises:
+        ValueError: if it can't.
+    """
+    if not name or set(name) & set(",=") or name in TAKEN or name in SCALES:
+        raise ValueError(
+            "A label's name must have no comma and no equals sign, and be "
+            "neither a scale nor an argument of `generate` and its like. "
+            f"Received: {name!r}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Label:
     """A label and the values that it can have.
@@ -131,11 +156,7 @@ class Label:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
-        if not self.name or self.name in SCALES or set(self.name) & set(",="):
-            raise ValueError(
-                "A label's name must have no comma and no equals sign, and be "
-                f"none of {', '.join(SCALES)}. Received: {self.name!r}"
-            )
+        check_label(self.name)
         if not self.values or len(set(self.values)) < len(self.values):
             raise ValueError(
                 f"The values of {self.name} must be strings, each once. "
@@ -310,4 +331,11 @@ def _values(pieces: list[Piece[str]], name: str) -> list[str]:
             notes[value] += piece.num_notes
     most = notes.most_common(MOST_VALUES)
     least = LEAST_SHARE * sum(piece.num_notes for piece in pieces)
-    return sorted(value for value, count in most if count >= least)
+    values = sorted(value for value, count in most if count >= least)
+    if not values:
+        raise ValueError(
+            f"The label {name} must have a value that {LEAST_SHARE:.0%} of the "
+            "notes of the train split have. Received: "
+            f"{len(notes)} values, none of them with as many"
+        )
+    return values

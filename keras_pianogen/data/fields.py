@@ -7,8 +7,9 @@
 | score shift, score pitch, score duration  | perform scores, see `scores` |
 | one for each control                      | have controls, see `controls`|
 
-Those of gaps, scores and controls say something of the next note. They are -1
-where nothing is said.
+Those of gaps and scores say something of the next note, and those of controls
+of the seconds that begin with the note itself. Where nothing is said, they are
+-1.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import pathlib
 
+from keras_pianogen.data.controls import check_label
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 
@@ -59,6 +60,8 @@ def _check_names(path: pathlib.Path, names: list[str]) -> None:
             f"{path}, line 1: expected the names of two columns or more, each "
             f"once: the file, and labels. Found: {names}"
         )
+    for name in set(names[1:]) - set(FIELDS):
+        check_label(name)
 
 
 def with_labels(

@@ -97,11 +97,12 @@ class Duet:
                 "`model` must be a model of notes, such as the preset "
                 f"note_transformer_maestro. Received: a {type(model).__name__}"
             )
-        if not 0 < shortest <= longest or not latency >= 0:
+        if not 0 < shortest <= longest or not latency >= 0 or seed < 0:
             raise ValueError(
                 "`shortest` must be above 0 and at most `longest`, and "
-                f"`latency` 0 or above. Received: shortest={shortest}, "
-                f"longest={longest}, latency={latency}"
+                "`latency` and `seed` 0 or above. Received: "
+                f"shortest={shortest}, longest={longest}, latency={latency}, "
+                f"seed={seed}"
             )
         self.model = model
         self.takeover = AtSilence() if takeover is None else takeover
@@ -128,6 +129,9 @@ class Duet:
         """
         with Partner(self.model, self.sampler, self.seed) as partner:
             partner.warm_up(WARM_UP)
+            if isinstance(source, mido.ports.BaseInput):
+                for _ in source.iter_pending():  # Played to no one.
+                    pass
             session = _Session(self, source, sink, partner, tell)
             try:
                 session.run(seconds)
@@ -171,7 +175,7 @@ class _Session:
         self.tell = tell or (lambda sentence: None)
         self.report, self.keyboard = Report(), Keyboard()
         self.turn, self.read_at, self.seen = None, 0.0, 0
-        self._numbers = itertools.count()
+        self._numbers, self._signal = itertools.count(), False
         self._began = time.monotonic()
 
     def now(self):
@@ -197,14 +201,23 @@ class _Session:
 
     def silence(self):
         """Release every note, and stop the answer that is being written."""
+        pitches = []
         if self.turn is not None:
             self.turn.answer.stop.set()
-            for pitch in self.turn.sounding:
-                self.sink.send(mido.Message("note_off", note=pitch))
-        for control in (64, 123):
-            self.sink.send(
-                mido.Message("control_change", control=control, value=0)
-            )
+            pitches = list(self.turn.sounding)
+        messages = [mido.Message("note_off", note=pitch) for pitch in pitches]
+        messages += [
+            mido.Message("control_change", control=control, value=0)
+            for control in (64, 123)
+        ]
+        failures = []
+        for message in messages:
+            try:
+                self.sink.send(message)
+            except Exception as error:  # The others are to be released.
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _pause(self):
         """How long nothing happens, at most a few milliseconds."""
@@ -218,7 +231,12 @@ class _Session:
     def _take(self, message):
         now = self.now()
         if self.duet.takeover.takes(message):
-            if self.duet.takeover.signals(message) and self.turn is None:
+            # Some pedals send many values on their way down.
+            before, self._signal = (
+                self._signal,
+                self.duet.takeover.signals(message),
+            )
+            if self._signal and not before and self.turn is None:
                 self._take_over()
             return
         is_key = message.type == "note_on" and message.velocity > 0
@@ -244,7 +262,8 @@ class _Session:
         phrase = self.keyboard.phrase(now)
         if not len(phrase):
             return
-        begin, end = self.keyboard.onsets[0], self.keyboard.up_since
+        begin = self.keyboard.onsets[0]
+        end = now if self.keyboard.down else self.keyboard.up_since
         length = max(end - begin, 0.0)
         asked = {}
         if len(phrase) > 3:
@@ -296,6 +315,10 @@ class _Session:
             turn.answer.stop.set()
             return
         end = min(end, turn.first + turn.length + LAST_RING)
+        lateness = self.now() + latency - start - turn.offset
+        if lateness > LATE:  # The rest comes later too, and keeps its pace.
+            turn.offset += lateness
+            self.report.late += 1
         sounds = [start + turn.offset, end + turn.offset, pitch, velocity]
         on = mido.Message("note_on", note=pitch, velocity=velocity)
         off = mido.Message("note_off", note=pitch)
@@ -324,11 +347,11 @@ class _Session:
 
     def _stop(self, began):
         """The player has struck a key: the answer ends."""
-        turn = self.turn
+        turn, latency = self.turn, self.duet.latency
         turn.answer.stop.set()
         for pitch, note in turn.sounding.items():
             self.sink.send(mido.Message("note_off", note=pitch))
-            note[1] = min(note[1], self.now())
+            note[1] = max(note[0], min(note[1], self.now() + latency))
         self.report.stops.append(self.now() - began)
         self._end_turn()
 

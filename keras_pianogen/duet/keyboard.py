@@ -17,6 +17,9 @@ ALL_OFF = (120, 123)
 # A note that began so long ago has no neighbour of its chord still to come.
 SETTLED = 0.1
 SHORTEST = 0.01
+# A note that is held for longer counts as ended, so that what follows it can be
+# read ahead.
+LONGEST = 8.0
 
 
 class Keyboard:
@@ -32,14 +35,16 @@ class Keyboard:
     """
 
     def __init__(self):
-        self._notes = []  # lists of start, end or None, pitch and velocity
+        # Lists of start, end or None, pitch and velocity, in order.
+        self._notes = []
+        self._own = []  # those of the player since `new_phrase`
         self._open = {}  # by pitch, the player's notes that sound
         self._pedal = False
         self.down, self.onsets, self.up_since = set(), [], 0.0
 
     def new_phrase(self):
         """Begin a new phrase: what was played before is part of no answer."""
-        self.onsets = []
+        self.onsets, self._own = [], []
 
     def take(self, message, now):
         """Follow a MIDI message of the player.
@@ -62,7 +67,8 @@ class Keyboard:
     def _strike(self, pitch, velocity, now):
         self._end(pitch, now)
         note = [now, None, pitch, velocity]
-        self._notes.append(note)
+        self._own.append(note)
+        bisect.insort(self._notes, note, key=lambda x: x[0])
         self._open[pitch] = note
         self.down.add(pitch)
         self.onsets.append(now)
@@ -96,6 +102,9 @@ class Keyboard:
         Returns:
             An array of `NOTE_DTYPE`.
         """
+        for pitch, note in tuple(self._open.items()):
+            if now - note[0] > LONGEST:
+                self._end(pitch, note[0] + LONGEST)
         stop = bisect.bisect_left(
             self._notes, now - SETTLED, key=lambda note: note[0]
         )
@@ -110,24 +119,21 @@ class Keyboard:
         Returns:
             An array of `NOTE_DTYPE`.
         """
-        return _array(
-            [
-                [start, max(now, start + SHORTEST) if end is None else end, *x]
-                for start, end, *x in self._notes
-            ]
-        )
+        return _array(self._notes, now)
 
     def phrase(self, now):
         """The player's notes since `new_phrase`, an array of `NOTE_DTYPE`."""
-        notes = self.all(now)
-        if not self.onsets:
-            return notes[:0]
-        return notes[notes["start"] >= self.onsets[0] - 1e-9]
+        return _array(self._own, now)
 
 
-def _array(notes):
+def _array(notes, now=0.0):
+    """Notes as an array; those that still sound end now."""
     if not notes:
         return np.empty(0, NOTE_DTYPE)
-    found = check_notes(np.array([tuple(note) for note in notes], NOTE_DTYPE))
+    rows = [
+        (start, max(now, start + SHORTEST) if end is None else end, *x)
+        for start, end, *x in notes
+    ]
+    found = check_notes(np.array(rows, NOTE_DTYPE))
     found["end"] = cut_overlaps(found)
     return found

@@ -29,16 +29,11 @@ class AnswerRequest(NoteRequest):
     is known what will be asked of the answer.
     """
 
-    def __post_init__(self):
-        asked = self.asked
-        object.__setattr__(self, "asked", None)
-        super().__post_init__()
-        object.__setattr__(self, "asked", asked)
-        if asked is not None and len(asked.controls):
-            (prompt,) = self.prompts
-            prompt = prompt.copy()
-            prompt[-1, self.model.backbone.fields.asked] = asked.plan()[0]
-            object.__setattr__(self, "prompts", [prompt])
+    def asked_on(self, prompt):
+        """See `NoteRequest.asked_on`: only the last row is given anything."""
+        prompt = prompt.copy()
+        prompt[-1, self.model.backbone.fields.asked] = self.asked.plan()[0]
+        return prompt
 
     @property
     def _may_end(self):
@@ -76,7 +71,7 @@ class Partner:
         self._cache = PromptCache(size=2, shortest=1)
         self._answers = 0
         self._jobs, self._wake = [], threading.Condition()
-        self._closed = False
+        self._closed, self._failure = False, None
         self._thread = threading.Thread(
             target=self._run, name="partner", daemon=True
         )
@@ -137,7 +132,10 @@ class Partner:
                 if self._closed:
                     return
                 _, job = self._jobs.pop(0)
-            job()
+            try:
+                job()
+            except Exception as error:  # The next answer tells of it.
+                self._failure = error
 
     def _read(self, notes):
         request = self._request(notes, float(notes["end"].max(initial=0)), {})
@@ -148,6 +146,8 @@ class Partner:
 
     def _write(self, answer, notes, begin, asked, seed):
         try:
+            if self._failure is not None:
+                raise self._failure
             request = self._request(notes, begin, asked, seed)
             draws = take(self.sampler, seed)
             tokens = pieces.new_tokens(request, draws, self._cache)

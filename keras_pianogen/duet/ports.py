@@ -70,6 +70,9 @@ class FileRecorder:
         self._sent = []
 
     def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab"):  # What can't be written is told now.
+            pass
         self._began = time.monotonic()
         return self
 
@@ -80,7 +83,6 @@ class FileRecorder:
             track.append(message.copy(time=at - before))
             before = at
         file.tracks.append(track)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         file.save(self.path)
 
     def send(self, message):
@@ -107,7 +109,7 @@ def port_names():
     """The names of all ports, a dict of two lists: inputs and outputs.
 
     Raises:
-        RuntimeError: if the machine has no MIDI ports at all.
+        OSError: if the machine has no MIDI ports at all.
     """
     return {
         "input": _with_backend(mido.get_input_names),
@@ -121,12 +123,16 @@ def _is_file(name):
 
 def _open(opener, list_names, name, kind):
     names = _with_backend(list_names)
-    if name is None and not names:
-        raise hinted(
-            RuntimeError(f"There is no MIDI {kind} port."),
-            f"Connect an instrument, or give a file to --{kind}.",
-        )
-    if name is not None and name not in names:
+    if name is None:
+        # Linux lists a port first that leads from the output to the input.
+        own = [x for x in names if not x.startswith("Midi Through")]
+        if not own:
+            raise hinted(
+                OSError(f"There is no MIDI {kind} port."),
+                f"Connect an instrument, or give a file to --{kind}.",
+            )
+        return opener(own[0])
+    if name not in names:
         raise hinted(
             ValueError(
                 f"`--{kind}` must be one of {', '.join(names) or 'no ports'}, "
@@ -142,10 +148,10 @@ def _with_backend(function):
         return function()
     except ImportError as error:
         raise hinted(
-            RuntimeError(f"MIDI ports need python-rtmidi ({error})."), LIVE
+            OSError(f"MIDI ports need python-rtmidi ({error})."), LIVE
         ) from error
     except Exception as error:  # RtMidi's own, such as no ALSA.
         raise hinted(
-            RuntimeError(f"This machine has no MIDI ports ({error})."),
+            OSError(f"This machine has no MIDI ports ({error})."),
             "MIDI files can take their place, with --input and --output.",
         ) from error

@@ -41,6 +41,8 @@ class Asked:
 
     def __post_init__(self):
         values = {k: v for k, v in self.values.items() if v is not None}
+        if self.guidance is None:
+            object.__setattr__(self, "guidance", 1.0)
         check_arguments({"guidance": self.guidance})
         parsed = {name: self._parsed(name, x) for name, x in values.items()}
         object.__setattr__(self, "values", parsed)
@@ -90,8 +92,8 @@ class Asked:
     def on(self, form, rows):
         """The rows of a prompt, with what would have been asked of it.
 
-        Its notes have the values that were measured on them. What comes before
-        `START` is not asked for.
+        Its notes have the values that were measured on them, and the last row
+        those of the new music. What comes before `START` is not asked for.
 
         Args:
             form: a `NoteTuples`.
@@ -113,6 +115,7 @@ class Asked:
         first = given[:1] if len(given) else plan[:1]
         rows[begin, -width:] = first[0]
         rows[begin + 1 :, -width:] = given
+        rows[-1, -width:] = plan[0]  # What is to come is the new music.
         return rows
 
 

@@ -38,12 +38,15 @@ class InfillRequest(NoteRequest):
         gap: a `Gap`, in ticks since the first token after `START`.
         begin: where the gap begins, in the same ticks.
         below: int. New notes have lower pitches.
+        asked_between: when what is asked begins to change and when it ends, in
+            the same ticks. Defaults to `None`: the gap.
         **others: see `NoteRequest`.
     """
 
     gap: Gap
     begin: int
     below: int = PITCHES
+    asked_between: tuple | None = None
 
     @functools.cached_property
     def limits(self):
@@ -60,10 +63,15 @@ class InfillRequest(NoteRequest):
         return self.begin
 
     def _asked_from(self, prompt):
-        return self.begin
+        return self._asked_between[0]
 
     def _asked_ticks(self):
-        return self.gap.end - self.begin
+        begin, end = self._asked_between
+        return end - begin
+
+    @property
+    def _asked_between(self):
+        return self.asked_between or (self.begin, self.gap.end)
 
     def initial_state(self, pieces):
         """See `Request.initial_state`: notes after the gap don't count."""
@@ -93,7 +101,7 @@ def infill(
         variations: int. How many pieces are made at the same time.
         seed: int, or `None`.
         progress: see `Generates.generate`.
-        **settings: `sampler`, `grammar` and `repeat_penalty`.
+        **settings: `sampler`, `grammar`, `repeat_penalty` and `asked`.
 
     Returns:
         A list of arrays of `NOTE_DTYPE`, the whole piece with each filling.
@@ -125,6 +133,7 @@ class _Place(typing.NamedTuple):
     begin: int  # new notes begin here at the earliest
     end: int  # and before this
     below: int = PITCHES  # and have lower pitches
+    whole: tuple | None = None  # begin and end of the gap that it is a part of
 
 
 def _fill(model, outside, place, variations, *, seed, progress, **settings):
@@ -147,6 +156,8 @@ def _fill(model, outside, place, variations, *, seed, progress, **settings):
         gap=gap,
         begin=place.begin - origin,
         below=place.below,
+        asked_between=place.whole
+        and (place.whole[0] - origin, place.whole[1] - origin),
         seed=seed,
         **settings,
     )
@@ -165,6 +176,7 @@ def _fill_under(fill, model, outside, melody, gap, seed, progress):
     form = model.backbone.form
     piece = check_notes(np.concatenate([outside, melody]))
     begin, end = (round(t / form.time_step) for t in gap)
+    whole = (begin, end)
     places = form.to_ticks(melody["start"]).tolist()
     pitches = melody["pitch"].tolist()
     seeds = seeds_from(seed, len(places) + 1)
@@ -178,7 +190,7 @@ def _fill_under(fill, model, outside, melody, gap, seed, progress):
         if stop > begin:
             starts = form.to_ticks(piece["start"])
             known = piece["start"] < gap[0] if not i else starts < begin
-            place = _Place(int(known.sum()), begin, stop, below)
+            place = _Place(int(known.sum()), begin, stop, below, whole)
             (piece,) = fill(piece, place, 1, seed=seeds[i], progress=progress)
             begin = stop
     return piece
@@ -258,8 +270,9 @@ def _prompt(model, form, outside, place):
     """What the model reads of the music around a gap.
 
     Returns:
-        A triple: the rows, int32 (1 + notes, 5); the `Gap`, without notes, in
-        ticks since the first row after `START`; and when that was, in ticks.
+        A triple: the rows, int32 (1 + notes, fields); the `Gap`, without
+        notes, in ticks since the first row after `START`; and when that was,
+        in ticks.
     """
     rows, first = form.encode(outside), place.first
     fields = np.stack([rows[f] for f in FIELDS], 1).astype("int64")

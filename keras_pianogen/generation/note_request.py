@@ -94,8 +94,18 @@ class NoteRequest(Request):
     def __post_init__(self):
         super().__post_init__()
         if self.asked is not None:
-            prompts = [self.asked.on(self.form, p) for p in self.prompts]
+            prompts = [self.asked_on(p) for p in self.prompts]
             object.__setattr__(self, "prompts", prompts)
+
+    def asked_on(self, prompt):
+        """The rows of a prompt, with what is asked of them."""
+        return self.asked.on(self.form, prompt)
+
+    @property
+    def can_be_drawn_again(self):
+        """See `Request.can_be_drawn_again`: few notes may be asked for."""
+        is_sparse = self.asked is not None and "density" in self.asked.values
+        return super().can_be_drawn_again and not is_sparse
 
     @property
     def batch(self):
@@ -238,7 +248,7 @@ class NoteRequest(Request):
         """The notes of a new piece as they come.
 
         Args:
-            chunks: an iterable of arrays of new rows, (notes, 4).
+            chunks: an iterable of arrays of new rows, (notes, fields).
 
         Yields:
             Notes, scalars of `NOTE_DTYPE`. Their times count from the

@@ -2,9 +2,8 @@
 
 A token of a model of notes is the row of a note, an int32 vector of four:
 shift, pitch, velocity bin and duration, with times in ticks; see
-`note_tuples`. For models that fill gaps it has a fifth, see `data.gaps`, and
-for models with controls one for each, see `data.controls`. The first fields of
-the first token of a piece and of its end are `START` and `END`.
+`note_tuples`. Some models have further fields, see `data.fields`. The first
+fields of the first token of a piece and of its end are `START` and `END`.
 """
 
 import dataclasses
@@ -103,8 +102,10 @@ class NoteLimits(typing.NamedTuple):
     gap_end: object = NEVER  # int, no note begins from here on
     below: object = PITCHES  # int, notes have lower pitches
     # The score to perform: classes, int (notes, 3), see `data.scores`, followed
-    # by rows of -1; and how many notes it has. Without a score they are ().
+    # by rows of -1; its shifts in ticks, (notes,); and how many notes it has.
+    # Without a score they are ().
     score: object = ()
+    score_shifts: object = ()
     score_notes: object = ()
     # What is asked of the music from `plan_begin` on, in ticks: the classes of
     # controls, int (batch, steps, controls), spread over `plan_ticks`.
@@ -197,13 +198,16 @@ class NextNote:
             A pair of rows, int32 (batch, fields), and what is carried of the
             draws.
         """
-        note = self._note_of_score(made)
+        note = self._of_score(self.limits.score, made)
+        wanted = self._of_score(self.limits.score_shifts, made)
         if note is not None:  # Its key is released before it is struck.
             pitches = ops.arange(PITCHES, dtype="int32")
             free = ops.where(pitches == note[1], 0, state.sounding)
             state = state._replace(sounding=free)
         hidden, sounding = hidden[:, None], state.sounding[:, None]
-        ends, ticks, shift, random = self._shift(hidden, state, note, random)
+        ends, ticks, shift, random = self._shift(
+            hidden, state, note, wanted, random
+        )
         left = left_after(sounding, ticks[:, None])
         x = self.heads.with_shift(hidden, shift[:, None], left)
         if note is None:
@@ -221,7 +225,7 @@ class NextNote:
         if self.fields.infilling:
             parts.append(self._countdown(clock)[:, None])
         if self.fields.performing:
-            following = self._note_of_score(made + 1)
+            following = self._of_score(self.limits.score, made + 1)
             if following is None:
                 following = np.full(len(SCORE_FIELDS), NOTHING, "int32")
             parts.append(ops.zeros_like(ticks)[:, None] + following)
@@ -239,18 +243,17 @@ class NextNote:
         rows = ops.reshape(limits.plan, (-1, controls))
         return ops.take(rows, first + step, axis=0)
 
-    def _note_of_score(self, made):
-        """The classes of a note of the score, (3,), or `None` without one.
+    def _of_score(self, rows, made):
+        """The row of a note of the score, or `None` without one.
 
         Args:
+            rows: tensor, a row for each note; or ().
             made: int, or int tensor: notes since the loop began.
         """
-        limits = self.limits
-        if isinstance(limits.score, tuple):
+        if isinstance(rows, tuple):
             return None
-        place = limits.score_notes - limits.remaining + made
-        place = ops.clip(place, 0, limits.score.shape[0] - 1)
-        return ops.take(limits.score, place, axis=0)
+        place = self.limits.score_notes - self.limits.remaining + made
+        return ops.take(rows, ops.clip(place, 0, rows.shape[0] - 1), axis=0)
 
     def _countdown(self, clock):
         """The fifth field of notes that begin at `clock`, see `data.gaps`."""
@@ -258,14 +261,13 @@ class NextNote:
         left = 1 + ops.maximum(end - clock, 0)
         return ops.where(end < NEVER, left, NO_GAP)
 
-    def _shift(self, hidden, state, note, random):
+    def _shift(self, hidden, state, note, wanted, random):
         """Whether a piece ends, the shift in ticks, and its class."""
         logits = self.heads.shift(hidden, state.sounding[:, None])[:, 0]
         earliest, latest = self._earliest(state), NEVER
         if note is not None:
             # At the same moment, notes come in the order of their pitches.
             earliest = ops.where(note[1] > state.last_pitch, 0, 1)
-            wanted = ops.take(self.first_shifts, ops.maximum(note[0], 0))
             earliest = ops.maximum(earliest, wanted // MOST_HASTE)
             latest = MOST_DELAY * wanted + LOOSE
         logits = logits + self._shift_bias(state, earliest, latest)
@@ -273,7 +275,8 @@ class NextNote:
         ends = ops.equal(shift, self.form.end_class)
         shift = ops.minimum(shift, self.form.end_class - 1)
         ticks, random = self._ticks(self.form.shift_code, shift, random)
-        return ends, ops.maximum(ticks, earliest), shift, random
+        ticks = ops.minimum(ops.maximum(ticks, earliest), latest)
+        return ends, ticks, shift, random
 
     def _earliest(self, state):
         """The fewest ticks until the next note may begin, (batch,)."""

@@ -32,10 +32,13 @@ class PerformRequest(NoteRequest):
 
     Args:
         score: int array (notes, 3), see `scores.score_classes`.
+        shifts: int array (notes,), from each onset of the score to the next, in
+            ticks.
         **others: see `NoteRequest`.
     """
 
     score: np.ndarray
+    shifts: np.ndarray
 
     @functools.cached_property
     def limits(self):
@@ -43,9 +46,12 @@ class PerformRequest(NoteRequest):
         size = -(-(len(self.score) + 1) // NOTES_A_SIZE) * NOTES_A_SIZE
         score = np.full((size, self.score.shape[1]), -1, "int32")
         score[: len(self.score)] = self.score
+        shifts = np.zeros(size, "int32")
+        shifts[: len(self.shifts)] = self.shifts
         limits = super().limits
         return limits._replace(
             score=score,
+            score_shifts=shifts,
             score_notes=np.int32(len(self.score)),
             end_from=np.full_like(limits.end_from, NEVER),
         )
@@ -55,8 +61,7 @@ class PerformRequest(NoteRequest):
         return False
 
     def _asked_ticks(self):
-        shifts = self.form.shift_code.firsts[self.score[:, 0]]
-        return int(shifts.sum())
+        return int(self.shifts.sum())
 
 
 def perform(model, notes, *, amount=1.0, variations=1, seed=None, **settings):
@@ -94,6 +99,7 @@ def perform(model, notes, *, amount=1.0, variations=1, seed=None, **settings):
         model=model,
         prompts=[prompt] * variations,
         score=score,
+        shifts=shifts,
         max_length=1 + len(score),
         seed=seed,
         **settings,
@@ -119,6 +125,8 @@ def _in_order(form, notes):
 
 def _performed(form, notes, rows, amount):
     """A score, with as much of a performance of it as is asked for."""
+    if not amount:
+        return check_notes(notes)
     rows = rows_of(rows)
     starts = np.cumsum(rows["shift"], dtype="int64") * form.time_step
     starts = starts - starts[0] + notes["start"][0]

@@ -111,17 +111,20 @@ def evaluate_scale(
     edges = np.array(model.controls.scales[name])
     values = (edges[1:] + edges[:-1]) / 2
     count = max(round(pieces / len(values)), 1)
-    asked, found = [], []
+    asked, found, done = [], [], 0
     for value, of_value in zip(
         values, seeds_from(seed, len(values)), strict=True
     ):
         written = _write(
             model, {name: float(value)}, count, seconds, guidance, of_value
         )
+        # Without notes, nothing is loud or high.
+        written = [notes for notes in written if len(notes)]
         found += [overall(notes, seconds) for notes in written]
-        asked += [value] * count
+        asked += [value] * len(written)
         if progress is not None:
-            progress(len(asked), count * len(values))
+            done += count
+            progress(done, count * len(values))
     columns = {x: np.array([row[x] for row in found]) for x in SCALES}
     return Obtained(name, np.array(asked), columns)
 

@@ -18,6 +18,7 @@ from keras_pianogen.judging.statistics import resampled_interval
 
 PLAYERS = ("filling", "continuation", "before")
 LEAST_NOTES = 5  # of the true middle
+REACH = 120.0  # seconds; no model reads further back than that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Fillings:
         overlap: dict from each of `PLAYERS` to an array (gaps,): the area that
             the shares of the twelve pitch classes have in common, 0 to 1.
         density: dict from each of `PLAYERS` to an array (gaps,): its number of
-            notes.
+            notes in the gap.
         true: array (gaps,), the number of notes that stood there.
     """
 
@@ -78,6 +79,12 @@ def evaluate_fillings(
     """
     check_least(1, pieces=pieces)
     check_split(corpus, split)
+    if not getattr(model.backbone, "infilling", False):
+        raise ValueError(
+            "`model` must be one that fills gaps, such as one of `pianogen "
+            f"train --infilling 0.5`. Received: a {type(model).__name__} that "
+            "fills none"
+        )
     indices = corpus.split(split)
     places = np.linspace(0, len(indices) - 1, min(pieces, len(indices)))
     chosen = indices[np.unique(np.round(places).astype(int))]
@@ -87,17 +94,17 @@ def evaluate_fillings(
     for done, (index, of_piece) in enumerate(
         zip(chosen, seeds_from(seed, len(chosen)), strict=True)
     ):
-        notes = corpus.notes(index)
-        begin = float(notes["start"][-1]) / 2
+        whole = corpus.notes(index)
+        begin = min(float(whole["start"][-1]) / 2, REACH)
+        notes = _around(whole, seconds)
         middle = _between(notes, begin, begin + seconds)
         before = _between(notes, begin - seconds, begin)
-        if len(middle) >= LEAST_NOTES and len(before):
-            # No model reads further back than a minute or two.
-            near = _between(notes, begin - 120, begin + 120 + seconds)
+        is_long = begin + seconds <= notes["end"].max()
+        if len(middle) >= LEAST_NOTES and len(before) and is_long:
             found = {
-                "filling": _filled(model, near, begin, seconds, of_piece),
+                "filling": _filled(model, notes, begin, seconds, of_piece),
                 "continuation": _continued(
-                    model, near, begin, seconds, of_piece
+                    model, notes, begin, seconds, of_piece
                 ),
                 "before": before,
             }
@@ -109,11 +116,26 @@ def evaluate_fillings(
                 )
         if progress is not None:
             progress(done + 1, len(chosen))
+    if not true:
+        raise ValueError(
+            f"The {split} split must have pieces of {2 * seconds:g} seconds or "
+            f"more with {LEAST_NOTES} notes in their middle. Received: none"
+        )
     return Fillings(
         {player: np.array(x) for player, x in overlap.items()},
         {player: np.array(x) for player, x in density.items()},
         np.array(true),
     )
+
+
+def _around(notes, seconds):
+    """The two minutes before the middle of a piece, and two after the gap."""
+    middle = float(notes["start"][-1]) / 2
+    first = max(middle - REACH, 0.0)
+    part = _between(notes, first, middle + REACH + seconds).copy()
+    part["start"] -= first
+    part["end"] -= first
+    return part
 
 
 def _filled(model, notes, begin, seconds, seed):

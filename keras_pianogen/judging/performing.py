@@ -17,6 +17,7 @@ own means and spreads over all pieces, drawn anew for each note. Likelihood
 would be no measure: models rate flat playing above pianists'.
 """
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -34,6 +35,7 @@ from keras_pianogen.notes import cut_overlaps
 ASPECTS = ("loudness", "timing", "articulation")
 FLAT_VELOCITY = 64
 SECONDS = 30.0  # of each piece
+LEAST_NOTES = 30  # in them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,12 @@ def evaluate_performing(
     """
     check_least(1, pieces=pieces)
     check_split(corpus, split)
+    if not getattr(model.backbone, "performing", False):
+        raise ValueError(
+            "`model` must be one that performs scores, such as one of "
+            f"`pianogen train --performing 0.3`. Received: a "
+            f"{type(model).__name__} that performs none"
+        )
     indices = corpus.split(split)
     places = np.linspace(0, len(indices) - 1, min(pieces, len(indices)))
     chosen = indices[np.unique(np.round(places).astype(int))]
@@ -117,13 +125,18 @@ def evaluate_performing(
         zip(chosen, seeds_from(seed, len(chosen)), strict=True)
     ):
         real = _middle(corpus.notes(index))
-        if len(real) > 30:
+        if len(real) > LEAST_NOTES:
             one = _of_piece(model, form, real, of_piece)
             found.append(one)
             kept += one["kept"]
             notes_in_all += len(real)
         if progress is not None:
             progress(done + 1, len(chosen))
+    if not found:
+        raise ValueError(
+            f"The {split} split must have pieces with over {LEAST_NOTES} notes "
+            f"in {SECONDS:g} seconds. Received: none"
+        )
     spreads = _spreads([one["human"] for one in found])
     rng = np.random.default_rng(seed)
     for one in found:
@@ -160,6 +173,8 @@ def _of_piece(model, form, real, seed):
     score["end"] = score["start"] + lengths * step
     score["velocity"] = FLAT_VELOCITY
     made = model.perform(score, seed=seed)
+    pitches = [collections.Counter(x["pitch"].tolist()) for x in (score, made)]
+    kept = (pitches[0] & pitches[1]).total()
     # The order of a score: by chord, then by pitch.
     chord = chords(begins, 0)
     order = np.lexsort((real["pitch"], chord))
@@ -178,7 +193,7 @@ def _of_piece(model, form, real, seed):
         "human": values(real[order]),
         "score": values(score[order]),
         "model": values(of_made),
-        "kept": int((of_made["pitch"] == score[order]["pitch"]).sum()),
+        "kept": kept,
     }
 
 

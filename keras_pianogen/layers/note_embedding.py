@@ -74,7 +74,7 @@ def row_classes(form, rows, infilling=False):
         rows: int tensor of shape (..., fields): shift, pitch, velocity bin and
             duration, with times in ticks. Fields below 0 are none.
         infilling: bool. Whether the field of gaps follows, see `data.gaps`.
-            All further fields are classes of controls already.
+            All further fields are classes already.
 
     Returns:
         An int32 tensor of the shape of `rows`; -1 where a field is none.

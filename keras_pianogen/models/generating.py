@@ -172,8 +172,8 @@ class Generates:
                 pitch, or `"low"`, `"middle"` or `"high"`; `polyphony`, mean
                 number of notes that sound; `composer`, a name; or a label of
                 the corpus that the model was trained on. A pair of numbers,
-                such as `density=(2, 12)`, asks for an even change from the
-                beginning of the new music to its end.
+                such as `density=(2, 12)`, asks for an even change over
+                `seconds`, or over a minute without them.
 
         Returns:
             A piece; or a list of pieces, if `inputs` is a list of prompts or
@@ -217,7 +217,8 @@ class Generates:
     ):
         """Prefill a prompt ahead of time.
 
-        `generate` with the same prompt and `prompt_cache` then begins at once.
+        `generate` with the same prompt and `prompt_cache` then begins at once,
+        unless it is asked for a control.
 
         Args:
             inputs: one prompt, see `generate`.

@@ -237,7 +237,8 @@ class NoteTransformerCausalLM(
                 write).
             **settings: `keep_melody`, `sampler`, `temperature`, `min_p`,
                 `top_p`, `top_k`, `grammar`, `max_note_seconds`,
-                `repeat_penalty`, `guidance` and controls, see `infill`.
+                `repeat_penalty`, `guidance` and controls, see `infill`. A
+                change of a control begins anew with each phrase.
 
         Returns:
             An array of `NOTE_DTYPE`.
@@ -276,7 +277,8 @@ class NoteTransformerCausalLM(
     ):
         """Perform a score: give each note its timing, touch and loudness.
 
-        Every note of the score is kept, and none comes to it. A note comes
+        Every note of the score is kept, and none comes to it. A note that is
+        struck again before it ends is cut there. A note comes
         after the one before in a third of the score's time at the earliest,
         and in twice that time and 0.1 s at the latest. The pedal is heard in
         how long notes sound.

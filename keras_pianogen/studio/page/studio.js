@@ -664,6 +664,7 @@ function showStatus() {
   }
   $("candidates").value = Math.min(3, status.max_candidates);
   showCharacter();
+  showSettings();
 }
 
 // === Wiring ===
