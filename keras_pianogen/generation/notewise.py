@@ -29,9 +29,9 @@ from keras_pianogen.layers.note_heads import left_after
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
 PLAIN = Fields()
-# How much sooner or later than in its score a note may come: the time since the
-# note before may be a third or twice as long, and a tenth of a second longer.
-MOST_HASTE, MOST_DELAY, LOOSE = 3, 2, 10
+# How much sooner and later than in its score a note may come: percent of the
+# time since the note before, and ticks more for the notes of a chord.
+SOONEST, LATEST, LOOSE = 80, 125, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,8 +268,8 @@ class NextNote:
         if note is not None:
             # At the same moment, notes come in the order of their pitches.
             earliest = ops.where(note[1] > state.last_pitch, 0, 1)
-            earliest = ops.maximum(earliest, wanted // MOST_HASTE)
-            latest = MOST_DELAY * wanted + LOOSE
+            earliest = ops.maximum(earliest, wanted * SOONEST // 100)
+            latest = wanted * LATEST // 100 + LOOSE
         logits = logits + self._shift_bias(state, earliest, latest)
         shift, random = self.draws.draw(logits, random, field="shift")
         ends = ops.equal(shift, self.form.end_class)

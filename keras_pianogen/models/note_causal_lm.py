@@ -277,11 +277,11 @@ class NoteTransformerCausalLM(
     ):
         """Perform a score: give each note its timing, touch and loudness.
 
-        Every note of the score is kept, and none comes to it. A note that is
-        struck again before it ends is cut there. A note comes
-        after the one before in a third of the score's time at the earliest,
-        and in twice that time and 0.1 s at the latest. The pedal is heard in
-        how long notes sound.
+        Every note of the score is kept, and none comes to it. The time from
+        one note to the next is 80 to 125 % of the score's, and up to 0.04 s
+        more, so that the notes of a chord may spread. A note that is struck
+        again before it ends is cut there. The pedal is heard in how long notes
+        sound.
 
         Args:
             score: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or
