@@ -91,30 +91,31 @@ PRESETS = {
     "note_transformer_maestro": {
         "metadata": {
             "description": (
-                "4 layers, 3.0 million parameters, trained on MAESTRO v3.0.0 "
-                "on two CPU cores; music as notes, 512 notes of context. "
-                "It also fills gaps. CC BY-NC-SA 4.0."
+                "4 layers, 3.4 million parameters, trained on MAESTRO v3.0.0 "
+                "on two CPU cores; music as notes, 512 notes of context. It "
+                "fills gaps, has controls and performs scores. "
+                "CC BY-NC-SA 4.0."
             ),
-            "params": 3_068_932,
+            "params": 3_351_364,
         },
         "sha256": {
             "config.json": (
-                "caf758aa01af59ea1f242eb216eb0d25e3a54ee3d8dd239ba69fee7a0c512193"
+                "bfc387ef57735b15a812eb0366fad31fbd1e18f2d43f9a077abe714eb35fb5d2"
             ),
             "metadata.json": (
-                "4999e8de981eee91b1d37e6083b6ce1c2de923307d1927cecbd1c219ebe6a963"
+                "4a2efe6d6e5c5d503aa9e15e2c352374f8b77dc363895f3068e9dc007ed80137"
             ),
             "model.weights.h5": (
-                "31f0772baf661bfbe18a1a95b6e5e5e16ff22ae1920c070441afdaf72e926655"
+                "83c9109f68949799e8d58b2b66780387906cac3d47a3df5b98383cf2bdddd208"
             ),
             "preprocessor.json": (
-                "6c0fd1bb0b9fe74928db46d3e75217653e60ef46f86555a03f96a8dfa2fe160e"
+                "d99e2196682fbd7b1713d5b28cf52c176fb6c789b6edb5b949dd2e72ab3af4db"
             ),
             "task.json": (
-                "cb56fb9a9a29fb146229e730290bed3eca964c34ff5eb8d0c639fb9b701713b7"
+                "584a3477a3c61cbc3f824c871dafc172baa71756390062fc3ac063a59aa00fcc"
             ),
             "task.weights.h5": (
-                "0bf8a17fa173574fbad28e0406b64acff2febacc8f4f925abe8339b3e8e3eca9"
+                "6e4cd6d9e4adeb00ff3076dc78c81f3f46addaa8cd4c3f2e56bd331f0cc608d1"
             ),
             "tokenizer.json": (
                 "e4fea902d61e352af409ef8a9a2fbf0d59d425d0ddacd9d8cebcf84e716aa604"
