@@ -1,6 +1,7 @@
 """A duet in real time: the player's turn, the partner's turn. In seconds."""
 
 import dataclasses
+import gc
 import heapq
 import itertools
 import queue
@@ -133,10 +134,14 @@ class Duet:
                 for _ in source.iter_pending():  # Played to no one.
                     pass
             session = _Session(self, source, sink, partner, tell)
+            # What was there before is not looked through for garbage: with a
+            # deep learning library, that would take longer than a note.
+            gc.freeze()
             try:
                 session.run(seconds)
             finally:
                 session.silence()
+                gc.unfreeze()
         return session.report
 
 
