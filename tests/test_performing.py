@@ -179,8 +179,8 @@ def test_the_command_performs_a_file(model, tmp_path):
     assert "100.0% of the notes were kept" in printed and "noise" in printed
     error, _ = fail(*command, "--amount", "2", *preset)
     assert "`--amount` must be from 0 to 1" in error
-    error, _ = fail(*command, "--preset", "note_transformer_maestro")
-    assert "trained to perform scores" in error
+    error, _ = fail(*command, "--preset", "music_transformer_small_maestro")
+    assert "A preset of notes is needed" in error
 
 
 @pytest.mark.one_backend

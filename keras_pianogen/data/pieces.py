@@ -57,7 +57,9 @@ class Piece(Generic[PathT]):
     first_note: int = 0
     num_notes: int = 0
     seconds: float = 0.0
-    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
 
     @property
     def duration(self) -> float:
