@@ -97,11 +97,9 @@ def local_pulse(between: NDArray[np.int64]) -> NDArray[np.float64]:
     """The local pulse at each chord: a median of the times around it."""
     if not len(between):
         return np.array([50.0])
-    padded = (
-        np.pad(between.astype(np.float64), AROUND, mode="reflect")
-        if (len(between) > AROUND)
-        else np.pad(between.astype(np.float64), AROUND, mode="edge")
-    )
+    # A short row can't be reflected as far.
+    times, is_long = between.astype(np.float64), len(between) > AROUND
+    padded = np.pad(times, AROUND, mode="reflect" if is_long else "edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)
     pulse = np.median(windows, axis=1)
     return np.append(pulse, pulse[-1])

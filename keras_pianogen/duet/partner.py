@@ -39,9 +39,6 @@ class AnswerRequest(NoteRequest):
     def _may_end(self):
         return False
 
-    def _begin_of(self, prompt):
-        return round(self.prompt_seconds / self.time_step)
-
 
 @dataclasses.dataclass(eq=False)
 class Answer:

@@ -24,11 +24,11 @@ class Asked:
     Args:
         controls: the model's `Controls`.
         values: dict from names of controls to values: for a scale, a number,
-            a word such as "soft" (see `WORDS`), or a pair or a string "2:12"
-            for a value that changes evenly from the music's beginning to its
-            end; for a label, one of its values, or a word of it that no other
-            value has.
-        guidance: float, see `Draws`.
+            a word such as "soft" (see `arguments.KINDS`), or a pair or a
+            string "2:12" for a value that changes evenly from the music's
+            beginning to its end; for a label, one of its values, or a word
+            of it that no other value has.
+        guidance: float, see `draws.Guided`.
 
     Raises:
         TypeError: if a value has the wrong type.

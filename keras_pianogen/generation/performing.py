@@ -89,6 +89,8 @@ def perform(model, notes, *, amount=1.0, variations=1, seed=None, **settings):
     form, fields = model.backbone.form, model.backbone.fields
     progress = settings.pop("progress", None)
     notes = check_notes(notes)
+    if not amount:  # Nothing is performed.
+        return [notes.copy() for _ in range(variations)]
     notes, onsets = _in_order(form, notes)
     lasts = np.maximum(form.to_ticks(notes["end"] - notes["start"]), 1)
     shifts = np.diff(onsets, prepend=onsets[:1])
@@ -125,8 +127,6 @@ def _in_order(form, notes):
 
 def _performed(form, notes, rows, amount):
     """A score, with as much of a performance of it as is asked for."""
-    if not amount:
-        return check_notes(notes)
     rows = rows_of(rows)
     starts = np.cumsum(rows["shift"], dtype="int64") * form.time_step
     starts = starts - starts[0] + notes["start"][0]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.judging.features import cut
 from keras_pianogen.judging.features import draw_begin
 from keras_pianogen.judging.features import measure
@@ -88,6 +89,19 @@ def draw_excerpts(
             by_second = seconds_of_pedal(pedal, begin, part["end"].max())
             found[name] = Excerpt(part, by_second, len(pedal) > 0)
     return found
+
+
+def evenly(corpus: Corpus, split: str, count: int) -> NDArray[np.int64]:
+    """Indices of pieces taken evenly from a split.
+
+    Args:
+        corpus: a `Corpus`.
+        split: `"train"`, `"validation"` or `"test"`.
+        count: how many; all pieces if there are fewer.
+    """
+    indices = corpus.split(split)
+    places = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+    return indices[np.unique(np.round(places).astype(int))]
 
 
 def describe_pedal(excerpts: Sequence[Excerpt]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_pianogen.data.windows import check_least
 from keras_pianogen.generation.infilling import seeds_from
 from keras_pianogen.judging.distances import overlapping_area
+from keras_pianogen.judging.excerpts import evenly
 from keras_pianogen.judging.likelihood import check_split
 from keras_pianogen.judging.statistics import resampled_interval
 
@@ -85,9 +86,7 @@ def evaluate_fillings(
             f"train --infilling 0.5`. Received: a {type(model).__name__} that "
             "fills none"
         )
-    indices = corpus.split(split)
-    places = np.linspace(0, len(indices) - 1, min(pieces, len(indices)))
-    chosen = indices[np.unique(np.round(places).astype(int))]
+    chosen = evenly(corpus, split, pieces)
     overlap: dict = {player: [] for player in PLAYERS}
     density: dict = {player: [] for player in PLAYERS}
     true = []

@@ -27,6 +27,7 @@ from keras_pianogen.data.scores import chords
 from keras_pianogen.data.scores import deadpan
 from keras_pianogen.data.windows import check_least
 from keras_pianogen.generation.infilling import seeds_from
+from keras_pianogen.judging.excerpts import evenly
 from keras_pianogen.judging.likelihood import check_split
 from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.notes import NOTE_DTYPE
@@ -115,9 +116,7 @@ def evaluate_performing(
             f"`pianogen train --performing 0.3`. Received: a "
             f"{type(model).__name__} that performs none"
         )
-    indices = corpus.split(split)
-    places = np.linspace(0, len(indices) - 1, min(pieces, len(indices)))
-    chosen = indices[np.unique(np.round(places).astype(int))]
+    chosen = evenly(corpus, split, pieces)
     form = model.backbone.form
     players: dict = {name: [] for name in ("model", "score", "noise")}
     found, kept, notes_in_all = [], 0, 0
