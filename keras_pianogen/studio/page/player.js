@@ -3,17 +3,12 @@
 // Notes are given to the audio's clock a little ahead. Where the music is not
 // known yet, the player waits, then goes on.
 
+import { endOf } from "/pieces.js";
 import { audio, release, silence, strike } from "/sound.js";
 
 const AHEAD = 0.3;
 const AHEAD_HIDDEN = 2.5; // timers of hidden pages are slow
 const MARGIN = 0.6; // of known music, before a player that waited goes on
-
-export function endOf(piece) {
-  let end = piece.until || 0;
-  for (const note of piece.notes) end = Math.max(end, note.end || note.start);
-  return end;
-}
 
 export class Player {
   // `onMove(piece)` is called at each frame, and once when playing ends;

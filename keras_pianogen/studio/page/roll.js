@@ -1,6 +1,6 @@
 // A piano roll with a cursor. Times in seconds, pitches and velocities MIDI's.
 
-import { endOf } from "/player.js";
+import { endOf } from "/pieces.js";
 
 const BLACK = new Set([1, 3, 6, 8, 10]);
 const SHADES = 16;

@@ -18,8 +18,11 @@ export function setToken(token) {
   sessionStorage.setItem("token", token);
 }
 
-export async function ask(path, { json, bytes, signal } = {}) {
-  const options = { headers: {}, signal };
+// `patience` is in milliseconds, after which the server counts as gone.
+export async function ask(path, { json, bytes, signal, patience } = {}) {
+  const options = {
+    headers: {}, signal: patience ? AbortSignal.timeout(patience) : signal,
+  };
   const token = sessionStorage.getItem("token");
   if (token) options.headers.Authorization = `Bearer ${token}`;
   if (json !== undefined) {
@@ -50,10 +53,16 @@ export async function* lines(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(explain);
     if (done) return;
     const parts = (rest + value).split("\n");
     rest = parts.pop();
     for (const part of parts) yield JSON.parse(part);
   }
+}
+
+function explain(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Refusal(0, "The connection to the server broke."
+    + " What was written until then is kept.");
 }

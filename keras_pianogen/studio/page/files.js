@@ -1,0 +1,67 @@
+// Files and texts that come to the page, and that leave it.
+
+import { fileName, newPiece, rows, toNote } from "/pieces.js";
+import { $, say } from "/saying.js";
+import { ask } from "/server.js";
+import { server } from "/server_state.js";
+import { endTake } from "/takes.js";
+import { work } from "/work.js";
+
+const FOREVER = 3600e3; // milliseconds
+
+// Open a MIDI file as the piece that is worked on.
+export async function openMidi(file) {
+  const most = server.status.max_bytes;
+  if (file.size > most) {
+    throw new Error(`A MIDI file may have ${most / 1e6} MB at most.`);
+  }
+  const read = await readMidi(file);
+  const left = read.drum_notes ? ` ${read.drum_notes} drum notes are left out.` : "";
+  const others = read.other_notes
+    ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
+  work.goOn(newPiece({
+    name: file.name, file: file.name, notes: read.notes.map(toNote),
+  }));
+  say(`${file.name}: ${read.notes.length} notes.${left}${others}`);
+}
+
+async function readMidi(file) {
+  try {
+    return await (await ask("/read", { bytes: await file.arrayBuffer() })).json();
+  } catch (error) {
+    if (error.status !== 400) throw error;
+    throw new Error(`${file.name}: ${error.message}`);
+  }
+}
+
+export async function download(piece, kind) {
+  endTake();
+  if (kind === "wav") say("The WAV file is made …", { milliseconds: FOREVER });
+  const answer = await ask(`/${kind}`, { json: { notes: rows(piece.notes) } });
+  const stem = fileName(piece).replace(/\.midi?$/i, "");
+  const name = kind === "wav" ? `${stem}.wav` : `${stem}.mid`;
+  save(await answer.blob(), name);
+  if (kind === "wav") say(`${name} is downloaded.`);
+}
+
+export function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+export async function copy(piece, how) {
+  const prompt = piece.parent.notes.length ? fileName(piece.parent) : null;
+  const text = how(piece.made, prompt, fileName(piece));
+  try {
+    await navigator.clipboard.writeText(text);
+    say(prompt ? `Copied. It reads ${prompt}: the MIDI file of the piece before.`
+      : "Copied.");
+  } catch { // Not everywhere may a page write to the clipboard.
+    $("copied-text").value = text;
+    $("copied").showModal();
+    $("copied-text").select();
+  }
+}

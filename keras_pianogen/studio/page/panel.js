@@ -1,0 +1,50 @@
+// The panel of the piece that is worked on.
+
+import { endOf } from "/pieces.js";
+import { Roll } from "/roll.js";
+import { $ } from "/saying.js";
+import { server } from "/server_state.js";
+import { player, seek, showTransport, views } from "/transport.js";
+import { work } from "/work.js";
+
+export const roll = new Roll($("piece-roll"), "Your piece, position",
+  (time) => seek(work.base, time), { whole: true });
+
+const view = {
+  move() {
+    roll.move();
+    showTransport($("piece-play"), $("piece-time"), work.base, "your piece");
+  },
+};
+
+export function showBase() {
+  const { base } = work;
+  const { notes } = base;
+  $("hint").hidden = notes.length > 0;
+  $("piece-about").textContent = notes.length
+    ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s` : "";
+  $("undo").disabled = !base.parent;
+  $("redo").disabled = !base.next;
+  for (const id of ["cut", "clear", "piece-midi"]) {
+    $(id).disabled = !notes.length;
+  }
+  showWav($("piece-wav"), base);
+  roll.show(base);
+  view.move();
+}
+
+export function showWav(button, piece) {
+  const most = server.status.max_wav_seconds;
+  const long = endOf(piece) > most;
+  button.disabled = long || !piece.done || !piece.notes.length;
+  button.textContent = long ? `WAV: ${most / 60} minutes at most` : "WAV";
+}
+
+work.on("leave", () => {
+  if (player.piece === work.base) player.pause();
+  views.delete(work.base);
+});
+work.on("piece", () => {
+  views.set(work.base, view);
+  showBase();
+});

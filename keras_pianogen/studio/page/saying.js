@@ -1,0 +1,38 @@
+// What the page says to its user, and buttons whose errors are said, not lost.
+
+export const $ = (id) => document.getElementById(id);
+
+let timer = null;
+
+// Show a sentence for a while; with an `action`, beside a button that does it.
+export function say(sentence, { milliseconds = 6000, label, action } = {}) {
+  $("toast-text").textContent = sentence;
+  $("toast-action").hidden = !action;
+  $("toast-action").textContent = label || "";
+  $("toast-action").onclick = () => {
+    $("toast").hidden = true;
+    action();
+  };
+  $("toast").hidden = false;
+  clearTimeout(timer);
+  timer = setTimeout(() => { $("toast").hidden = true; }, milliseconds);
+}
+
+export function report(error) {
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    $("door").hidden = false;
+    $("token").focus();
+    return;
+  }
+  say(error.message);
+}
+
+export const on = (element, event, action) =>
+  element.addEventListener(event, async (...args) => {
+    try {
+      await action(...args);
+    } catch (error) {
+      report(error);
+    }
+  });

@@ -1,0 +1,61 @@
+// Whether the server answers, and what it is doing; asked again and again.
+
+import { ask } from "/server.js";
+import { $, report } from "/saying.js";
+
+const BACKENDS = { jax: "JAX", torch: "PyTorch", tensorflow: "TensorFlow" };
+const PAUSE = 2000; // milliseconds between two questions
+const PAUSE_LOADING = 500;
+const PATIENCE = 6000; // milliseconds; a server that compiles is slow
+
+class ServerState extends EventTarget {
+  status = { backend: "jax", presets: [] };
+  loaded = new Set(); // names of presets that have written or are ready
+  answers = true;
+  timer = null;
+
+  // Ask now, and from then on again and again.
+  async watch() {
+    clearTimeout(this.timer);
+    try {
+      this.show(await (await ask("/status", { patience: PATIENCE })).json());
+    } catch (error) {
+      if (error.status === 401) return report(error); // The door asks again.
+      this.miss(error);
+    }
+    const busy = ["loading", "warming"].includes(this.status.state);
+    this.timer = setTimeout(() => this.watch(),
+      this.answers && busy ? PAUSE_LOADING : PAUSE);
+  }
+
+  miss(error) {
+    this.answers = false;
+    $("state").textContent = error.status ? error.message
+      : "The server does not answer. Is it still running?"
+        + " This page goes on as soon as it is back.";
+    $("state").dataset.state = "gone";
+    $("state").classList.add("bad");
+  }
+
+  show(status) {
+    const isBack = !this.answers;
+    this.answers = true;
+    this.status = status;
+    const { state } = status;
+    $("door").hidden = true;
+    $("state").textContent = {
+      loading: "The model is loading …",
+      warming: "The model warms up …",
+      ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`,
+      failed: status.failure,
+    }[state];
+    $("state").dataset.state = state;
+    $("state").classList.toggle("bad", state === "failed");
+    if (state === "ready") this.loaded.add(status.presets[0]);
+    else this.loaded.clear();
+    this.dispatchEvent(new Event("status"));
+    if (isBack) this.dispatchEvent(new Event("back"));
+  }
+}
+
+export const server = new ServerState();

@@ -1,0 +1,46 @@
+// Plays pieces, and shows for each whether it plays, and where.
+
+import { clockTime, endOf } from "/pieces.js";
+import { Player } from "/player.js";
+import { work } from "/work.js";
+
+// piece → its view, an object with `move()`, which shows the position.
+export const views = new Map();
+
+export const player = new Player((piece) => views.get(piece)?.move(), startOf);
+
+// Where a piece is played from: a candidate, near the end of its prompt.
+function startOf(piece) {
+  return piece === work.base ? 0 : piece.viewStart || 0;
+}
+
+export const plays = (piece) => player.playing && player.piece === piece;
+
+export function showTransport(button, output, piece, name) {
+  const on = plays(piece);
+  if (button.classList.toggle("on", on) !== (button.dataset.on === "1")
+    || !button.ariaLabel) {
+    button.dataset.on = on ? "1" : "0";
+    button.ariaLabel = `${on ? "Pause" : "Play"} ${name}`;
+  }
+  button.disabled = !piece.notes.length;
+  const text = `${clockTime(piece.position || 0)} / ${clockTime(endOf(piece))}`;
+  if (output.textContent !== text) output.textContent = text;
+}
+
+export function seek(piece, time) {
+  const on = plays(piece);
+  if (on) player.pause();
+  piece.position = time;
+  if (on) player.play(piece, time);
+  views.get(piece)?.move();
+}
+
+export function toggle(piece) {
+  const on = plays(piece);
+  if (player.playing) player.pause();
+  if (on || !piece.notes.length) return;
+  const atEnd = piece.done && piece.position > endOf(piece) - 0.05;
+  player.play(piece, atEnd ? startOf(piece) : piece.position);
+  views.get(piece)?.move();
+}

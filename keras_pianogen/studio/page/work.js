@@ -1,0 +1,54 @@
+// The work: the piece that is worked on, and the way back and forth.
+//
+// It tells three events: "leave" before another piece is taken, "piece" when
+// one was, and "change" whenever there is something new to keep.
+
+import { newPiece } from "/pieces.js";
+
+const STEPS = 100; // that can be undone
+
+class Work extends EventTarget {
+  base = newPiece({ name: "New piece" });
+
+  set(piece) {
+    this.tell("leave");
+    this.base = piece;
+    this.tell("piece");
+    this.tell("change");
+  }
+
+  // Take a piece that comes from the present one; undo goes back.
+  goOn(piece) {
+    piece.parent = this.base;
+    this.base.next = piece;
+    this.forget();
+    this.set(piece);
+  }
+
+  undo() {
+    const { parent } = this.base;
+    if (!parent) return;
+    parent.next = this.base;
+    this.set(parent);
+  }
+
+  redo() {
+    if (this.base.next) this.set(this.base.next);
+  }
+
+  forget() {
+    let piece = this.base;
+    for (let i = 0; i < STEPS && piece; i++) piece = piece.parent;
+    if (piece) piece.parent = null;
+  }
+
+  tell(name) {
+    this.dispatchEvent(new Event(name));
+  }
+
+  on(name, action) {
+    this.addEventListener(name, action);
+  }
+}
+
+export const work = new Work();

@@ -1,0 +1,210 @@
+// Writing: the server is asked for candidates, which grow as it answers.
+
+import { cardOf, showCards } from "/cards.js";
+import { copies, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
+import { $, report } from "/saying.js";
+import { ask, lines } from "/server.js";
+import { server } from "/server_state.js";
+import { seeds, settings, shortName } from "/settings.js";
+import { audio } from "/sound.js";
+import { endTake, take } from "/takes.js";
+import { player } from "/transport.js";
+import { work } from "/work.js";
+
+const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
+const PATIENCE = 900; // milliseconds that a stop may take
+
+let writing = null;
+let batch = 0;
+
+export async function write() {
+  if (writing) return;
+  endTake();
+  if ($("listen").checked) audio(); // While the click still counts.
+  batch += 1;
+  const run = {
+    clicked: performance.now(), abort: new AbortController(), job: null,
+    parent: work.base, pieces: [], batch, preset: $("preset").value,
+    settings: settings(), backend: server.status.backend,
+  };
+  writing = run;
+  showWriting("Asking …");
+  const top = $("written").getBoundingClientRect().top;
+  if (top > innerHeight - 200) $("written").scrollIntoView({ block: "start" });
+  try {
+    const answer = await ask("/write", {
+      json: {
+        ...run.settings, preset: run.preset, seeds: seeds(),
+        notes: rows(run.parent.notes),
+      },
+      signal: run.abort.signal,
+    });
+    for await (const line of lines(answer)) hear(run, line);
+  } catch (error) {
+    if (error.name !== "AbortError") {
+      showWriting(error.message, true);
+      report(error);
+    }
+  } finally {
+    finish(run);
+  }
+}
+
+function hear(run, line) {
+  if (line.job) run.job = line.job;
+  else if (line.waiting !== undefined) showWaiting(run, line.waiting);
+  else if (line.error) throw new Error(line.error);
+  else if (line.end) run.ended = line.end;
+  else if (line.start !== undefined) begin(run, line);
+  else if (line.events) grow(run, line);
+  else if (line.notes) complete(run, line);
+}
+
+function showWaiting(run, before) {
+  if (before) showWriting(`Waiting: ${before} before this one …`);
+  else if (!server.loaded.has(run.preset)) {
+    showWriting(`${shortName(run.preset)} is loading …`);
+  } else if (run.parent.notes.length) showWriting("Reading the prompt …");
+  else showWriting("Beginning …");
+}
+
+function begin(run, { seed, start }) {
+  if (!server.loaded.has(run.preset)) showWriting("The model warms up …");
+  const { offers } = run.parent;
+  offers.count += 1;
+  const piece = newPiece({
+    parent: run.parent, name: `Candidate ${offers.count}`,
+    notes: copies(run.parent.notes),
+    border: start, until: start, position: Math.max(0, start - 1), done: false,
+    viewStart: Math.max(0, start - BEFORE), batch: run.batch,
+    planned: start + run.settings.seconds,
+    made: {
+      preset: run.preset, backend: run.backend, seed,
+      settings: { ...run.settings },
+    },
+  });
+  if (!run.parent.notes.length) piece.position = 0;
+  piece.open = new Map();
+  run.pieces.push(piece);
+  offers.pieces.push(piece);
+  if (offers === work.base.offers) showCards();
+}
+
+function grow(run, { candidate, events, until }) {
+  const piece = run.pieces[candidate];
+  for (const [time, pitch, velocity] of events) {
+    if (velocity) {
+      const note = { start: time, end: null, pitch, velocity };
+      piece.notes.push(note);
+      piece.open.set(pitch, note);
+    } else if (piece.open.has(pitch)) {
+      piece.open.get(pitch).end = time;
+      piece.open.delete(pitch);
+    }
+  }
+  piece.until = until;
+  server.loaded.add(run.preset);
+  if (!run.first && events.length) firstNote(run, piece);
+  const { seconds } = run.settings;
+  const made = Math.min(until - piece.border, seconds);
+  $("progress").ariaLive = "off"; // Not to be read out at each note.
+  showWriting(`${piece.name}: ${made.toFixed(0)} of ${seconds} s`);
+  cardOf(piece)?.update();
+  work.tell("change");
+}
+
+function firstNote(run, piece) {
+  run.first = performance.now() - run.clicked;
+  $("progress").dataset.firstNote = run.first.toFixed(0);
+  if (!$("listen").checked || run.parent.offers !== work.base.offers) return;
+  if (player.playing) player.pause();
+  player.play(piece, piece.border);
+}
+
+// The whole piece, as the server has it; notes that sound stay the same ones.
+function complete(run, { candidate, notes }) {
+  const piece = run.pieces[candidate];
+  const key = (note) => `${note.pitch} ${note.start.toFixed(3)}`;
+  const known = new Map(piece.notes.filter((n) => n.start >= piece.border - 1e-6)
+    .map((note) => [key(note), note]));
+  piece.notes = notes.map(toNote).map((note) => {
+    const same = known.get(key(note));
+    return same ? Object.assign(same, note) : note;
+  });
+  close(piece);
+}
+
+function close(piece) {
+  for (const note of piece.open?.values() || []) {
+    note.end ??= Math.max(note.start + 0.03, piece.until);
+  }
+  piece.open = null;
+  piece.done = true;
+  piece.planned = null;
+  cardOf(piece)?.update();
+  work.tell("change");
+}
+
+export async function stop() {
+  const run = writing;
+  if (!run) return;
+  if (player.playing && run.pieces.includes(player.piece)) player.pause();
+  showWriting("Stopping …");
+  const late = setTimeout(() => run.abort.abort(), PATIENCE);
+  try {
+    if (run.job) await ask("/stop", { json: { job: run.job } });
+    else run.abort.abort();
+  } finally {
+    run.late = late;
+  }
+}
+
+function finish(run) {
+  clearTimeout(run.late);
+  for (const piece of run.pieces.filter((p) => !p.done)) {
+    piece.made.settings.seconds = inMilliseconds(piece.until - piece.border);
+    piece.stopped = true;
+    piece.notes = [...piece.notes]; // Other notes than those kept last.
+    close(piece);
+  }
+  writing = null;
+  $("progress").ariaLive = "polite";
+  const spent = ((performance.now() - run.clicked) / 1000).toFixed(1);
+  const said = {
+    done: `Done in ${spent} s`,
+    timeout: "That took too long, and was ended.",
+  }[run.ended];
+  if (said || !$("progress").classList.contains("bad")) {
+    showWriting(said || "Stopped.", run.ended === "timeout");
+  }
+  readAhead();
+}
+
+function showWriting(sentence, bad = false) {
+  $("progress").textContent = sentence;
+  $("progress").classList.toggle("bad", bad);
+  $("write").disabled = Boolean(writing);
+  $("stop").disabled = !writing;
+}
+
+export function checkNothingIsWritten() {
+  if (writing) throw new Error("Stop the writing first, or wait for its end.");
+}
+
+let ahead = null;
+
+// Have the server read the piece, so that what follows it comes at once.
+export function readAhead() {
+  clearTimeout(ahead);
+  ahead = setTimeout(async () => {
+    const { notes } = work.base;
+    if (writing || take || !notes.length || !$("preset").value) return;
+    const json = { preset: $("preset").value, notes: rows(notes) };
+    try {
+      await ask("/prompt", { json });
+    } catch { /* Writing says what is wrong with it. */ }
+  }, 200);
+}
+
+for (const event of ["piece", "played"]) work.on(event, readAhead);
+server.addEventListener("back", readAhead);

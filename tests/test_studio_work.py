@@ -1,0 +1,114 @@
+"""What the studio keeps: over refreshes, tabs, and its server's death."""
+
+import json
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from test_studio import preset  # noqa: E402, F401
+from test_studio_browser import expect  # noqa: E402
+from test_studio_browser import open_page  # noqa: E402, F401
+from test_studio_browser import pace  # noqa: E402, F401
+from test_studio_browser import play_notes  # noqa: E402
+from test_studio_browser import pytestmark  # noqa: E402, F401
+from test_studio_browser import second  # noqa: E402, F401
+from test_studio_browser import server  # noqa: E402, F401
+from test_studio_browser import write  # noqa: E402
+
+
+def load_again(page):
+    expect(page.locator("#saved")).to_have_text("Kept in this browser")
+    page.reload()
+    expect(page.locator("#state")).to_contain_text("Ready")
+
+
+def test_a_refresh_and_a_closed_tab_lose_nothing(open_page):  # noqa: F811
+    page = open_page()
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(1), dialog.accept()))
+    play_notes(page)
+    write(page, candidates=2, seconds=3)
+    about = page.locator(".card .about").all_text_contents()
+    page.locator(".card .continue").first.click()
+    load_again(page)
+    expect(page.locator("#piece-about")).to_contain_text("Candidate 1")
+    assert page.locator("#seconds").input_value() == "3"
+    assert page.locator("#candidates").input_value() == "2"
+    assert page.locator("#seed").input_value() == "7"
+    page.locator("#undo").click()
+    assert page.locator(".card .about").all_text_contents() == about
+    expect(page.locator("#saved")).to_have_text("Kept in this browser")
+    page.close(run_before_unload=True)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#piece-about")).to_contain_text("Played: 4 notes")
+    other.locator("#redo").click()
+    expect(other.locator("#piece-about")).to_contain_text("Candidate 1")
+    assert not asked
+
+
+def test_what_was_just_played_survives_a_page_that_goes_at_once(
+    open_page,  # noqa: F811
+):
+    page = open_page()
+    play_notes(page)
+    page.reload()
+    expect(page.locator("#piece-about")).to_contain_text("4 notes")
+
+
+def test_two_tabs_do_not_overwrite_each_other(open_page):  # noqa: F811
+    first = open_page()
+    play_notes(first)
+    expect(first.locator("#saved")).to_have_text("Kept in this browser")
+    other = first.context.new_page()
+    other.goto(first.url)
+    expect(other.locator("#state")).to_contain_text("Ready")
+    expect(other.locator("#hint")).to_be_visible()  # A work of its own.
+    other.locator("[data-pitch='60']").click()
+    expect(other.locator("#piece-about")).to_contain_text("1 notes")
+    load_again(other)
+    expect(other.locator("#piece-about")).to_contain_text("1 notes")
+    load_again(first)
+    expect(first.locator("#piece-about")).to_contain_text("4 notes")
+
+
+def test_saved_work_is_opened_in_another_browser(
+    open_page,  # noqa: F811
+    tmp_path,
+):
+    page = open_page()
+    play_notes(page)
+    write(page, candidates=1)
+    about = page.locator(".card .about").text_content()
+    with page.expect_download() as download:
+        page.locator("#save-work").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    other = open_page()
+    other.locator("#file").set_input_files(path)
+    expect(other.locator("#piece-about")).to_contain_text("Played: 4 notes")
+    expect(other.locator(".card .about")).to_have_text(about)
+    other.locator("#undo").click()
+    expect(other.locator("#hint")).to_be_visible()
+    content = json.loads(path.read_bytes())
+    content["notes"] = {name: ["no"] for name in content["notes"]}
+    path.write_text(json.dumps(content))
+    other.locator("#file").set_input_files(path)
+    expect(other.locator("#toast")).to_contain_text("is no work")
+
+
+def test_a_server_that_is_gone_is_told_and_its_return_too(
+    open_page,  # noqa: F811
+):
+    page = open_page()
+    state = page.locator("#state")
+    status = page.evaluate("fetch('/status').then((x) => x.json())")
+    page.route("**/status", lambda route: route.abort())
+    expect(state).to_contain_text("does not answer", timeout=5000)
+    page.unroute("**/status")
+    loading = json.dumps(status | {"state": "loading"})
+    page.route("**/status", lambda route: route.fulfill(body=loading))
+    expect(state).to_have_text("The model is loading …", timeout=5000)
+    page.unroute("**/status")
+    expect(state).to_contain_text("Ready", timeout=5000)
