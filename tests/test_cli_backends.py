@@ -167,3 +167,5 @@ finally:
     assert process.returncode == 0, errors
     loaded = printed.splitlines()[-1]
     assert errors.startswith(f"Backend: {backends.NAMES[loaded]} (")
+    # Keras was loaded after the choice, or nothing would have been chosen.
+    assert "loaded already" not in errors

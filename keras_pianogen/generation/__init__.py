@@ -1,3 +1,5 @@
-"""How a model writes new music: requests, the decoding loop, samplers."""
+"""How a model writes new music: requests, the decoding loop, samplers.
 
-import keras_pianogen.quiet_keras  # noqa: F401
+Importing this room loads no Keras, because commands check their arguments
+with it before they choose a backend.
+"""
