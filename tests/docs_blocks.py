@@ -111,9 +111,11 @@ SMALLER = {
 NOT_RUN = {
     r"apt(-get)? install": "it installs packages of the system",
     r"pip install": "it installs packages; only its extras are checked",
+    r"python -m venv": "it makes an environment",
     r"make": "only its targets are checked, by a dry run",
     r".*python -m pytest": "the tests run elsewhere",
     r"pianogen serve": "it runs until the user stops it",
+    r"pianogen duet$": "it needs an instrument",
     r"pianogen prepare .*--download": "it needs another host",
     r"XLA_FLAGS=": "JAX has started; tests/test_data_parallel.py runs it",
     r"export KERAS_": "it sets up other machines",
@@ -151,6 +153,12 @@ def make_own_pieces(path):
     """Makes a folder of MIDI files, one of them broken."""
     make_pieces(path)
     (path / "broken.mid").write_bytes(b"This is no MIDI file.")
+
+
+def make_labels(path):
+    """Makes a table of labels for the files of `make_own_pieces`."""
+    rows = [f"{index},{('calm', 'happy')[index % 2]}" for index in range(6)]
+    path.write_text("\n".join(["file,emotion", *rows]))
 
 
 def make_maestro(path):
@@ -197,6 +205,7 @@ STAND_INS = {
     r"runs/\w+/preset": make_preset,
     r"runs/\w+": make_run,
     r"my_midi_files": make_own_pieces,
+    r"labels\.csv": make_labels,
     r"(real_pieces|generated_pieces)/?|REAL|OTHER|GENERATED": make_pieces,
     r"([./\w]+/)?\w+\.midi?": make_piece,
 }
