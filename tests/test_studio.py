@@ -240,6 +240,19 @@ def test_streamed_events_are_the_notes_of_the_piece(server, preset):
         assert streamed[1] in (final[1], None)
 
 
+def test_new_music_begins_at_the_handle_as_generate_has_it(
+    server, preset, model
+):
+    lines = server.write(**wish(preset, notes=NOTES, prompt_seconds=0.8))
+    assert lines[2]["start"] == 0.8
+    notes = np.array([tuple(note) for note in NOTES], NOTE_DTYPE)
+    sampler = AdjustableSampler()
+    piece = model.generate(
+        notes, seconds=2, seed=1, sampler=sampler, prompt_seconds=0.8
+    )
+    assert lines[-2]["notes"] == messages.to_rows(piece)
+
+
 def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     notes = np.array([tuple(note) for note in NOTES * 40], NOTE_DTYPE)
     bar = np.repeat(2.0 * np.arange(40), len(NOTES))
@@ -293,7 +306,12 @@ def test_a_midi_file_comes_back_as_it_was_sent(client):
     assert read_notes(data).tolist() == [tuple(note) for note in NOTES]
     kind = {"content-type": "audio/midi"}
     answer = client.post("/read", content=data, headers=kind).json()
-    assert answer == {"notes": NOTES, "drum_notes": 0, "other_notes": 0}
+    assert answer == {
+        "notes": NOTES,
+        "goes_on": None,
+        "drum_notes": 0,
+        "other_notes": 0,
+    }
 
 
 def test_a_file_s_notes_are_not_rounded_and_other_instruments_counted(client):
@@ -674,6 +692,8 @@ BAD_WISHES = [
     {"top_p": 0},
     {"min_p": 0.1, "top_p": 0.9},
     {"max_note_seconds": 0},
+    {"prompt_seconds": -1},
+    {"prompt_seconds": "end"},
     {"max_note_seconds": "8"},
     {"notes": None},
     {"notes": [[0, 1, 60]]},
@@ -701,6 +721,7 @@ BAD_WISHES = [
         {"notes": []},
         {"notes": [[1, 0, 60, 8]]},
         {"seeds": [1]},
+        {"prompt_seconds": None},
     ],
     ids=str,
 )

@@ -208,6 +208,8 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     monkeypatch.setattr(emptiness, "fill", lambda made, *_: made)
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     play_notes(page)
+    page.locator("#handle").focus()
+    page.keyboard.press("ArrowLeft")
     write(page, candidates=1)
     files = []
     for button in ("#piece-midi", ".card .midi"):
@@ -219,7 +221,7 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     expect(page.locator("#toast")).to_contain_text("Copied")
     command = page.evaluate("navigator.clipboard.readText()")
     backend, program, *arguments = shlex.split(command)
-    assert program == "pianogen"
+    assert program == "pianogen" and "--prompt-seconds" in arguments
     monkeypatch.chdir(tmp_path)
     downloaded = files[1].rename(tmp_path / "downloaded.mid").read_bytes()
     result = CliRunner().invoke(cli.app, arguments)
@@ -402,16 +404,19 @@ def test_everything_is_reached_by_the_keyboard_alone(open_page):
                 "document.activeElement.id || document.activeElement.className"
             ).partition(" ")[0]
         )
-    wanted = {"piece-roll", "piece-play", "file", "undo", "cut", "typing"}
+    wanted = {"piece-roll", "piece-play", "file", "undo", "to-cursor"}
+    wanted |= {"handle", "typing", "save-work"}
     wanted |= {"preset", "seconds", "temperature", "candidates", "seed"}
     wanted |= {"write", "roll", "play", "continue", "midi", "command"}
     assert wanted <= reached
     page.locator(".card .roll").focus()
     page.keyboard.press("Home")
     before = page.locator(".card .roll").get_attribute("aria-valuenow")
-    page.keyboard.press("ArrowRight")
-    after = page.locator(".card .roll").get_attribute("aria-valuenow")
-    assert float(after) == float(before) + 1
+    for key, step in (("ArrowRight", 0.1), ("Shift+ArrowRight", 1)):
+        page.keyboard.press(key)
+        after = page.locator(".card .roll").get_attribute("aria-valuenow")
+        assert float(after) == pytest.approx(float(before) + step)
+        before = after
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

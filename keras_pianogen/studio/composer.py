@@ -56,7 +56,9 @@ class Composer:
             job: the `jobs.Job` that this is done for.
         """
         model = self._model(wish.preset)
-        (prompt,), (own,), _ = model.request_class.prompts_of(model, wish.notes)
+        (prompt,), (own,), _ = model.request_class.prompts_of(
+            model, wish.notes, wish.prompt_seconds
+        )
         start = 0.0 if own is None else own.cut
         for candidate, seed in enumerate(wish.seeds):
             job.check()
@@ -80,6 +82,7 @@ class Composer:
         model.read(
             wish.notes,
             self._prompt_caches[wish.preset],
+            prompt_seconds=wish.prompt_seconds,
             on_events=lambda pieces: job.check(),
         )
 
@@ -126,6 +129,7 @@ class Composer:
         return self._model(wish.preset).generate(
             prompt,
             **wish.settings,
+            prompt_seconds=wish.prompt_seconds,
             seed=seed,
             prompt_cache=self._prompt_caches[wish.preset] if keep else None,
             on_events=on_events,

@@ -20,6 +20,7 @@ from keras_pianogen.studio.controls import LABELS
 from keras_pianogen.studio.controls import MOST_CHARACTERS
 
 NAMES = [*(control.name for control in ALL), *LABELS]
+PROMPT = {"preset", "notes", "prompt_seconds"}
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
@@ -40,12 +41,14 @@ class Wish:
         seeds: a seed for each candidate.
         settings: dict of arguments of the model's `generate`, one for each
             of the sliders and menus that is used.
+        prompt_seconds: where the new music begins, see `generate`; or `None`.
     """
 
     preset: str
     notes: np.ndarray
     seeds: tuple = ()
     settings: dict = dataclasses.field(default_factory=dict)
+    prompt_seconds: float | None = None
 
 
 def read_json(data):
@@ -74,23 +77,25 @@ def read_wish(message, presets):
         message: a dict from `read_json`.
         presets: the names that the server offers.
     """
-    _check_fields(message, {"preset", "notes", "seeds", *NAMES})
+    _check_fields(message, {*PROMPT, "seeds", *NAMES})
     preset = _preset(message, presets)
     settings = _settings(message)
-    notes = read_notes(message, least=0)
+    notes, begin = read_notes(message, least=0), _prompt_seconds(message)
     if notes["end"].max(initial=0) + settings["seconds"] > MAX_SECONDS:
         raise BadMessage(
             f"`notes` and `seconds` after them must end by {MAX_SECONDS:,.0f} "
             "seconds."
         )
-    return Wish(preset, notes, _seeds(message.get("seeds")), settings)
+    return Wish(preset, notes, _seeds(message.get("seeds")), settings, begin)
 
 
 def read_prompt(message, presets):
     """A `Wish` of which only the preset and the prompt are known."""
-    _check_fields(message, {"preset", "notes"})
+    _check_fields(message, PROMPT)
     preset = _preset(message, presets)
-    return Wish(preset, read_notes(message, least=1))
+    begin = _prompt_seconds(message)
+    notes = read_notes(message, least=1)
+    return Wish(preset, notes, prompt_seconds=begin)
 
 
 def read_piece(message):
@@ -182,6 +187,12 @@ def _word(message, name):
             f"`{name}` must be a string of 1 to {MOST_CHARACTERS} characters."
         )
     return word
+
+
+def _prompt_seconds(message):
+    if "prompt_seconds" not in message:
+        return None
+    return _number(message, "prompt_seconds", 0, MAX_SECONDS)
 
 
 def _number(message, name, least, most):

@@ -7,7 +7,7 @@
 | `/prompt`  | JSON: preset and notes   | empty; the prompt is prefilled      |
 | `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/stop`    | JSON: a job's id         | JSON: whether there is such a job   |
-| `/read`    | a MIDI file's bytes      | JSON: its notes                     |
+| `/read`    | a MIDI file's bytes      | JSON: notes, where they can go on   |
 | `/midi`    | JSON: notes              | a MIDI file                         |
 | `/wav`     | JSON: notes              | a WAV file                          |
 
@@ -37,6 +37,7 @@ from keras_pianogen.rendering import synthesis
 from keras_pianogen.studio import controls
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
+from keras_pianogen.studio.going_on import going_on
 from keras_pianogen.studio.guard import MAX_BODY
 from keras_pianogen.studio.guard import Guard
 from keras_pianogen.studio.guard import Refused
@@ -297,6 +298,7 @@ def _read_midi(data):
         {
             # Not rounded, so that they are the same events as the file's own.
             "notes": notes.tolist(),
+            "goes_on": going_on(notes),
             "drum_notes": report.drum_notes,
             "other_notes": sum(report.other_programs.values()),
         }

@@ -4,6 +4,7 @@ import { asCommand, asPython } from "/commands.js";
 import { copy, download } from "/files.js";
 import { showWav } from "/panel.js";
 import { newNotes } from "/pieces.js";
+import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
 import { $, on } from "/saying.js";
 import { player, seek, showTransport, toggle, views } from "/transport.js";
@@ -34,8 +35,9 @@ function remove(piece) {
 function add(piece) {
   const item = $("card").content.firstElementChild.cloneNode(true);
   const find = (name) => item.querySelector(`.${name}`);
-  const roll = new Roll(find("roll"), `${piece.name}, position`,
-    (time) => seek(piece, time));
+  const roll = new Roll(find("roll"), `${piece.name}, position`);
+  point(roll, () => seeking(roll, (time) => seek(piece, time)));
+  pointByKeys(roll, (time) => seek(piece, time));
   const card = {
     roll, item, isCard: true,
     move() {

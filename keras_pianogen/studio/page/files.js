@@ -21,6 +21,7 @@ export async function openMidi(file) {
     ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
   work.goOn(newPiece({
     name: file.name, file: file.name, notes: read.notes.map(toNote),
+    handle: read.goes_on,
   }));
   say(`${file.name}: ${read.notes.length} notes.${left}${others}`);
 }

@@ -1,6 +1,7 @@
 // The panel of the piece that is worked on.
 
 import { endOf } from "/pieces.js";
+import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
 import { $ } from "/saying.js";
 import { server } from "/server_state.js";
@@ -8,7 +9,9 @@ import { player, seek, showTransport, views } from "/transport.js";
 import { work } from "/work.js";
 
 export const roll = new Roll($("piece-roll"), "Your piece, position",
-  (time) => seek(work.base, time), { whole: true });
+  { whole: true });
+point(roll, () => seeking(roll, (time) => seek(work.base, time)));
+pointByKeys(roll, (time) => seek(work.base, time));
 
 const view = {
   move() {
@@ -25,7 +28,7 @@ export function showBase() {
     ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s` : "";
   $("undo").disabled = !base.parent;
   $("redo").disabled = !base.next;
-  for (const id of ["cut", "clear", "piece-midi"]) {
+  for (const id of ["to-cursor", "clear", "piece-midi"]) {
     $(id).disabled = !notes.length;
   }
   showWav($("piece-wav"), base);

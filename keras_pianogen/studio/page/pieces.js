@@ -2,10 +2,10 @@
 //
 // A note is {start, end, pitch, velocity}, its end null while it sounds. Notes
 // never change once they have an end: an edit makes new ones. A piece is
-// {id, parent, next, name, notes, border, until, position, done, made, offers,
-// file}: `border` is where its newest music begins, `until` the time up to
-// which a piece that grows is known, and `offers` the candidates that may
-// follow it. Pieces that come from each other without new candidates share
+// {id, parent, next, name, notes, border, handle, until, position, done, made,
+// offers, file}: `border` is where its newest music begins, `handle` where a
+// continuation is to begin, or null for its end, `until` the time up to which
+// a piece that grows is known, and `offers` the candidates that may follow it. Pieces that come from each other without new candidates share
 // their offers, so that these stay in sight.
 
 let count = 0;
@@ -14,7 +14,7 @@ export function newPiece(fields) {
   count = Math.max(count + 1, fields.id || 0);
   return {
     id: count, parent: null, next: null, name: "", notes: [], border: 0,
-    until: 0, position: 0, done: true, made: null, offers: newOffers(),
+    handle: null, until: 0, position: 0, done: true, made: null, offers: newOffers(),
     file: null, ...fields,
   };
 }
@@ -36,10 +36,62 @@ export const copies = (notes) => notes.map((note) => ({
   end: note.end === null ? null : inMilliseconds(note.end),
 }));
 
-export function endOf(piece) {
-  let end = piece.until || 0;
-  for (const note of piece.notes) end = Math.max(end, note.end || note.start);
-  return end;
+export const endOf = (piece) =>
+  Math.max(piece.until || 0, indexOf(piece.notes).end);
+
+// === Where notes are ===
+
+const indexes = new WeakMap();
+
+// Of notes in the order of their starts: the lowest and the highest pitch, when
+// all have ended, and for each note `reach`, the latest end so far.
+export function indexOf(notes) {
+  const known = indexes.get(notes);
+  if (known && !known.isOpen && known.reach.length === notes.length) return known;
+  const index = {
+    low: 127, high: 0, end: 0, isOpen: false, reach: new Float64Array(notes.length),
+  };
+  let reach = 0;
+  notes.forEach(({ start, end, pitch }, i) => {
+    index.low = Math.min(index.low, pitch);
+    index.high = Math.max(index.high, pitch);
+    index.end = Math.max(index.end, end ?? start);
+    index.isOpen ||= end === null;
+    reach = Math.max(reach, end ?? Infinity);
+    index.reach[i] = reach;
+  });
+  indexes.set(notes, index);
+  return index;
+}
+
+// The first index in 0 … `length` for which `isLate(index)` holds.
+function bisect(length, isLate) {
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isLate(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+// The number of notes that begin before a time.
+export const countBefore = (notes, time) =>
+  bisect(notes.length, (i) => notes[i].start >= time);
+
+// Notes from the first index up to the second may sound between two times.
+export function visible(notes, begin, end) {
+  const { reach } = indexOf(notes);
+  return [bisect(notes.length, (i) => reach[i] >= begin), countBefore(notes, end)];
+}
+
+// Where the server begins new music if nothing else is said.
+const AFTER_LAST_NOTE = 0.5;
+
+export function handleOf(piece) {
+  const last = piece.notes.at(-1)?.start ?? 0;
+  return piece.handle ?? Math.min(last + AFTER_LAST_NOTE, endOf(piece));
 }
 
 export const newNotes = (piece) =>

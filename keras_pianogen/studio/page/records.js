@@ -6,7 +6,7 @@
 
 import { newPiece } from "/pieces.js";
 
-const KEPT = ["id", "name", "border", "until", "position", "done", "made",
+const KEPT = ["id", "name", "border", "handle", "until", "position", "done", "made",
   "file", "batch", "viewStart", "stopped"];
 
 // All pieces that can be reached from one.

@@ -1,67 +1,39 @@
 // A piano roll with a cursor. Times in seconds, pitches and velocities MIDI's.
+//
+// It draws only the notes that can be seen. What stands on a roll besides, such
+// as a handle, is moved by the functions in `marks`.
 
-import { endOf } from "/pieces.js";
+import { colours, onColours, shadeOf } from "/colours.js";
+import { endOf, indexOf, visible } from "/pieces.js";
+import { paintRuler } from "/ruler.js";
 
 const BLACK = new Set([1, 3, 6, 8, 10]);
-const SHADES = 16;
 const MIN_SPAN = 24; // semitones
 const SOUNDING = 3; // seconds that a note with no end yet is drawn at most
+const MANY = 2500; // notes at once, which are drawn without round corners
+const RULER = 20; // pixels
 
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function mix(from, to, share) {
-  const parse = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  const [a, b] = [parse(from), parse(to)];
-  const mixed = a.map((x, i) => Math.round(x + (b[i] - x) * share));
-  return `rgb(${mixed.join(" ")})`;
-}
-
-let palette = null;
 const rolls = new Set();
-
-function colours() {
-  if (palette) return palette;
-  const shades = [...Array(SHADES).keys()].map((i) => i / (SHADES - 1));
-  const [soft, middle, loud] = ["--soft", "--middle", "--loud"].map(colour);
-  palette = {
-    made: shades.map((x) => x < 0.5 ? mix(soft, middle, 2 * x)
-      : mix(middle, loud, 2 * x - 1)),
-    given: shades.map((x) => mix(colour("--given-soft"),
-      colour("--given-loud"), x)),
-    black: colour("--roll-black"),
-    octave: colour("--roll-octave"),
-    prompt: colour("--roll-prompt"),
-    quiet: colour("--quiet"),
-  };
-  return palette;
-}
-
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  palette = null;
-  rolls.forEach((roll) => roll.draw());
-});
+onColours(() => rolls.forEach((roll) => roll.draw()));
 
 export class Roll {
-  // `onSeek(seconds)` is called when somebody points at a time. A roll shows
-  // the whole piece, or what comes from its `viewStart` on.
-  constructor(box, label, onSeek, { whole = false } = {}) {
+  // A roll shows a piece from its `viewStart` on. One that is `whole` begins at
+  // 0, has a ruler, and can be zoomed: then `view` is {begin, end}.
+  constructor(box, label, { whole = false } = {}) {
     this.box = box;
     this.whole = whole;
-    this.onSeek = onSeek;
+    this.top = whole ? RULER : 0;
+    this.view = null;
+    this.marks = [];
+    this.chosen = new Set(); // notes that are drawn as selected
     this.canvas = document.createElement("canvas");
+    this.brush = this.canvas.getContext("2d");
     this.cursor = document.createElement("i");
     box.append(this.canvas, this.cursor);
     box.tabIndex = 0;
     box.setAttribute("role", "slider");
     box.setAttribute("aria-label", label);
     box.setAttribute("aria-valuemin", "0");
-    box.addEventListener("pointerdown", (event) => this.point(event));
-    box.addEventListener("pointermove", (event) => {
-      if (event.buttons & 1) this.point(event);
-    });
-    box.addEventListener("keydown", (event) => this.press(event));
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(box);
     rolls.add(this);
@@ -89,57 +61,86 @@ export class Roll {
     });
   }
 
-  get begin() {
+  // === Where things are ===
+
+  get first() {
     return this.whole ? 0 : this.piece.viewStart || 0;
   }
 
-  get end() {
+  get last() {
     const least = this.piece.planned || 4;
-    return Math.max(least, endOf(this.piece), this.begin + 1);
+    return Math.max(least, endOf(this.piece), this.first + 1);
+  }
+
+  get begin() {
+    return this.view ? this.view.begin : this.first;
+  }
+
+  get end() {
+    return this.view ? this.view.end : this.last;
+  }
+
+  get perSecond() {
+    return this.box.clientWidth / (this.end - this.begin);
   }
 
   x(time) {
-    const share = (time - this.begin) / (this.end - this.begin);
-    return share * this.box.clientWidth;
+    return (time - this.begin) * this.perSecond;
   }
+
+  // The lowest pitch, the highest one, and the height of a row in pixels.
+  get pitches() {
+    const [low, high] = this.range();
+    return { low, high, row: (this.box.clientHeight - this.top) / (high - low + 1) };
+  }
+
+  // The time and the pitch at a place on the screen.
+  at({ clientX, clientY }) {
+    const box = this.box.getBoundingClientRect();
+    const { high, row } = this.pitches;
+    return {
+      time: this.begin + (clientX - box.left) / this.perSecond,
+      pitch: high - Math.floor((clientY - box.top - this.top) / row),
+      isRuler: clientY - box.top < this.top,
+    };
+  }
+
+  range() {
+    const { low, high } = indexOf(this.piece.notes);
+    if (low > high) return [48, 84];
+    const spare = Math.max(0, MIN_SPAN - (high - low + 4));
+    const least = Math.max(0, low - 2 - Math.ceil(spare / 2));
+    return [least, Math.min(127, Math.max(high + 2, least + MIN_SPAN))];
+  }
+
+  // === Drawing ===
 
   paint() {
     const width = this.box.clientWidth;
     const height = this.box.clientHeight;
     const scale = devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * scale);
-    this.canvas.height = Math.round(height * scale);
-    const brush = this.canvas.getContext("2d");
-    brush.scale(scale, scale);
-    const [low, high] = this.range();
-    const row = height / (high - low + 1);
-    const y = (pitch) => (high - pitch) * row;
-    this.paintGround(brush, low, high, row, y, width);
-    this.paintPrompt(brush, height);
-    this.paintNotes(brush, row, y);
+    const sizes = [Math.round(width * scale), Math.round(height * scale)];
+    if (this.canvas.width !== sizes[0]) this.canvas.width = sizes[0];
+    if (this.canvas.height !== sizes[1]) this.canvas.height = sizes[1];
+    const { brush, top } = this;
+    brush.setTransform(scale, 0, 0, scale, 0, 0);
+    brush.fillStyle = colours().ground;
+    brush.fillRect(0, 0, width, height);
+    const { low, high, row } = this.pitches;
+    const y = (pitch) => top + (high - pitch) * row;
+    this.paintGround(low, high, row, y, width);
+    this.paintPrompt(height);
+    this.paintNotes(row, y);
     brush.fillStyle = colours().quiet;
     brush.font = "10px system-ui, sans-serif";
     for (let pitch = Math.ceil(low / 12) * 12; pitch <= high; pitch += 12) {
-      brush.fillText(`C${pitch / 12 - 1}`, 4, Math.max(10, y(pitch) + row - 2));
+      brush.fillText(`C${pitch / 12 - 1}`, 4, Math.max(top + 10, y(pitch) + row - 2));
     }
+    if (top) paintRuler(this, width, top);
   }
 
-  range() {
-    let low = 127;
-    let high = 0;
-    for (const { pitch } of this.piece.notes) {
-      low = Math.min(low, pitch);
-      high = Math.max(high, pitch);
-    }
-    if (low > high) return [48, 84];
-    low -= 2;
-    high += 2;
-    const spare = Math.max(0, MIN_SPAN - (high - low));
-    low = Math.max(0, low - Math.ceil(spare / 2));
-    return [low, Math.min(127, Math.max(high, low + MIN_SPAN))];
-  }
-
-  paintGround(brush, low, high, row, y, width) {
+  paintGround(low, high, row, y, width) {
+    const { brush } = this;
     const shade = colours();
     for (let pitch = low; pitch <= high; pitch++) {
       if (BLACK.has(pitch % 12)) {
@@ -153,67 +154,74 @@ export class Roll {
     }
   }
 
-  paintPrompt(brush, height) {
+  paintPrompt(height) {
+    const { brush } = this;
     const border = this.x(this.piece.border || 0);
     if (border <= 0) return;
     brush.fillStyle = colours().prompt;
     brush.globalAlpha = 0.1;
-    brush.fillRect(0, 0, border, height);
+    brush.fillRect(0, this.top, border, height);
     brush.globalAlpha = 0.7;
-    brush.fillRect(border - 0.5, 0, 1, height);
+    brush.fillRect(border - 0.5, this.top, 1, height);
     brush.globalAlpha = 1;
   }
 
-  paintNotes(brush, row, y) {
-    const { notes, border = 0, until = 0 } = this.piece;
+  paintNotes(row, y) {
+    const { brush, begin, perSecond, piece } = this;
+    const { notes, until = 0 } = piece;
     const shade = colours();
-    for (const note of notes) {
-      const end = note.end ?? Math.min(until, note.start + SOUNDING);
-      if (end < this.begin) continue;
-      const x = this.x(Math.max(note.start, this.begin));
-      const level = Math.floor(note.velocity / 128 * SHADES);
-      brush.fillStyle = (note.start < border - 1e-6
-        ? shade.given : shade.made)[level];
-      const long = Math.max(1.5, this.x(end) - x - 0.5);
-      const tall = Math.max(1.5, row - Math.min(1, row / 4));
-      brush.beginPath();
-      brush.roundRect(x, y(note.pitch), long, tall, Math.min(2, tall / 3));
-      brush.fill();
+    const tall = Math.max(1.5, row - Math.min(1, row / 4));
+    const [first, last] = visible(notes, begin, this.end);
+    const draw = last - first > MANY ? fill : fillRound;
+    for (let i = first; i < last; i++) {
+      const note = notes[i];
+      const end = note.end ?? Math.max(note.start,
+        Math.min(until, note.start + SOUNDING));
+      if (end < begin) continue;
+      const x = Math.max(0, (note.start - begin) * perSecond);
+      const long = Math.max(1.5, (end - begin) * perSecond - x - 0.5);
+      const kind = this.isGiven(note) ? shade.given : shade.made;
+      brush.fillStyle = kind[shadeOf(note.velocity)];
+      draw(brush, x, y(note.pitch), long, tall);
+      if (this.chosen.has(note)) this.frame(x, y(note.pitch), long, tall);
     }
+  }
+
+  // Whether a note stood there before the piece's newest music.
+  isGiven(note) {
+    const { border = 0, gap } = this.piece;
+    if (gap) return note.start < gap.start - 1e-6 || note.start >= gap.end;
+    return note.start < border - 1e-6;
+  }
+
+  frame(x, y, long, tall) {
+    const { brush } = this;
+    brush.strokeStyle = colours().text;
+    brush.lineWidth = 2;
+    brush.strokeRect(x - 1, y - 1, long + 2, tall + 2);
   }
 
   // Put the cursor where the piece's position is.
   move() {
     const position = this.piece.position || 0;
-    const x = Math.max(0, this.x(position));
+    const x = this.x(position);
+    this.cursor.hidden = x < -1 || x > this.box.clientWidth + 1;
     this.cursor.style.transform = `translateX(${x.toFixed(1)}px)`;
     const { box } = this;
-    box.setAttribute("aria-valuemax", this.end.toFixed(1));
+    box.setAttribute("aria-valuemax", this.last.toFixed(1));
     box.setAttribute("aria-valuenow", position.toFixed(2));
     box.setAttribute("aria-valuetext",
-      `${position.toFixed(1)} of ${this.end.toFixed(1)} seconds`);
+      `${position.toFixed(1)} of ${this.last.toFixed(1)} seconds`);
+    this.marks.forEach((mark) => mark());
   }
+}
 
-  point(event) {
-    if (event.button > 0) return;
-    const share = (event.clientX - this.box.getBoundingClientRect().left)
-      / this.box.clientWidth;
-    this.seek(this.begin + share * (this.end - this.begin));
-  }
+function fill(brush, x, y, long, tall) {
+  brush.fillRect(x, y, long, tall);
+}
 
-  press(event) {
-    const step = event.shiftKey ? 5 : 1;
-    const now = this.piece.position || 0;
-    const places = {
-      ArrowLeft: now - step, ArrowRight: now + step,
-      Home: this.begin, End: this.end,
-    };
-    if (!(event.key in places)) return;
-    event.preventDefault();
-    this.seek(places[event.key]);
-  }
-
-  seek(time) {
-    this.onSeek(Math.min(Math.max(0, time), this.end));
-  }
+function fillRound(brush, x, y, long, tall) {
+  brush.beginPath();
+  brush.roundRect(x, y, long, tall, Math.min(2, tall / 3));
+  brush.fill();
 }

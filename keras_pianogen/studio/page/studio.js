@@ -1,35 +1,23 @@
 // The page's parts, put together: what each button and each key does.
 
+import { setHandleAtCursor } from "/handle.js";
 import { Keys } from "/keys.js";
 import { download, openMidi } from "/files.js";
 import { showBase } from "/panel.js";
-import { inMilliseconds, copies, newPiece } from "/pieces.js";
+import { newPiece } from "/pieces.js";
 import { resume } from "/saving.js";
 import { $, on } from "/saying.js";
 import { setToken } from "/server.js";
 import { server } from "/server_state.js";
 import { showOffers, showSettings } from "/settings.js";
 import { prepare } from "/sound.js";
-import { endTake, keyDown, keyUp } from "/takes.js";
+import { keyDown, keyUp } from "/takes.js";
 import { toggle } from "/transport.js";
 import { work } from "/work.js";
 import { isWorkFile, openWork, saveWork } from "/workfile.js";
 import { readAhead, stop, write } from "/writing.js";
 
 const open = (file) => isWorkFile(file) ? openWork(file) : openMidi(file);
-
-function cut() {
-  endTake();
-  const { base } = work;
-  const at = inMilliseconds(base.position);
-  const notes = copies(base.notes).filter((note) => note.start < at)
-    .map((note) => ({ ...note, end: Math.min(note.end, at) }));
-  if (!notes.length || at <= 0) {
-    throw new Error("Put the cursor where the piece is to be cut, first.");
-  }
-  const border = Math.min(base.border, at);
-  work.goOn(newPiece({ name: "Cut", notes, border, position: at }));
-}
 
 on($("door"), "submit", (event) => {
   event.preventDefault();
@@ -39,7 +27,7 @@ on($("door"), "submit", (event) => {
 on($("piece-play"), "click", () => toggle(work.base));
 on($("undo"), "click", () => work.undo());
 on($("redo"), "click", () => work.redo());
-on($("cut"), "click", cut);
+on($("to-cursor"), "click", setHandleAtCursor);
 on($("clear"), "click", () => work.goOn(newPiece({ name: "New piece" })));
 on($("piece-midi"), "click", () => download(work.base, "midi"));
 on($("piece-wav"), "click", () => download(work.base, "wav"));

@@ -1,7 +1,7 @@
 // Writing: the server is asked for candidates, which grow as it answers.
 
 import { cardOf, showCards } from "/cards.js";
-import { copies, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
+import { copies, countBefore, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
 import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
@@ -25,7 +25,7 @@ export async function write() {
   const run = {
     clicked: performance.now(), abort: new AbortController(), job: null,
     parent: work.base, pieces: [], batch, preset: $("preset").value,
-    settings: settings(), backend: server.status.backend,
+    settings: settings(), handle: work.base.handle, backend: server.status.backend,
   };
   writing = run;
   showWriting("Asking …");
@@ -35,7 +35,7 @@ export async function write() {
     const answer = await ask("/write", {
       json: {
         ...run.settings, preset: run.preset, seeds: seeds(),
-        notes: rows(run.parent.notes),
+        ...promptOf(run.parent),
       },
       signal: run.abort.signal,
     });
@@ -74,20 +74,37 @@ function begin(run, { seed, start }) {
   offers.count += 1;
   const piece = newPiece({
     parent: run.parent, name: `Candidate ${offers.count}`,
-    notes: copies(run.parent.notes),
+    notes: promptNotes(run),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
     planned: start + run.settings.seconds,
     made: {
       preset: run.preset, backend: run.backend, seed,
-      settings: { ...run.settings },
+      settings: run.handle === null ? { ...run.settings }
+        : { prompt_seconds: run.handle, ...run.settings },
     },
   });
   if (!run.parent.notes.length) piece.position = 0;
-  piece.open = new Map();
+  piece.open = new Map(piece.notes.filter(({ end }) => end === null)
+    .map((note) => [note.pitch, note]));
   run.pieces.push(piece);
   offers.pieces.push(piece);
   if (offers === work.base.offers) showCards();
+}
+
+// The notes before the handle; those that sound there end with the new music.
+function promptNotes({ parent, handle }) {
+  if (handle === null) return copies(parent.notes);
+  return copies(parent.notes.slice(0, countBefore(parent.notes, handle)))
+    .map((note) => note.end > handle ? { ...note, end: null } : note);
+}
+
+// What is sent of a piece. One note after the handle, which the server leaves
+// out, tells that time passes up to the handle.
+function promptOf({ notes, handle }) {
+  if (handle === null) return { notes: rows(notes) };
+  const kept = notes.slice(0, countBefore(notes, handle) + 1);
+  return { notes: rows(kept), prompt_seconds: handle };
 }
 
 function grow(run, { candidate, events, until }) {
@@ -197,14 +214,14 @@ let ahead = null;
 export function readAhead() {
   clearTimeout(ahead);
   ahead = setTimeout(async () => {
-    const { notes } = work.base;
-    if (writing || take || !notes.length || !$("preset").value) return;
-    const json = { preset: $("preset").value, notes: rows(notes) };
+    const { base } = work;
+    if (writing || take || !base.notes.length || !$("preset").value) return;
+    const json = { preset: $("preset").value, ...promptOf(base) };
     try {
       await ask("/prompt", { json });
     } catch { /* Writing says what is wrong with it. */ }
   }, 200);
 }
 
-for (const event of ["piece", "played"]) work.on(event, readAhead);
+for (const event of ["piece", "played", "handle"]) work.on(event, readAhead);
 server.addEventListener("back", readAhead);
