@@ -97,7 +97,7 @@ def test_a_higher_velocity_is_louder_and_brighter(pitch):
 
 
 def test_every_velocity_is_louder_than_the_one_below():
-    gain = synthesis._gain(np.arange(1, 128, dtype=np.uint8))
+    gain = synthesis.gain_of(np.arange(1, 128, dtype=np.uint8))
     assert (np.diff(gain) > 0).all() and gain[-1] == pytest.approx(1)
     assert 20 * np.log10(gain[0]) == pytest.approx(-50, abs=0.01)
 
@@ -117,7 +117,7 @@ def test_a_high_key_decays_faster_than_a_low_one():
     assert (np.diff(kept) < 0).all() and kept[-1] < 0.01 < 0.2 < kept[0]
 
 
-@pytest.mark.parametrize("pitch", [21, 45, 60, 84, 108])
+@pytest.mark.parametrize("pitch", [21, 60, 89])
 def test_a_key_let_go_falls_silent(pitch):
     held, released = played((0, 3, pitch, 90)), played((0, 0.5, pitch, 90))
     same = slice(RATE // 2)
@@ -126,6 +126,12 @@ def test_a_key_let_go_falls_silent(pitch):
     assert rms(released, 1.5, 1.6) < 0.03 * rms(released, 0.3, 0.5)
     # The room's response ends too, so that the rest is exactly 0.
     assert len(released) < 2.2 * RATE
+
+
+@pytest.mark.parametrize("pitch", [90, 108])
+def test_the_highest_keys_have_no_dampers(pitch):
+    held, released = played((0, 3, pitch, 90)), played((0, 0.5, pitch, 90))
+    np.testing.assert_allclose(held, released, atol=1e-6)
 
 
 def test_a_key_let_go_makes_no_click():
@@ -163,11 +169,11 @@ def test_notes_add_up():
 
 def test_a_tone_is_the_sum_of_its_partials_written_out():
     string = PianoString(52, RATE, 3000)
-    string._knock[:] = 0
     tone = string.tone(9, 3000)
     time = np.arange(3000) / RATE
-    waves = np.exp(string._waves[:, None] * time)  # (waves, samples)
-    slow = (string._amplitudes(9) * waves).real.sum(axis=1).T
+    slow = string.amplitudes(9) @ np.exp(string.waves[:, None] * time)
+    knock = string.knock_amplitudes @ np.exp(string.knock_waves[:, None] * time)
+    slow = (slow + string.knock_gain(9) * knock).real.T
     ramp = RATE // 100
     np.testing.assert_allclose(tone[ramp:], slow[ramp:], atol=2e-5)
 
@@ -192,7 +198,8 @@ def test_the_pitch_is_the_same_at_another_sample_rate():
     sound = synthesize(notes_of((0, 2, 69, 80)), 16_000)
     part = sound[1600:17600].mean(axis=1)
     magnitude = np.abs(np.fft.rfft(part * np.hanning(16_000), 256_000))
-    assert abs(cents(magnitude.argmax() / 16, 440)) < 3
+    near = slice(16 * 392, 16 * 494)  # within two semitones
+    assert abs(cents(magnitude[near].argmax() / 16 + 392, 440)) < 3
 
 
 def test_what_a_sample_rate_cannot_hold_is_silent():

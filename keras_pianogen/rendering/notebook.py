@@ -11,8 +11,6 @@ takes about 60 kB of the page for each second, a quarter of what a CD takes.
 
 import functools
 import html
-import io
-import wave
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.roll import check_prompt
 from keras_pianogen.rendering.synthesis import synthesize
+from keras_pianogen.rendering.wav import wav_bytes
 
 SAMPLE_RATE = 22_050
 MAX_SOUND = 180.0  # seconds, about 10 MB of page
@@ -142,12 +141,5 @@ def _sound(notes: np.ndarray) -> str:
 
 def _wav(notes: np.ndarray) -> bytes:
     """The built-in piano's sound as a WAV file: mono, 16 bits."""
-    sound = synthesize(notes, SAMPLE_RATE).mean(axis=1)
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        samples = np.rint(sound * np.float32(32767)).astype("<i2")
-        writer.writeframes(samples.tobytes())
-    return file.getvalue()
+    sound = synthesize(notes, SAMPLE_RATE).mean(axis=1, keepdims=True)
+    return wav_bytes(sound, SAMPLE_RATE)

@@ -14,8 +14,11 @@ key is struck and rings as long as it can. A partial at time t is
 
 Each partial is the sum of two: a prompt sound, and an aftersound that is weak,
 decays slowly and is a little out of tune, because a key has two or three
-strings (Weinreich 1977). The numbers were chosen by ear and by the measurements
-in those papers. They were not fitted to one instrument.
+strings (Weinreich 1977). The hammer's knock is a sum of such waves too: the
+modes of the wood, which are gone in 50 ms. So a tone is completely described
+by its waves, and a web page can compute the same tone from them. The numbers
+were chosen by ear and by the measurements in those papers. They were not
+fitted to one instrument.
 
 A tone is one product of matrices. A partial at the time `t + u` is its value
 at `t` times its value at `u`, so a block of samples is the partials at the
@@ -35,12 +38,20 @@ MAX_SECONDS = 30.0  # the tone of a low string is cut off there
 MAX_RELEASE = 0.4  # s, of the lowest string
 INAUDIBLE = 10 ** (-75 / 20)  # of the loudest partial
 
+DAMPING = 3e-7  # 1/s for a squared hertz
+SLOPE = 1.3  # a partial's amplitude falls with this power of its number
+CUTOFF = 3500.0  # Hz, of a C4 struck at half of the hardness
+HARDNESS = 6.0  # octaves between the cutoffs of softest and hardest stroke
+CUTOFF_RISE = 40  # semitones in which the cutoff rises by an octave
 STRIKING_POINT = 1 / 8.3  # of the string's length
 AFTERSOUND = 0.16  # of the prompt sound's amplitude
 AFTERSOUND_DECAY = 0.35  # of the prompt sound's decay
-TREBLE = -3.0  # dB an octave, above C5
+TREBLE = -2.0  # dB an octave, above C5
 DETUNING = 2.5e-4  # of the frequency, at most: 0.4 cents
 KNOCK = 0.12  # the hammer's noise, of a hard stroke's amplitude
+KNOCK_MODES = 24
+KNOCK_FREQUENCIES = (60.0, 900.0)  # Hz, of the lowest and the highest mode
+KNOCK_DECAY = 200.0  # 1/s
 BLOCK = 256  # samples
 GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples are spread evenly, modulo 1
 
@@ -59,17 +70,18 @@ def inharmonicity(pitch: int) -> float:
     return math.exp(0.0926 * pitch - 13.64) + math.exp(-0.0847 * pitch - 5.82)
 
 
-def hammer_cutoff(pitch: int, brightness: int) -> float:
-    """Hertz over which a hammer's spectrum falls by a factor of e.
+def hammer_cutoff(pitch: int, brightness: float) -> float:
+    """Hertz above which a hammer's spectrum falls.
 
-    A harder stroke is shorter, and therefore brighter.
+    A harder stroke is shorter, and therefore brighter. Far above the cutoff,
+    the amplitude falls by 12 dB an octave.
 
     Args:
         pitch: MIDI pitch, 0 to 127.
         brightness: 0 to `BRIGHTNESSES` - 1, from the softest to the hardest.
     """
     hardness = (brightness + 0.5) / BRIGHTNESSES - 0.5
-    return 2000.0 * 2 ** (4.0 * hardness + (pitch - 60) / 48)
+    return CUTOFF * 2 ** (HARDNESS * hardness + (pitch - 60) / CUTOFF_RISE)
 
 
 class PianoString:
@@ -94,7 +106,7 @@ class PianoString:
         self.number, self.frequency = self._partials()  # (partials,)
         # A C4 loses 60 dB in 7 s, its tenth partial in 1 s.
         own = 0.3 + 0.7 * 2 ** ((pitch - 60) / 24)
-        self.decay = own + 7e-7 * self.frequency**2  # 1/s
+        self.decay = own + DAMPING * self.frequency**2  # 1/s
         self.samples = self._audible_samples()
         if longest is not None:
             self.samples = min(self.samples, int(longest))
@@ -127,7 +139,7 @@ class PianoString:
         if not len(self.number):  # all partials are above the highest frequency
             return np.zeros((samples, 2), np.float32)
         count = -(-samples // BLOCK)
-        inside = self._inside * self._amplitudes(brightness)
+        inside = self._inside * self.amplitudes(brightness)[..., None]
         inside = inside.transpose(1, 2, 0)  # (waves, samples, channels)
         rows = np.concatenate([inside.real, -inside.imag])
         rows = rows.reshape(len(rows), -1).astype(np.float32)
@@ -146,7 +158,7 @@ class PianoString:
         return number[heard], frequencies[heard]
 
     @functools.cached_property
-    def _waves(self) -> npt.NDArray[np.complex128]:
+    def waves(self) -> npt.NDArray[np.complex128]:
         """Logarithm of the factor of each wave over one second, (waves,).
 
         Waves are the prompt sounds of all partials, then their aftersounds.
@@ -161,23 +173,24 @@ class PianoString:
     def _inside(self) -> npt.NDArray[np.complex128]:
         """Each wave within one block, (1, waves, samples)."""
         time = np.arange(BLOCK) / self.sample_rate
-        return np.exp(self._waves[:, None] * time)[None]
+        return np.exp(self.waves[:, None] * time)[None]
 
     @functools.cached_property
     def _beginnings(self) -> npt.NDArray[np.float32]:
         """Each wave at the beginnings of blocks, (blocks, real and imag)."""
         count = -(-(self.samples + len(self.release)) // BLOCK)
         time = np.arange(count) * (BLOCK / self.sample_rate)
-        waves = np.exp(time[:, None] * self._waves)
+        waves = np.exp(time[:, None] * self.waves)
         return np.concatenate([waves.real, waves.imag], 1).astype(np.float32)
 
-    def _amplitudes(self, brightness: int) -> npt.NDArray[np.complex128]:
-        """Amplitudes and phases of waves, (channels, waves, 1)."""
+    def amplitudes(self, brightness: float) -> npt.NDArray[np.complex128]:
+        """Amplitudes and phases of waves, (channels, waves)."""
         number, hertz = self.number, self.frequency
         above = hertz - hertz[0]
-        amplitude = np.exp(-above / hammer_cutoff(self.pitch, brightness))
+        beyond = above / hammer_cutoff(self.pitch, brightness)
+        amplitude = 1 / (1 + beyond + beyond**2 / 2)
         amplitude *= np.abs(np.sin(np.pi * STRIKING_POINT * number))
-        amplitude /= number**1.4
+        amplitude /= number**SLOPE
         amplitude /= 1 + (90 / hertz) ** 2  # the soundboard's radiation
         weaker = 10 ** (max(self.pitch - 72, 0) / 12 * TREBLE / 20)
         amplitude *= weaker / math.sqrt((amplitude**2).sum())
@@ -191,27 +204,48 @@ class PianoString:
             apart = 0.4 * np.sin(2 * np.pi * (chance * 1.7 + turn))
             phase = 2 * np.pi * (chance**2 + turn) + np.stack([-apart, apart])
             both.append(weight * amplitude * pan * np.exp(1j * phase))
-        return np.concatenate(both, axis=1)[..., None]
+        return np.concatenate(both, axis=1)
+
+    @property
+    def attack(self) -> float:
+        """Seconds until the tone has its full strength."""
+        return 0.0015 + 0.003 * 2 ** (-max(self.pitch - 21, 0) / 24)
+
+    @functools.cached_property
+    def knock_waves(self) -> npt.NDArray[np.complex128]:
+        """As `waves`, those of the hammer's knock, (modes,)."""
+        low, high = KNOCK_FREQUENCIES
+        mode = np.arange(1, KNOCK_MODES + 1)
+        share = (mode * GOLDEN + self.pitch * GOLDEN**2) % 1
+        hertz = low + (high - low) * share
+        return np.array(-KNOCK_DECAY + 2j * np.pi * hertz, np.complex128)
+
+    @functools.cached_property
+    def knock_amplitudes(self) -> npt.NDArray[np.complex128]:
+        """Those of the hardest stroke, (channels, modes)."""
+        mode = np.arange(1, KNOCK_MODES + 1)
+        turns = [(mode + 0.5 * side) * GOLDEN**2 for side in range(2)]
+        size = KNOCK * math.sqrt(2 / KNOCK_MODES)
+        waves = size * np.exp(2j * np.pi * np.stack(turns))
+        return np.array(waves, np.complex128)
+
+    @staticmethod
+    def knock_gain(brightness: float) -> float:
+        """How loud the knock is beside the tone, 1 for the hardest stroke."""
+        return 10 ** ((brightness / BRIGHTNESSES - 1) / 4)
 
     def _strike(self, tone: npt.NDArray[np.float32], brightness: int) -> None:
-        """Fades the tone in, and adds the hammer's noise, in place."""
-        low = 2 ** (-max(self.pitch - 21, 0) / 24)
-        count = min(len(tone), int((0.0015 + 0.003 * low) * self.sample_rate))
+        """Adds the hammer's knock, and fades the tone in, in place."""
+        count = min(len(tone), len(self._knock))
+        gain = np.float32(self.knock_gain(brightness))
+        tone[:count] += gain * self._knock[:count]
+        count = min(len(tone), int(self.attack * self.sample_rate))
         along = np.arange(count)[:, None] / max(count, 1)
         tone[:count] *= (0.5 - 0.5 * np.cos(np.pi * along)).astype(np.float32)
-        count = min(len(tone), len(self._knock))
-        hardness = 10 ** ((brightness / BRIGHTNESSES - 1) / 4)
-        tone[:count] += np.float32(hardness) * self._knock[:count]
 
     @functools.cached_property
     def _knock(self) -> npt.NDArray[np.float32]:
-        """The noise of wood and felt: below 1 kHz, gone in 50 ms."""
-        count = self.sample_rate // 20
-        noise = np.random.default_rng(self.pitch).normal(size=(count, 2))
-        window = np.hanning(self.sample_rate // 700)
-        window /= math.sqrt((window**2).sum())
-        for channel in noise.T:
-            channel[:] = np.convolve(channel, window, "same")
-        along = np.arange(count)[:, None] / count
-        shape = (1 - np.exp(-60 * along)) * np.exp(-7 * along)
-        return (KNOCK * shape * (1 - along) * noise).astype(np.float32)
+        """The knock of the hardest stroke, (samples, channels)."""
+        time = np.arange(self.sample_rate // 20) / self.sample_rate
+        waves = np.exp(self.knock_waves[:, None] * time)  # (modes, samples)
+        return (self.knock_amplitudes @ waves).real.T.astype(np.float32)

@@ -7,14 +7,13 @@ and no sample is beyond -1 dBFS (`loudness`). Times in seconds.
 The built-in piano is additive (`piano_strings`). It computes one tone for each
 pitch and brightness in a piece, and every note uses as much of its tone as it
 needs. A note's loudness follows Dannenberg, "The Interpretation of MIDI
-Velocity" (2006). The pedal is part of the notes' ends. The built-in piano
-leaves out the resonance of strings that are not struck, and that the highest
-keys of a piano have no dampers.
+Velocity" (2006). The pedal is part of the notes' ends. The highest keys have no
+dampers, as on a piano: they ring until they have died away. The built-in piano
+leaves out the resonance of strings that are not struck.
 """
 
 import os
 import pathlib
-import wave
 from collections.abc import Callable
 
 import numpy as np
@@ -30,10 +29,13 @@ from keras_pianogen.rendering import room
 from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
 from keras_pianogen.rendering.piano_strings import MAX_RELEASE
 from keras_pianogen.rendering.piano_strings import PianoString
+from keras_pianogen.rendering.wav import write_wav
 
 # Two hours at the highest are 4 GB, the most that a WAV file can hold.
 SAMPLE_RATES = (8_000, 96_000)
 DYNAMIC_RANGE = 50.0  # dB between velocities 1 and 127
+UNDAMPED = 90  # F♯6: this key and all above it have no dampers
+RING = 4.0  # s; a tone without a damper has lost 45 dB then
 TAIL = 1e-4  # of the peak; fainter sound after the last note is cut off
 
 
@@ -127,7 +129,8 @@ def render(
         player = f"FluidSynth with {font.name}"
     tell(1.0)
     loudness.level(sound, sample_rate)
-    _write_wav(sound, path, sample_rate)
+    with whole(path) as part, part.open("wb") as file:
+        write_wav(sound, file, sample_rate)
     return player
 
 
@@ -158,6 +161,7 @@ def _play(
     tell: Callable[[float], object] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
     """Adds every note to one sound, (samples, 2), pitch after pitch."""
+    notes = _undamped(notes)
     length = float(notes["end"].max()) + MAX_RELEASE + room.SECONDS
     sound = np.zeros((int(length * sample_rate) + 2, 2), np.float32)
     pitches = np.unique(notes["pitch"])
@@ -168,14 +172,22 @@ def _play(
     return sound
 
 
+def _undamped(notes: np.ndarray) -> np.ndarray:
+    """Notes that end when they are damped, or would have died away."""
+    notes, free = notes.copy(), notes["pitch"] >= UNDAMPED
+    ringing = notes["start"][free] + RING
+    notes["end"][free] = np.maximum(notes["end"][free], ringing)
+    return notes
+
+
 def _play_pitch(
     sound: npt.NDArray[np.float32], notes: np.ndarray, sample_rate: int
 ) -> None:
     """Adds all notes of one pitch, in place, from a tone per brightness."""
     start = np.rint(notes["start"] * sample_rate).astype(np.int64)
     held = np.rint(notes["end"] * sample_rate).astype(np.int64) - start
-    gain = _gain(notes["velocity"])
-    brightness = notes["velocity"].astype(np.int64) * BRIGHTNESSES // 128
+    gain = gain_of(notes["velocity"])
+    brightness = brightness_of(notes["velocity"])
     string = PianoString(int(notes["pitch"][0]), sample_rate, held.max())
     held = np.minimum(held, string.samples)
     for layer in np.unique(brightness):
@@ -201,7 +213,7 @@ def _add(
     sound[end : end + count] += release
 
 
-def _gain(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
+def gain_of(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
     """Amplitude, 1 at velocity 127: the square of a straight line.
 
     Dannenberg (2006) found this relation in synthesisers.
@@ -211,7 +223,12 @@ def _gain(velocity: npt.NDArray) -> npt.NDArray[np.float32]:
     return (line**2).astype(np.float32)
 
 
-# Sound and files.
+def brightness_of(velocity: npt.NDArray) -> npt.NDArray[np.int64]:
+    """The hammer's hardness, 0 to `BRIGHTNESSES` - 1."""
+    return velocity.astype(np.int64) * BRIGHTNESSES // 128
+
+
+# Sound.
 
 
 def _without_tail(
@@ -222,20 +239,3 @@ def _without_tail(
     rest = np.abs(sound[int(last) :]).max(axis=1)
     heard = np.flatnonzero(rest > TAIL * peak)
     return sound[: int(last) + heard.max(initial=0) + 1]
-
-
-def _write_wav(
-    sound: npt.NDArray[np.float32], path: pathlib.Path, sample_rate: int
-) -> None:
-    with (
-        whole(path) as part,
-        part.open("wb") as raw,
-        wave.open(raw, "wb") as file,
-    ):
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.setnframes(len(sound))
-        for first in range(0, len(sound), 1_000_000):
-            piece = sound[first : first + 1_000_000] * np.float32(32767)
-            file.writeframesraw(np.rint(piece).astype("<i2").tobytes())

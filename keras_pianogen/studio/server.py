@@ -34,6 +34,7 @@ from starlette.routing import Route
 
 from keras_pianogen import midi
 from keras_pianogen.rendering import synthesis
+from keras_pianogen.rendering.tones import piano_json
 from keras_pianogen.studio import controls
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
@@ -87,6 +88,7 @@ def make_app(
         routes=[
             *(Route(place, _file(path)) for place, path in files.items()),
             Route("/status", studio.status),
+            Route("/tones", studio.tones),
             Route("/prompt", studio.prompt, methods=["POST"]),
             Route("/write", studio.write, methods=["POST"]),
             Route("/stop", studio.stop, methods=["POST"]),
@@ -155,6 +157,11 @@ class _Studio:
                 "max_wav_seconds": MAX_WAV_SECONDS,
             }
         )
+
+    async def tones(self, request):
+        """The built-in piano, for the page to play."""
+        content = await run_in_threadpool(piano_json)
+        return Response(content, media_type="application/json")
 
     async def prompt(self, request):
         """Prefill a prompt that the page may soon continue."""

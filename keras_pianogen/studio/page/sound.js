@@ -1,134 +1,145 @@
-// A piano made of sine waves. Times in seconds, on the audio's clock.
+// The built-in piano in a page. Times in seconds, on the audio's clock.
 //
-// Each third semitone is computed once: stretched partials, weaker where the
-// hammer strikes, the higher ones gone sooner. Other pitches play one of
-// these a little faster or slower.
+// The tones are those of `keras_pianogen.render`, computed from the same waves:
+// every third pitch, struck softly and hard. A note plays the nearest pitch, a
+// little faster or slower, and mixes the two strokes. Before its tones are
+// computed, the next best sounds instead, so that no note is late.
 
-const RATE = 24000; // samples a second: partials above 12 kHz are left out
-const PARTIALS = 14;
-const STEP = 3; // semitones from one computed tone to the next
-const RELEASE = 0.09; // seconds to 1/e after a key is let go
-const LOUDNESS = 0.34;
+const LOUDNESS = 0.3; // brings a piece of MAESTRO to about -20 LUFS
+const PLAIN = { seconds: 3, attack: 0.003, rate: 24000 };
+const SILENCE = 0.02; // seconds to 1/e where playing is stopped
 
-const tones = new Map();
 let context = null;
-let master = null;
+let strings = null; // all notes sound into it
+let limiter = null;
+let piano = null;
+const tones = new Map(); // pitch → its buffers, [soft, hard]
+const plainTones = new Map();
 
 // The clock of the audio; browsers start it only after a click or a key.
 export function audio() {
   if (!context) {
     context = new AudioContext({ latencyHint: "interactive" });
-    const limiter = new DynamicsCompressorNode(context, {
-      threshold: -14, knee: 10, ratio: 6, attack: 0.004, release: 0.2,
+    strings = new GainNode(context, { gain: LOUDNESS });
+    limiter = new DynamicsCompressorNode(context, {
+      threshold: -6, knee: 3, ratio: 12, attack: 0.002, release: 0.25,
     });
-    master = new GainNode(context, { gain: 0.9 });
-    master.connect(limiter).connect(context.destination);
+    strings.connect(limiter).connect(context.destination);
+    addRoom();
   }
   if (context.state === "suspended") context.resume();
   return context;
 }
 
-function frequency(pitch) {
-  return 440 * 2 ** ((pitch - 69) / 12);
+// `piano` is what keras_pianogen/rendering/tones.py writes; `worker` runs
+// tone_worker.js.
+export function load(newPiano, worker) {
+  piano = newPiano;
+  addRoom();
+  // Each octave first, so that all keys soon have a neighbour.
+  const ordered = piano.tones
+    .map((tone) => [Math.abs(tone.pitch - 60) % 12 ? 1 : 0, tone])
+    .sort((a, b) => a[0] - b[0]).map(([, tone]) => tone);
+  const order = [1, 0].flatMap((hard) =>
+    ordered.map((tone) => ({ tone, hard })));
+  worker.onmessage = ({ data }) => keep(data);
+  worker.postMessage({ rate: piano.rate, order });
+  return order.length;
 }
 
-function computeTone(pitch) {
-  const low = 2 ** ((60 - pitch) / 20); // low strings sound longer
-  const seconds = Math.min(7, Math.max(1.2, 4.5 * low));
-  const samples = new Float32Array(Math.floor(seconds * RATE));
-  const stretch = 0.0003 * 2 ** ((pitch - 60) / 14);
-  for (let k = 1; k <= PARTIALS; k++) {
-    const f = frequency(pitch) * k * Math.sqrt(1 + stretch * k * k);
-    if (f > 0.46 * RATE) break;
-    const strength = Math.abs(Math.sin(Math.PI * k / 7.5)) / k ** 1.15;
-    const decay = Math.min(1.3, 1.1 * low) / (1 + 0.22 * (k - 1));
-    addPartial(samples, f, strength, decay);
-  }
-  shapeEnds(samples);
-  return bufferOf(samples);
+function keep({ pitch, hard, channels }) {
+  const buffers = tones.get(pitch) || [null, null];
+  buffers[hard] = bufferOf(channels, piano.rate);
+  tones.set(pitch, buffers);
+  dispatchEvent(new CustomEvent("tone", { detail: { pitch, hard } }));
 }
 
-// Two strings, a little apart: the sum fades fast at first, then slowly.
-function addPartial(samples, f, strength, decay) {
-  for (const [detune, share, slow] of [[0, 0.6, 1], [0.35, 0.4, 2.6]]) {
-    const w = 2 * Math.PI * (f + detune) / RATE;
-    const r = Math.exp(-1 / (decay * slow * RATE));
-    const a = 2 * r * Math.cos(w);
-    const b = r * r;
-    let before = 0;
-    let now = strength * share * r * Math.sin(w);
-    for (let i = 1; i < samples.length; i++) {
-      samples[i] += now;
-      const next = a * now - b * before;
-      before = now;
-      now = next;
-    }
-  }
-}
-
-function shapeEnds(samples) {
-  const attack = Math.floor(0.003 * RATE);
-  const fade = Math.floor(0.3 * RATE);
-  for (let i = 0; i < attack; i++) samples[i] *= i / attack;
-  for (let i = 0; i < fade; i++) samples[samples.length - 1 - i] *= i / fade;
-}
-
-function bufferOf(samples) {
+function bufferOf(channels, sampleRate) {
   const buffer = new AudioBuffer({
-    length: samples.length, sampleRate: RATE, numberOfChannels: 1,
+    length: channels[0].length, numberOfChannels: channels.length, sampleRate,
   });
-  buffer.copyToChannel(samples, 0);
+  channels.forEach((samples, i) => buffer.copyToChannel(samples, i));
   return buffer;
 }
 
-function tone(pitch) {
-  if (!tones.has(pitch)) tones.set(pitch, computeTone(pitch));
-  return tones.get(pitch);
+async function addRoom() {
+  if (!context || !piano) return;
+  const file = Uint8Array.from(atob(piano.room.wav), (c) => c.charCodeAt(0));
+  const buffer = await context.decodeAudioData(file.buffer);
+  const gain = piano.room.gain / context.sampleRate;
+  strings.connect(new GainNode(context, { gain }))
+    .connect(new ConvolverNode(context, { buffer, disableNormalization: true }))
+    .connect(limiter);
 }
 
-// Compute the tones while nothing else is to be done.
-export function prepare() {
-  const pitches = [];
-  for (let pitch = 60; pitch <= 108; pitch += STEP) pitches.push(pitch);
-  for (let pitch = 57; pitch >= 21; pitch -= STEP) pitches.push(pitch);
-  const idle = window.requestIdleCallback || ((f) => setTimeout(f, 30));
-  const one = () => {
-    const pitch = pitches.shift();
-    if (pitch === undefined) return;
-    tone(pitch);
-    idle(one);
+// A few harmonics, while nothing better is computed.
+function plainTone(pitch) {
+  const { seconds, attack, rate } = PLAIN;
+  const hertz = 440 * 2 ** ((pitch - 69) / 12);
+  const samples = new Float32Array(seconds * rate);
+  for (let k = 1; k <= 5 && k * hertz < 0.4 * rate; k++) {
+    for (let i = 0; i < samples.length; i++) {
+      const t = i / rate;
+      samples[i] += 0.5 / k ** 1.5 * Math.exp(-(1.5 + k / 2) * t)
+        * Math.min(1, t / attack, 4 * (seconds - t))
+        * Math.sin(2 * Math.PI * k * hertz * t);
+    }
+  }
+  return bufferOf([samples], rate);
+}
+
+// The buffers that play a pitch, each with its share, and their own pitch.
+function choose(pitch, hardness) {
+  const near = [...tones.keys()]
+    .sort((a, b) => Math.abs(a - pitch) - Math.abs(b - pitch))[0];
+  if (near === undefined || Math.abs(near - pitch) > 12) {
+    if (!plainTones.has(pitch)) plainTones.set(pitch, plainTone(pitch));
+    return { parts: [[plainTones.get(pitch), 1]], near: pitch };
+  }
+  const [soft, hard] = tones.get(near);
+  const both = soft && hard;
+  return {
+    parts: [[soft, both ? 1 - hardness : 1], [hard, both ? hardness : 1]]
+      .filter(([buffer, share]) => buffer && share),
+    near,
   };
-  idle(one);
 }
 
 // A key goes down at `when`. Returns what `release` takes.
 export function strike(pitch, velocity, when) {
   const clock = audio();
-  const near = Math.min(108, Math.max(21, Math.round(pitch / STEP) * STEP));
-  const force = velocity / 127;
-  const source = new AudioBufferSourceNode(clock, {
-    buffer: tone(near), playbackRate: 2 ** ((pitch - near) / 12),
+  const [gain, hardness] = piano?.velocities[velocity]
+    || [(velocity / 127) ** 2, 1];
+  const level = new GainNode(clock, { gain });
+  level.connect(strings);
+  const { parts, near } = choose(pitch, hardness);
+  const sources = parts.map(([buffer, share]) => {
+    const source = new AudioBufferSourceNode(clock, {
+      buffer, playbackRate: 2 ** ((pitch - near) / 12),
+    });
+    source.connect(new GainNode(clock, { gain: share })).connect(level);
+    source.start(Math.max(when, clock.currentTime));
+    return source;
   });
-  const colour = new BiquadFilterNode(clock, {
-    type: "lowpass", Q: 0.3,
-    frequency: Math.min(11000, 700 + frequency(pitch) * (1 + 9 * force)),
-  });
-  const level = new GainNode(clock, { gain: LOUDNESS * force ** 1.5 });
-  source.connect(colour).connect(level).connect(master);
-  source.start(Math.max(when, clock.currentTime));
-  return { source, level };
+  return { pitch, gain, level, sources, near };
 }
 
+// The damper falls on the strings. The highest have none.
 export function release(voice, when) {
+  if (piano && voice.pitch >= piano.undamped) return;
   const at = Math.max(when, context.currentTime);
-  voice.level.gain.setTargetAtTime(0, at, RELEASE);
-  voice.source.stop(at + 8 * RELEASE);
+  const tone = piano?.tones.find(({ pitch }) => pitch === voice.near);
+  const curve = piano?.release || [1, 0.4, 0.15, 0.05, 0];
+  const seconds = tone?.release || 0.3;
+  voice.level.gain.setValueCurveAtTime(
+    curve.map((value) => voice.gain * value), at, seconds);
+  for (const source of voice.sources) source.stop(at + seconds);
 }
 
 // At once, whether it has begun or not.
 export function silence(voice) {
   const now = context.currentTime;
   voice.level.gain.cancelScheduledValues(now);
-  voice.level.gain.setTargetAtTime(0, now, 0.02);
-  voice.source.stop(now + 0.15);
+  voice.level.gain.setTargetAtTime(0, now, SILENCE);
+  for (const source of voice.sources) source.stop(now + 8 * SILENCE);
 }

@@ -1,0 +1,92 @@
+"""The studio's piano, played by its own modules in Debian's Chromium.
+
+No server is needed: the browser gets the page's files and the piano's waves as
+it asks for them. An `OfflineAudioContext` stands for the loudspeaker, so that
+sound comes back as an array.
+"""
+
+import base64
+import pathlib
+
+import numpy as np
+
+from keras_pianogen.rendering.tones import piano_json
+
+PAGE = pathlib.Path(__file__).parents[1] / "keras_pianogen/studio/page"
+ADDRESS = "http://piano.test/"
+TYPES = {".js": "text/javascript", ".html": "text/html"}
+
+PLAY = """async ([notes, seconds, rate, dry, wait]) => {
+  let context;
+  window.AudioContext = class extends OfflineAudioContext {
+    constructor() {
+      super(2, Math.ceil(seconds * rate), rate);
+      context = this;
+    }
+    async resume() {}
+  };
+  const { audio, load, release, strike } = await import("/sound.js");
+  const piano = await (await fetch("/tones")).json();
+  piano.tones = piano.tones.filter(({ pitch }) =>
+    notes.some((note) => Math.abs(note[2] - pitch) < 2));
+  const begin = performance.now();
+  if (wait) await new Promise((resolve) => {
+    let left = 2 * piano.tones.length;
+    addEventListener("tone", () => { if (--left === 0) resolve(); });
+    load(piano, new Worker("/tone_worker.js", { type: "module" }));
+  });
+  const computed = (performance.now() - begin) / 1000;
+  if (dry) {
+    DynamicsCompressorNode = GainNode;
+    piano.room.gain = 0;
+  }
+  await audio();
+  for (const [start, end, pitch, velocity] of notes) {
+    release(strike(pitch, velocity, start), end);
+  }
+  const sound = await context.startRendering();
+  const bytes = [0, 1].map((i) => new Blob([sound.getChannelData(i)]));
+  const text = await Promise.all(bytes.map((blob) => new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.readAsDataURL(blob);
+  })));
+  return [computed, ...text];
+}"""
+
+
+def play_in_page(browser, notes, seconds, rate, dry=False, wait=True):
+    """Plays notes in a page of their own.
+
+    Args:
+        browser: Playwright's Chromium.
+        notes: a performance.
+        seconds: length of the sound.
+        rate: samples a second.
+        dry: whether room and limiter are left out.
+        wait: whether the tones are computed before the first note.
+
+    Returns:
+        Sound, (samples, 2), and the seconds in which its tones were computed.
+    """
+    page = browser.new_page()
+    page.on("pageerror", lambda error: print("page:", error))
+    page.route(f"{ADDRESS}**", _answer)
+    page.goto(ADDRESS)
+    computed, *channels = page.evaluate(
+        PLAY, [notes.tolist(), seconds, rate, dry, wait]
+    )
+    page.close()
+    decoded = [np.frombuffer(base64.b64decode(c), "<f4") for c in channels]
+    return np.stack(decoded, axis=1), computed
+
+
+def _answer(route):
+    name = route.request.url.removeprefix(ADDRESS)
+    if name == "tones":
+        route.fulfill(body=piano_json(), content_type="application/json")
+    elif (PAGE / name).suffix in TYPES:
+        kind = TYPES[(PAGE / name).suffix]
+        route.fulfill(body=(PAGE / name).read_text(), content_type=kind)
+    else:
+        route.fulfill(body="<!doctype html>", content_type="text/html")
