@@ -110,6 +110,8 @@ SMALLER = {
 # Beginnings of commands that don't run here, and the reasons.
 NOT_RUN = {
     r"apt(-get)? install": "it installs packages of the system",
+    r"jupyter": "it runs until the user stops it",
+    r"pip wheel": "it needs the clone as its folder",
     r"pip install": "it installs packages; only its extras are checked",
     r"python -m venv": "it makes an environment",
     r"make": "only its targets are checked, by a dry run",
