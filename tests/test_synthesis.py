@@ -15,9 +15,11 @@ from performances import notes_of
 from performances import random_notes
 
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.notes import PEDAL_DTYPE
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering import loudness
 from keras_pianogen.rendering import room
+from keras_pianogen.rendering import sympathetic
 from keras_pianogen.rendering import synthesis
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.piano_strings import frequency
@@ -132,6 +134,32 @@ def test_a_key_let_go_falls_silent(pitch):
 def test_the_highest_keys_have_no_dampers(pitch):
     held, released = played((0, 3, pitch, 90)), played((0, 0.5, pitch, 90))
     np.testing.assert_allclose(held, released, atol=1e-6)
+
+
+def test_strings_sound_along_while_the_pedal_is_down():
+    notes = notes_of((0, 0.5, 60, 90), (3, 3.1, 60, 1))
+    dry = synthesis._play(notes, RATE)
+    wet = synthesis._play(notes, RATE, np.array([(0, 2)], PEDAL_DTYPE))
+    along = wet - dry
+    assert rms(along, 1.9, 2) > 10 * rms(dry, 1.9, 2)
+    assert rms(along, 1.9, 2) < 0.1 * rms(dry, 0.1, 0.5)
+    assert rms(along, 2.8, 2.9) < 0.1 * rms(along, 1.9, 2)
+    # They sing with what was played: a C is answered, not a C sharp.
+    hertz, answer = spectrum(along, 1, 2)
+    played, beside = (answer[np.abs(hertz - f) < 3].max() for f in (523, 554))
+    assert played > 3 * beside
+
+
+def test_strings_answer_a_long_pedal_as_one_convolution(monkeypatch):
+    sound = np.random.default_rng(0).normal(size=(8_000, 2)).astype("f4")
+    sounds = [sound.copy(), sound.copy()]
+    pedal = np.array([(0.1, 0.6)], PEDAL_DTYPE)
+    for seconds, made in zip((10.0, 0.13), sounds):
+        monkeypatch.setattr(sympathetic, "CHUNK", seconds)
+        sympathetic.add_strings(made, pedal, 8_000)
+    np.testing.assert_allclose(*sounds, atol=1e-4)
+    assert np.abs(sounds[0] - sound).max() > 0.01
+    assert (sounds[0][:800] == sound[:800]).all()
 
 
 def test_a_key_let_go_makes_no_click():

@@ -45,12 +45,12 @@ def render(
     from keras_pianogen.midi.reading import read_notes
     from keras_pianogen.midi.reading import read_pedal
 
-    notes = read_notes(midi)
-    player = play(notes, out, soundfont)
+    notes, pedal = read_notes(midi), read_pedal(midi)
+    player = play(notes, out, soundfont, pedal)
     say(f"{figures(notes)}, {player}")
     say(out)
     if picture is not None:
-        draw(notes, picture, pedal=read_pedal(midi))
+        draw(notes, picture, pedal=pedal)
         say(picture)
 
 
@@ -67,10 +67,10 @@ def draw(piece, picture, prompt_seconds=None, pedal=None):
     plot_piano_roll(piece, picture, prompt_seconds=prompt_seconds, pedal=pedal)
 
 
-def play(piece, audio, soundfont):
+def play(piece, audio, soundfont, pedal=None):
     """Write the sound of a piece; returns the name of the instrument."""
     from keras_pianogen.rendering.synthesis import render
 
     audio.parent.mkdir(parents=True, exist_ok=True)
     with stderr.status("Playing …"):
-        return render(piece, audio, soundfont=soundfont)
+        return render(piece, audio, soundfont=soundfont, pedal=pedal)

@@ -71,7 +71,7 @@ class PieceView:
             prompt_seconds=self.prompt_seconds,
             pedal=self.pedal,
         )
-        return _figure(caption + roll + _sound(self.notes))
+        return _figure(caption + roll + _sound(self.notes, self.pedal))
 
 
 def show(
@@ -93,7 +93,8 @@ def show(
         prompt_seconds: Length of the prompt in seconds, 0 or more, drawn in
             grey. Defaults to no prompt.
         pedal: When the sustain pedal is down, as `read_pedal` returns it. It
-            is drawn in a lane under the picture. Defaults to none.
+            is drawn in a lane under the picture, and all strings sound along
+            under it. Defaults to none.
         title: Text above the picture.
 
     Returns:
@@ -120,15 +121,16 @@ def _figure(content: str) -> str:
     return f'<figure style="{STYLE}">{content}</figure>'
 
 
-def _sound(notes: np.ndarray) -> str:
+def _sound(notes: np.ndarray, pedal: np.ndarray | None) -> str:
     """Controls that play the piece, and a sentence if its end is left out."""
     heard = notes[notes["start"] < MAX_SOUND]
     heard["end"] = np.minimum(heard["end"], MAX_SOUND)
     content = ""
     if len(heard):
+        address = markup.data_address(_wav(heard, pedal), "audio/wav")
         content = (
             '<audio controls="controls" style="display:block;width:100%" '
-            f'src="{markup.data_address(_wav(heard), "audio/wav")}"></audio>'
+            f'src="{address}"></audio>'
         )
     if notes["end"].max() > MAX_SOUND:
         content += (
@@ -139,7 +141,7 @@ def _sound(notes: np.ndarray) -> str:
     return content
 
 
-def _wav(notes: np.ndarray) -> bytes:
+def _wav(notes: np.ndarray, pedal: np.ndarray | None) -> bytes:
     """The built-in piano's sound as a WAV file: mono, 16 bits."""
-    sound = synthesize(notes, SAMPLE_RATE).mean(axis=1, keepdims=True)
-    return wav_bytes(sound, SAMPLE_RATE)
+    sound = synthesize(notes, SAMPLE_RATE, pedal=pedal)
+    return wav_bytes(sound.mean(axis=1, keepdims=True), SAMPLE_RATE)

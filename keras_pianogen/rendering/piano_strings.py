@@ -246,6 +246,10 @@ class PianoString:
     @functools.cached_property
     def _knock(self) -> npt.NDArray[np.float32]:
         """The knock of the hardest stroke, (samples, channels)."""
-        time = np.arange(self.sample_rate // 20) / self.sample_rate
-        waves = np.exp(self.knock_waves[:, None] * time)  # (modes, samples)
-        return (self.knock_amplitudes @ waves).real.T.astype(np.float32)
+        step = self.knock_waves[:, None] / self.sample_rate
+        inside = np.exp(step * np.arange(BLOCK))  # (modes, samples)
+        count = -(-self.sample_rate // 20 // BLOCK)
+        starts = np.exp(step * BLOCK * np.arange(count))  # (modes, blocks)
+        begin = self.knock_amplitudes[..., None] * starts
+        knock = begin.transpose(0, 2, 1) @ inside  # (channels, blocks, samples)
+        return knock.real.reshape(2, -1).T.astype(np.float32)

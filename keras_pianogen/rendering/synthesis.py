@@ -8,8 +8,9 @@ The built-in piano is additive (`piano_strings`). It computes one tone for each
 pitch and brightness in a piece, and every note uses as much of its tone as it
 needs. A note's loudness follows Dannenberg, "The Interpretation of MIDI
 Velocity" (2006). The pedal is part of the notes' ends. The highest keys have no
-dampers, as on a piano: they ring until they have died away. The built-in piano
-leaves out the resonance of strings that are not struck.
+dampers, as on a piano: they ring until they have died away. Where a pedal is
+given, the strings that nobody struck sound along under it (`sympathetic`).
+Half-pedal is left out: a pedal is up or down, as `read_pedal` returns it.
 """
 
 import os
@@ -23,9 +24,11 @@ from keras_pianogen.files import whole
 from keras_pianogen.midi.movements import MAX_NOTES
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import check_pedal
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering import loudness
 from keras_pianogen.rendering import room
+from keras_pianogen.rendering import sympathetic
 from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
 from keras_pianogen.rendering.piano_strings import MAX_RELEASE
 from keras_pianogen.rendering.piano_strings import PianoString
@@ -40,7 +43,10 @@ TAIL = 1e-4  # of the peak; fainter sound after the last note is cut off
 
 
 def synthesize(
-    notes: np.ndarray, sample_rate: int = 44_100
+    notes: np.ndarray,
+    sample_rate: int = 44_100,
+    *,
+    pedal: np.ndarray | None = None,
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the built-in piano.
 
@@ -50,14 +56,16 @@ def synthesize(
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
         sample_rate: Samples a second, 8,000 to 96,000.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it. All
+            strings sound along as long. Defaults to never.
 
     Returns:
         Sound, (samples, 2), -20 LUFS, no sample beyond -1 dBFS. It begins at
         0 s, and ends when the last note has died away.
 
     Raises:
-        ValueError: If `notes` are none, not notes, or beyond two hours, or
-            the sample rate is out of its range.
+        ValueError: If `notes` are none, not notes, or beyond two hours, the
+            sample rate is out of its range, or `pedal` is no pedal.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -67,7 +75,8 @@ def synthesize(
         (2, True)
     """
     notes = _check(notes, sample_rate)
-    sound = _play(notes, sample_rate)
+    pedal = None if pedal is None else check_pedal(pedal)
+    sound = _play(notes, sample_rate, pedal)
     loudness.level(sound, sample_rate)
     return sound
 
@@ -78,6 +87,7 @@ def render(
     *,
     soundfont: str | os.PathLike[str] | None = None,
     sample_rate: int = 44_100,
+    pedal: np.ndarray | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> str:
     """Plays notes to a WAV file: stereo, 16 bits.
@@ -94,6 +104,9 @@ def render(
             or to a SoundFont in the system's folders, if FluidSynth is
             installed.
         sample_rate: Samples a second, 8,000 to 96,000.
+        pedal: When the sustain pedal is down, as `read_pedal` returns it. All
+            strings of the built-in piano sound along as long; FluidSynth plays
+            the notes alone. Defaults to never.
         progress: A function that is called again and again with the share of
             the playing that is done, 0 to 1. An exception that it raises ends
             the call. FluidSynth reports only its begin and its end.
@@ -118,11 +131,13 @@ def render(
     if path.suffix.lower() != ".wav":
         raise ValueError(f"`path` must end in .wav. Received: {path}")
     notes = _check(notes, sample_rate)
+    pedal = None if pedal is None else check_pedal(pedal)
     font = fluidsynth.choose_soundfont(soundfont)
     tell = progress or (lambda done: None)
     tell(0.0)
     if font is None:
-        sound, player = _play(notes, sample_rate, tell), "the built-in piano"
+        sound = _play(notes, sample_rate, pedal, tell)
+        player = "the built-in piano"
     else:
         sound = fluidsynth.play(notes, font, sample_rate)
         sound = _without_tail(sound, float(notes["end"].max()) * sample_rate)
@@ -158,6 +173,7 @@ def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
 def _play(
     notes: np.ndarray,
     sample_rate: int,
+    pedal: np.ndarray | None = None,
     tell: Callable[[float], object] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
     """Adds every note to one sound, (samples, 2), pitch after pitch."""
@@ -168,6 +184,8 @@ def _play(
     for i, pitch in enumerate(pitches):
         tell(i / len(pitches))
         _play_pitch(sound, notes[notes["pitch"] == pitch], sample_rate)
+    if pedal is not None and len(pedal):
+        sympathetic.add_strings(sound, pedal, sample_rate)
     room.add_room(sound, sample_rate)
     return sound
 
