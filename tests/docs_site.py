@@ -153,6 +153,8 @@ def test_no_page_is_wider_than_the_window(browser, address, width):
         ("seed: [3", "some/page.md"),
         ("file: b.mid", "no b.mid in"),
         ("file: b.mid\nseed: 3", "no options but `caption`"),
+        ("file: b.mid\ncommand: pianogen sing a.mid", "no command"),
+        ("file: b.mid\ncommand: pianogen vary a.mid", "--out"),
     ],
 )
 def test_a_piece_that_cannot_be_made_ends_the_build(options, message):

@@ -16,7 +16,8 @@ has. They are kept in `.cache/pieces`, named by a hash of the command, the
 preset and the prompt.
 
 `file: docs/records/paper/piece.mid` instead of options shows a MIDI file of
-the repository.
+the repository. `begin: 8` and `end: 28` show its seconds from 8 to 28, and
+`command: …` is the command that made it, which is checked and shown.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ import shlex
 import shutil
 import tempfile
 
+import numpy as np
 import soundfile
 import typer
 import yaml
@@ -40,6 +42,7 @@ from typer.testing import CliRunner
 
 from keras_pianogen import cli
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.synthesis import synthesize
 
@@ -49,6 +52,9 @@ PRESETS = ROOT / "keras_pianogen" / "presets"
 FENCE = re.compile(r"^```piece\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAM = ["pianogen", "generate"]
 BACKEND = "KERAS_BACKEND=jax"  # a seed gives another piece on each backend
+
+OF_FILES = ("`caption`", "`command`", "`begin`", "`end`")
+WHOLE = (0, float("inf"))
 
 SAMPLE_RATE = 32_000
 COMPRESSION = 0.8  # of MP3 with a variable bit rate, 0 to 1
@@ -76,7 +82,8 @@ def make_figure(text, page, config, files):
         raise ValueError("a piece must have options, such as `seed: 7`")
     caption = settings.pop("caption", "")
     if "file" in settings:
-        words, prompt = ["pianogen", "render", settings["file"]], None
+        prompt = None
+        words = words_of_file(settings.pop("command", None), settings["file"])
         folder = play_file(settings)
     else:
         settings.setdefault("out", "piece.mid")
@@ -172,19 +179,58 @@ def whole(folder):
         shutil.copytree(made, folder)
 
 
+def words_of_file(command, path):
+    """The command that made a file, or the one that plays it."""
+    if command is None:
+        return ["pianogen", "render", path]
+    words = shlex.split(command)
+    _, name, *args = words[words[0].startswith("KERAS_BACKEND=") :]
+    made_by = typer.main.get_command(cli.app).commands.get(name)
+    if made_by is None:
+        raise ValueError(f"no command of pianogen is {name!r}")
+    try:
+        made_by.make_context(name, args)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # It isn't Typer's.
+            raise
+        raise ValueError(error.format_message()) from error
+    return words
+
+
 def play_file(settings):
     """Renders a file of the repository; returns the folder of both."""
-    more = sorted(set(settings) - {"file"})
+    more = sorted(set(settings) - {"file", "begin", "end"})
     source = ROOT / settings["file"]
     if more:
-        raise ValueError(f"a file has no options but `caption`, not {more}")
+        raise ValueError(
+            f"a file has no options but {', '.join(OF_FILES)}, not {more}"
+        )
     if not source.is_file():
         raise ValueError(f"there is no {settings['file']} in the repository")
-    folder = CACHE / hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    part = settings.get("begin", 0), settings.get("end", float("inf"))
+    made_from = hashlib.sha256(source.read_bytes())
+    if part != WHOLE:
+        made_from.update(repr(part).encode())
+    folder = CACHE / made_from.hexdigest()[:16]
     if not folder.is_dir():
         with whole(folder) as made:
-            play(shutil.copy(source, made / "piece.mid"))
+            cut(source, part, made / "piece.mid")
+            play(made / "piece.mid")
     return folder
+
+
+def cut(source, part, midi):
+    """Copies the notes that begin between two seconds, or the whole file."""
+    if part == WHOLE:
+        shutil.copy(source, midi)
+        return
+    begin, end = part
+    notes = read_notes(source)
+    notes = notes[(notes["start"] >= begin) & (notes["start"] < end)]
+    notes["end"] = np.minimum(notes["end"], end)
+    notes["start"] -= begin
+    notes["end"] -= begin
+    write_midi(notes, midi)
 
 
 def play(midi):
