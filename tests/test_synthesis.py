@@ -98,6 +98,15 @@ def test_a_higher_velocity_is_louder_and_brighter(pitch):
     assert (np.diff(centroids) > 0).all()
 
 
+def test_a_loud_c4_has_several_times_the_share_above_1_khz_of_a_soft_one():
+    shares = []
+    for velocity in (20, 110):
+        hertz, magnitude = spectrum(played((0, 2, 60, velocity)), 0)
+        energy = magnitude**2
+        shares.append(energy[hertz > 1000].sum() / energy.sum())
+    assert 0.01 < 3 * shares[0] < shares[1] < 0.3
+
+
 def test_every_velocity_is_louder_than_the_one_below():
     gain = synthesis.gain_of(np.arange(1, 128, dtype=np.uint8))
     assert (np.diff(gain) > 0).all() and gain[-1] == pytest.approx(1)

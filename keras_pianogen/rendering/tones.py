@@ -19,6 +19,7 @@ import numpy.typing as npt
 from keras_pianogen.rendering import room
 from keras_pianogen.rendering.piano_strings import AFTERSOUND
 from keras_pianogen.rendering.piano_strings import AFTERSOUND_DECAY
+from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.synthesis import UNDAMPED
 from keras_pianogen.rendering.synthesis import brightness_of
@@ -103,9 +104,23 @@ def _seconds(string: PianoString) -> float:
 
 def _velocities() -> list[list[float]]:
     velocity = np.arange(1, 128)
-    hard = np.interp(brightness_of(velocity), STROKES, (0, 1))
+    hard = np.mean([_hard_shares(pitch) for pitch in PITCHES], axis=0)
+    hard = hard.clip(0, 1)[brightness_of(velocity)]
     rows = np.stack([gain_of(velocity), hard], axis=1)
     return [[0, 0], *([_number(value, 4) for value in row] for row in rows)]
+
+
+def _hard_shares(pitch: int) -> npt.NDArray:
+    """For each brightness, the hard stroke's share in the nearest mixture.
+
+    That is the mixture of the least squared error, (brightnesses,).
+    """
+    string = PianoString(pitch, SAMPLE_RATE)
+    soft, hard = map(string.amplitudes, STROKES)
+    apart = (hard - soft).ravel()
+    all_of_them = map(string.amplitudes, range(BRIGHTNESSES))
+    missing = np.stack([(one - soft).ravel() for one in all_of_them])
+    return (missing @ apart.conj()).real / np.vdot(apart, apart).real
 
 
 def _release() -> list[float]:
