@@ -442,6 +442,36 @@ def test_a_preset_s_own_controls_are_told_without_loading_it(tmp_path):
     assert len(written)
 
 
+def test_a_part_is_written_anew_as_infill_has_it(tmp_path):
+    model = extended(build_note_model(), infilling=0.5)
+    model.save_to_preset(str(tmp_path))
+    assert controls.fills_gaps(str(tmp_path))
+    assert not controls.fills_gaps("music_transformer_maestro")
+    notes = [[x / 2, x / 2 + 0.4, 60 + x, 80] for x in range(8)]
+    message = wish("x", preset=str(tmp_path), notes=notes, start=1, end=3)
+    del message["seconds"]
+    message |= {"keep_melody": True, "temperature": 0.9, "seeds": [4, 5]}
+    for field, wrong in {"start": -1, "end": "3", "keep_melody": 1}.items():
+        with pytest.raises(messages.BadMessage, match=f"`{field}`"):
+            messages.read_gap(message | {field: wrong}, [str(tmp_path)])
+    gap = messages.read_gap(message, [str(tmp_path)])
+    lines = []
+    job = jobs.Job(None, lines.append)
+    made = composer.Composer([str(tmp_path)])
+    made.fill(gap, job)
+    first = {"candidate": 0, "seed": 4, "start": 1}
+    assert lines[0] == first and "until" in lines[1]
+    whole = [line["notes"] for line in lines if "notes" in line]
+    assert len(whole) == 2
+    expected = made._model(str(tmp_path)).infill(
+        gap.notes, 1.0, 3.0, keep_melody=True, temperature=0.9, seed=5
+    )
+    assert whole[1] == messages.to_rows(expected)
+    job.stop()
+    with pytest.raises(jobs.Stopped):
+        made.fill(gap, job)
+
+
 # Who waits, and who stops.
 
 
@@ -867,7 +897,7 @@ def test_two_hundred_bad_requests_give_no_5xx(client):
             rng.choice(["POST", "POST", "POST", "GET", "PUT", "DELETE"]),
             rng.choice(
                 ["/write", "/stop", "/read", "/midi", "/wav", "/", "/../x"]
-                + ["/prompt", "/status", "/%00", "/write/1"]
+                + ["/prompt", "/infill", "/status", "/%00", "/write/1"]
                 + ["/studio.js/..%2f"]
             ),
             content=body,

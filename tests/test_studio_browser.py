@@ -1,7 +1,6 @@
 """The studio in Debian's headless Chromium, as somebody uses it."""
 
 import shlex
-import shutil
 import time
 import wave
 
@@ -14,6 +13,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("httpx2")
 sync_api = pytest.importorskip("playwright.sync_api")
 
+from note_models import build_note_model  # noqa: E402
 from test_studio import Served  # noqa: E402
 from test_studio import preset  # noqa: E402, F401
 from typer.testing import CliRunner  # noqa: E402
@@ -22,6 +22,7 @@ from keras_pianogen import cli  # noqa: E402
 from keras_pianogen.generation import emptiness  # noqa: E402
 from keras_pianogen.midi.reading import read_notes  # noqa: E402
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
+from keras_pianogen.models.extending import extended  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
@@ -82,9 +83,11 @@ def pace():
 
 
 @pytest.fixture(scope="module")
-def second(preset, tmp_path_factory):  # noqa: F811
-    """Another preset, of the same weights."""
-    return shutil.copytree(preset, tmp_path_factory.mktemp("run") / "preset")
+def second(tmp_path_factory):
+    """Another preset, of notes, which fills gaps."""
+    folder = tmp_path_factory.mktemp("run") / "preset"
+    extended(build_note_model(), infilling=0.5).save_to_preset(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

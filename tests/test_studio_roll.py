@@ -17,12 +17,13 @@ from test_studio_browser import server  # noqa: E402, F401
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 
+STARTS = np.arange(0, 20, 0.25)
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """Twenty seconds of notes, a second of rest, and a chord that rings."""
-    starts = np.arange(0, 20, 0.25)
-    notes = [(x, x + 0.2, 60 + i % 12, 80) for i, x in enumerate(starts)]
+    notes = [(x, x + 0.2, 60 + i % 12, 80) for i, x in enumerate(STARTS)]
     notes += [(21, 26, pitch, 80) for pitch in (48, 55, 64)]
     path = tmp_path_factory.mktemp("midi") / "finished.mid"
     write_midi(np.array(notes, NOTE_DTYPE), path)
@@ -81,3 +82,159 @@ def test_a_file_goes_on_before_its_last_chord_and_the_handle_destroys_nothing(
     page.locator("#undo").click()
     expect(page.locator("#piece-about")).to_contain_text("83 notes")
     assert value(page) == handle
+
+
+def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
+    box = page.locator("#piece-roll").bounding_box()
+    middle = box["x"] + box["width"] / 2
+
+    def seen():
+        """First and last second of what is seen, by what the ruler says."""
+        return page.evaluate(
+            """async () => {
+              const { roll } = await import("/panel.js");
+              return [roll.begin, roll.end];
+            }"""
+        )
+
+    assert seen() == [0, 26]
+    page.mouse.move(middle, box["y"] + 90)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(50)
+    begin, end = seen()
+    assert end - begin < 15 and begin + end == pytest.approx(26, abs=0.1)
+    page.keyboard.press("PageDown")
+    assert seen()[0] > begin
+    page.keyboard.press("0")
+    page.locator("#zoom-in").click()
+    page.keyboard.press("+")
+    begin, end = seen()
+    assert end - begin == pytest.approx(26 / 1.6**2) and begin == 0
+    page.locator("#scroll").evaluate("bar => { bar.scrollLeft = 1e6; }")
+    page.wait_for_timeout(100)
+    assert seen()[1] == pytest.approx(26, abs=0.1)
+    page.locator("#zoom-all").click()
+    page.mouse.click(middle, box["y"] + 90)
+    page.locator("body").press("ArrowRight")
+    assert value(page, "#piece-roll") == pytest.approx(13.1, abs=0.05)
+
+
+def test_a_zoomed_roll_follows_what_plays_and_a_loop_comes_round(page):
+    page.evaluate("import('/zoom.js').then(({ zoom }) => zoom(20))")
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "import('/panel.js').then(({ roll }) => roll.begin > 1)"
+    )
+    page.keyboard.press("Space")
+    page.keyboard.press("0")
+    drag(page, 5, 6.5, keys=["Shift"])
+    page.locator("#loop").check()
+    expect(page.locator("#piece-play")).to_have_attribute(
+        "aria-label", "Pause your piece"
+    )
+    places = page.evaluate(
+        """() => new Promise((resolve) => {
+          const places = [];
+          const look = setInterval(() => {
+            places.push(Number(document.querySelector("#piece-roll")
+              .getAttribute("aria-valuenow")));
+            if (places.length === 40) { clearInterval(look); resolve(places); }
+          }, 60);
+        })"""
+    )
+    assert min(places) >= 4.9 and max(places) <= 6.6
+    assert sum(b < a - 0.5 for a, b in zip(places, places[1:])) >= 1
+
+
+def test_a_region_is_written_anew_and_deleted(page):
+    drag(page, 5, 8, keys=["Shift"])
+    start, end = (
+        float(page.locator(x).input_value())
+        for x in ("#region-start", "#region-end")
+    )
+    assert (start, end) == (
+        pytest.approx(5, abs=0.1),
+        pytest.approx(8, abs=0.1),
+    )
+    expect(page.locator("#anew-about")).to_contain_text("preset writes it")
+    choose(page, candidates=1)
+    with page.expect_request("**/infill") as asked:
+        page.locator("#anew").click()
+    assert asked.value.post_data_json["end"] == end
+    expect(page.locator("#progress")).to_contain_text("Done", timeout=60_000)
+    page.locator(".card .continue").click()
+    expect(page.locator("#piece-about")).to_contain_text("Candidate 1")
+    notes = page.evaluate(
+        "import('/work.js').then(({ work }) => work.base.notes)"
+    )
+    outside = [x for x in notes if not start <= x["start"] < end]
+    assert len(outside) == 83 - sum(start <= x < end for x in STARTS)
+    page.locator("#undo").click()
+    page.keyboard.press("Delete")
+    expect(page.locator("#toast")).to_contain_text("notes are deleted")
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator("#piece-about")).to_contain_text(
+        f"{len(outside)} notes"
+    )
+    page.keyboard.press("Control+z")
+    expect(page.locator("#piece-about")).to_contain_text("83 notes")
+
+
+def test_notes_are_added_moved_stretched_struck_harder_and_deleted(page):
+    def notes(pitch):
+        every = page.evaluate(
+            "import('/work.js').then(({ work }) => work.base.notes)"
+        )
+        return [x for x in every if x["pitch"] == pitch]
+
+    def place(time, pitch):
+        """Where a time and a pitch are on the screen."""
+        return page.evaluate(
+            """async ([time, pitch]) => {
+              const { roll } = await import("/panel.js");
+              const box = roll.canvas.getBoundingClientRect();
+              const { high, row } = roll.pitches;
+              return [box.left + roll.x(time),
+                box.top + roll.top + (high - pitch + 0.5) * row];
+            }""",
+            [time, pitch],
+        )
+
+    def drag_note(start, end):
+        page.mouse.move(*place(*start))
+        page.mouse.down()
+        page.mouse.move(*place(*end), steps=3)
+        page.mouse.up()
+
+    about = page.locator("#piece-about")
+    page.get_by_text("Edit", exact=True).click()
+    drag_note((22, 50), (24, 50))  # Adds a note and stretches it.
+    (note,) = notes(50)
+    assert note["start"] == pytest.approx(22, abs=0.05)
+    assert note["end"] == pytest.approx(24, abs=0.05)
+    drag_note((22.5, 50), (23.5, 52))  # Moves it,
+    (moved,) = notes(52)
+    assert moved["start"] == pytest.approx(note["start"] + 1, abs=0.05)
+    assert not notes(50)
+    drag_note((moved["end"] - 0.05, 52), (26.5, 52))  # and stretches it.
+    (long,) = notes(52)
+    assert long["start"] == moved["start"] and long["end"] > 26
+    page.locator("#piece-roll").press("ArrowUp")
+    page.locator("#piece-roll").press("ArrowLeft")
+    (higher,) = notes(53)
+    assert higher["start"] == pytest.approx(long["start"] - 0.01)
+    page.get_by_label("velocity", exact=True).fill("111")
+    page.get_by_label("velocity", exact=True).press("Enter")
+    assert notes(53)[0]["velocity"] == 111
+    page.get_by_role("button", name="Next note").focus()
+    page.keyboard.press("Delete")
+    expect(about).to_contain_text("83 notes")
+    page.keyboard.press("Control+z")
+    assert notes(53)[0]["velocity"] == 111
+    for _ in range(6):
+        page.keyboard.press("Control+z")
+    expect(about).to_contain_text("finished.mid: 83 notes")
+    page.keyboard.press("Control+Shift+z")
+    assert notes(50)[0]["end"] == note["end"]  # One gesture, one step.

@@ -69,6 +69,47 @@ class Composer:
             job.report({"candidate": candidate, "seed": seed, "notes": rows})
         self.state = "ready"
 
+    def fill(self, gap, job):
+        """Write a part of a piece anew, once for each seed.
+
+        For each candidate the job reports three kinds of dicts:
+
+        - `{"candidate", "seed", "start"}`: where the part begins.
+        - `{"candidate", "until"}`, again and again: the time up to which it
+          is written.
+        - `{"candidate", "notes"}`: rows of all notes of the piece.
+
+        Args:
+            gap: a `messages.Gap`.
+            job: the `jobs.Job` that this is done for.
+        """
+        model = self._model(gap.preset)
+        if not hasattr(model, "infill"):
+            raise ValueError(
+                "The preset must be one that fills gaps, such as "
+                f"note_transformer_maestro. Received: {gap.preset}"
+            )
+        for candidate, seed in enumerate(gap.seeds):
+            job.check()
+            about = {"candidate": candidate, "seed": seed}
+            job.report(about | {"start": gap.start})
+
+            def progress(_, seconds, candidate=candidate):
+                job.check()
+                until = min(gap.end, gap.start + seconds)
+                job.report({"candidate": candidate, "until": round(until, 2)})
+
+            notes = model.infill(
+                gap.notes,
+                gap.start,
+                gap.end,
+                keep_melody=gap.keep_melody,
+                **gap.settings,
+                seed=seed,
+                progress=progress,
+            )
+            job.report(about | {"notes": to_rows(notes)})
+
     def read(self, wish, job):
         """Prefill a wish's prompt, so that writing begins at once.
 

@@ -168,13 +168,29 @@ def controls_of(preset):
     Returns:
         A dict from names to `None`, or to the values that a label has.
     """
+    controls = _backbone(preset).get("controls")
+    try:
+        scales = dict.fromkeys(controls["scales"])
+        return scales | {x: list(v) for x, v in controls["labels"].items()}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def fills_gaps(preset):
+    """Whether a preset can write a part of a piece anew, from its files alone.
+
+    Args:
+        preset: see `controls_of`.
+    """
+    return _backbone(preset).get("infilling") is True
+
+
+def _backbone(preset):
+    """The configuration of a preset's backbone, or nothing."""
     for folder in (PRESETS / preset, pathlib.Path(preset)):
         try:
-            config = json.loads((folder / "config.json").read_bytes())
-            controls = config["config"]["controls"]
-            scales = dict.fromkeys(controls["scales"])
-            return scales | {x: list(v) for x, v in controls["labels"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return json.loads((folder / "config.json").read_bytes())["config"]
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return {}
 

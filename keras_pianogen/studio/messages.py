@@ -51,6 +51,21 @@ class Wish:
     prompt_seconds: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Gap(Wish):
+    """A part of a piece that a page asks for anew; `notes` is the whole piece.
+
+    Attributes:
+        start: where it begins.
+        end: where it ends.
+        keep_melody: whether its highest line stays.
+    """
+
+    start: float = 0.0
+    end: float = 0.0
+    keep_melody: bool = False
+
+
 def read_json(data):
     """Read a JSON object from bytes.
 
@@ -87,6 +102,30 @@ def read_wish(message, presets):
             "seconds."
         )
     return Wish(preset, notes, _seeds(message.get("seeds")), settings, begin)
+
+
+def read_gap(message, presets):
+    """A `Gap` from a JSON object.
+
+    Args:
+        message: see `read_wish`.
+        presets: see there.
+    """
+    own = {"start", "end", "keep_melody"}
+    names = set(NAMES) - {"seconds"}
+    _check_fields(message, {"preset", "notes", "seeds", *own, *names})
+    keep_melody = message.get("keep_melody", False)
+    if not isinstance(keep_melody, bool):
+        raise BadMessage("`keep_melody` must be true or false.")
+    return Gap(
+        _preset(message, presets),
+        read_notes(message, least=1),
+        _seeds(message.get("seeds")),
+        _settings(message, required=False),
+        start=_number(message, "start", 0, MAX_SECONDS),
+        end=_number(message, "end", 0, MAX_SECONDS),
+        keep_melody=keep_melody,
+    )
 
 
 def read_prompt(message, presets):
@@ -166,9 +205,13 @@ def _preset(message, presets):
     return preset
 
 
-def _settings(message):
+def _settings(message, required=True):
     """The value of each control that a message has."""
-    used = [row for row in ALL if row.is_required or row.name in message]
+    used = [
+        row
+        for row in ALL
+        if (required and row.is_required) or row.name in message
+    ]
     for choice, rows in itertools.groupby(used, lambda row: row.choice):
         names = [f"`{row.name}`" for row in rows]
         if choice is not None and len(names) > 1:

@@ -6,6 +6,7 @@
 | `/status`  |                          | JSON: state, presets and limits     |
 | `/prompt`  | JSON: preset and notes   | empty; the prompt is prefilled      |
 | `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
+| `/infill`  | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/stop`    | JSON: a job's id         | JSON: whether there is such a job   |
 | `/read`    | a MIDI file's bytes      | JSON: notes, where they can go on   |
 | `/midi`    | JSON: notes              | a MIDI file                         |
@@ -91,6 +92,7 @@ def make_app(
             Route("/tones", studio.tones),
             Route("/prompt", studio.prompt, methods=["POST"]),
             Route("/write", studio.write, methods=["POST"]),
+            Route("/infill", studio.infill, methods=["POST"]),
             Route("/stop", studio.stop, methods=["POST"]),
             Route("/read", studio.read, methods=["POST"]),
             Route("/midi", studio.midi, methods=["POST"]),
@@ -151,6 +153,11 @@ class _Studio:
                     preset: controls.controls_of(preset)
                     for preset in self.composer.presets
                 },
+                "fill_gaps": [
+                    preset
+                    for preset in self.composer.presets
+                    if controls.fills_gaps(preset)
+                ],
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
                 "max_candidates": messages.MAX_CANDIDATES,
                 "max_bytes": MAX_BODY,
@@ -171,7 +178,14 @@ class _Studio:
 
     async def write(self, request):
         wish = await _read(request, messages.read_wish, self.composer.presets)
-        job, reports = self._submit(lambda job: self.composer.write(wish, job))
+        return self._stream(lambda job: self.composer.write(wish, job))
+
+    async def infill(self, request):
+        gap = await _read(request, messages.read_gap, self.composer.presets)
+        return self._stream(lambda job: self.composer.fill(gap, job))
+
+    def _stream(self, work):
+        job, reports = self._submit(work)
         return StreamingResponse(
             self._lines(job, reports), media_type="application/x-ndjson"
         )

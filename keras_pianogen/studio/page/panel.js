@@ -1,18 +1,14 @@
 // The panel of the piece that is worked on.
 
 import { endOf } from "/pieces.js";
-import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
 import { $ } from "/saying.js";
 import { server } from "/server_state.js";
-import { player, seek, showTransport, views } from "/transport.js";
+import { player, showTransport, views } from "/transport.js";
 import { work } from "/work.js";
 
 export const roll = new Roll($("piece-roll"), "Your piece, position",
   { whole: true });
-point(roll, () => seeking(roll, (time) => seek(work.base, time)));
-pointByKeys(roll, (time) => seek(work.base, time));
-
 const view = {
   move() {
     roll.move();

@@ -2,8 +2,9 @@
 //
 // A note is {start, end, pitch, velocity}, its end null while it sounds. Notes
 // never change once they have an end: an edit makes new ones. A piece is
-// {id, parent, next, name, notes, border, handle, until, position, done, made,
-// offers, file}: `border` is where its newest music begins, `handle` where a
+// {id, parent, next, name, notes, border, gap, handle, until, position, done,
+// made, offers, file}: `border` is where its newest music begins, `gap` the
+// part {start, end} that was written anew, `handle` where a
 // continuation is to begin, or null for its end, `until` the time up to which
 // a piece that grows is known, and `offers` the candidates that may follow it. Pieces that come from each other without new candidates share
 // their offers, so that these stay in sight.
@@ -38,6 +39,29 @@ export const copies = (notes) => notes.map((note) => ({
 
 export const endOf = (piece) =>
   Math.max(piece.until || 0, indexOf(piece.notes).end);
+
+// Notes in order, and none that sounds while its key is struck again. Of two at
+// the same place one of the `fresh` notes stays; the others are never changed.
+export function cutOverlaps(notes, fresh) {
+  const latest = new Map(); // pitch → place of its latest note
+  const kept = [];
+  const sorted = notes.toSorted((a, b) => a.start - b.start || a.pitch - b.pitch);
+  for (const note of sorted) {
+    const place = latest.get(note.pitch);
+    const before = kept[place];
+    if (before?.start === note.start) {
+      if (fresh.has(note)) kept[place] = note;
+      continue;
+    }
+    if (before && before.end > note.start) {
+      if (fresh.has(before)) before.end = note.start;
+      else kept[place] = { ...before, end: note.start };
+    }
+    latest.set(note.pitch, kept.length);
+    kept.push(note);
+  }
+  return kept;
+}
 
 // === Where notes are ===
 
@@ -94,8 +118,8 @@ export function handleOf(piece) {
   return piece.handle ?? Math.min(last + AFTER_LAST_NOTE, endOf(piece));
 }
 
-export const newNotes = (piece) =>
-  piece.notes.filter((note) => note.start >= piece.border - 1e-6);
+export const newNotes = ({ notes, border, gap }) => notes.filter(({ start }) =>
+  start >= border - 1e-6 && (!gap || start < gap.end));
 
 // Named by what is in it, so that no two pieces, of whatever tab, share a name.
 export function fileName(piece) {

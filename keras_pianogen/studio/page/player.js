@@ -3,11 +3,12 @@
 // Notes are given to the audio's clock a little ahead. Where the music is not
 // known yet, the player waits, then goes on.
 
-import { endOf } from "/pieces.js";
+import { countBefore, endOf } from "/pieces.js";
 import { audio, release, silence, strike } from "/sound.js";
 
 const AHEAD = 0.3;
 const AHEAD_HIDDEN = 2.5; // timers of hidden pages are slow
+const BEFORE_LOOP = 0.12; // before its end, when a loop begins again
 const MARGIN = 0.6; // of known music, before a player that waited goes on
 
 export class Player {
@@ -18,6 +19,7 @@ export class Player {
     this.startOf = startOf;
     this.piece = null;
     this.playing = false;
+    this.loop = null; // {piece, start, end}: what is played again and again
     this.held = 0; // the position while the clock stands still
     this.voices = [];
     setInterval(() => this.tick(), 60);
@@ -72,7 +74,9 @@ export class Player {
       this.started = null;
       return;
     }
-    this.schedule(position, known);
+    const loop = this.currentLoop();
+    this.schedule(position, loop ? Math.min(known, loop.end) : known);
+    if (loop && position > loop.end - BEFORE_LOOP) return this.wrap(loop);
     if (piece.done && position > endOf(piece) + 0.4) {
       this.pause();
       piece.position = this.startOf(piece);
@@ -81,15 +85,30 @@ export class Player {
     }
   }
 
+  // The loop, unless playing began behind it.
+  currentLoop() {
+    const { loop } = this;
+    return loop?.piece === this.piece && this.from < loop.end ? loop : null;
+  }
+
+  // Go on at the loop's start, at the very moment of its end.
+  wrap({ start, end }) {
+    this.started += end - this.from;
+    this.voices.forEach(({ sound }) => release(sound, this.started));
+    this.voices = [];
+    this.from = this.scheduled = start;
+  }
+
   schedule(position, known) {
     const ahead = document.hidden ? AHEAD_HIDDEN : AHEAD;
     const until = Math.min(position + ahead, known);
     const at = (time) => this.started + time - this.from;
-    for (const note of this.piece.notes) {
-      if (note.start >= this.scheduled && note.start < until) {
-        const sound = strike(note.pitch, note.velocity, at(note.start));
-        this.voices.push({ note, sound });
-      }
+    const { notes } = this.piece;
+    for (let i = countBefore(notes, this.scheduled); i < notes.length; i++) {
+      const note = notes[i];
+      if (note.start >= until) break;
+      const sound = strike(note.pitch, note.velocity, at(note.start));
+      this.voices.push({ note, sound });
     }
     this.scheduled = Math.max(this.scheduled, until);
     this.voices = this.voices.filter(({ note, sound }) => {

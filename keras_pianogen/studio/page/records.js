@@ -7,7 +7,7 @@
 import { newPiece } from "/pieces.js";
 
 const KEPT = ["id", "name", "border", "handle", "until", "position", "done", "made",
-  "file", "batch", "viewStart", "stopped"];
+  "file", "batch", "viewStart", "viewEnd", "gap", "stopped"];
 
 // All pieces that can be reached from one.
 export function reachable(base) {
@@ -62,7 +62,7 @@ function finished(piece) {
       note.end = Math.max(note.start + 0.03, piece.until);
     }
   }
-  if (!piece.done) piece.made.settings.seconds = piece.until - piece.border;
+  if (!piece.done && !piece.gap) piece.made.settings.seconds = piece.until - piece.border;
   piece.stopped ||= !piece.done;
   piece.done = true;
   if (!piece.made) piece.until = 0;

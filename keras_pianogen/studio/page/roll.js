@@ -4,13 +4,14 @@
 // as a handle, is moved by the functions in `marks`.
 
 import { colours, onColours, shadeOf } from "/colours.js";
+import { Dense } from "/dense.js";
 import { endOf, indexOf, visible } from "/pieces.js";
 import { paintRuler } from "/ruler.js";
 
 const BLACK = new Set([1, 3, 6, 8, 10]);
 const MIN_SPAN = 24; // semitones
 const SOUNDING = 3; // seconds that a note with no end yet is drawn at most
-const MANY = 2500; // notes at once, which are drawn without round corners
+const MANY = 1500; // notes at once, which are drawn without round corners
 const RULER = 20; // pixels
 
 const rolls = new Set();
@@ -24,6 +25,7 @@ export class Roll {
     this.whole = whole;
     this.top = whole ? RULER : 0;
     this.view = null;
+    this.heldRange = null; // pitches that are shown while a note is dragged
     this.marks = [];
     this.chosen = new Set(); // notes that are drawn as selected
     this.canvas = document.createElement("canvas");
@@ -68,6 +70,7 @@ export class Roll {
   }
 
   get last() {
+    if (this.piece.viewEnd && !this.whole) return this.piece.viewEnd;
     const least = this.piece.planned || 4;
     return Math.max(least, endOf(this.piece), this.first + 1);
   }
@@ -106,6 +109,7 @@ export class Roll {
   }
 
   range() {
+    if (this.heldRange) return this.heldRange;
     const { low, high } = indexOf(this.piece.notes);
     if (low > high) return [48, 84];
     const spare = Math.max(0, MIN_SPAN - (high - low + 4));
@@ -172,7 +176,10 @@ export class Roll {
     const shade = colours();
     const tall = Math.max(1.5, row - Math.min(1, row / 4));
     const [first, last] = visible(notes, begin, this.end);
-    const draw = last - first > MANY ? fill : fillRound;
+    const dense = last - first > MANY
+      ? new Dense(this.box.clientWidth, this.box.clientHeight, devicePixelRatio || 1)
+      : null;
+    const framed = [];
     for (let i = first; i < last; i++) {
       const note = notes[i];
       const end = note.end ?? Math.max(note.start,
@@ -181,10 +188,13 @@ export class Roll {
       const x = Math.max(0, (note.start - begin) * perSecond);
       const long = Math.max(1.5, (end - begin) * perSecond - x - 0.5);
       const kind = this.isGiven(note) ? shade.given : shade.made;
-      brush.fillStyle = kind[shadeOf(note.velocity)];
-      draw(brush, x, y(note.pitch), long, tall);
-      if (this.chosen.has(note)) this.frame(x, y(note.pitch), long, tall);
+      const fill = kind[shadeOf(note.velocity)];
+      if (dense) dense.fill(fill, x, y(note.pitch), long, tall);
+      else fillRound(brush, fill, x, y(note.pitch), long, tall);
+      if (this.chosen.has(note)) framed.push([x, y(note.pitch), long, tall]);
     }
+    dense?.drawOn(brush);
+    framed.forEach((place) => this.frame(...place));
   }
 
   // Whether a note stood there before the piece's newest music.
@@ -216,11 +226,8 @@ export class Roll {
   }
 }
 
-function fill(brush, x, y, long, tall) {
-  brush.fillRect(x, y, long, tall);
-}
-
-function fillRound(brush, x, y, long, tall) {
+function fillRound(brush, colour, x, y, long, tall) {
+  brush.fillStyle = colour;
   brush.beginPath();
   brush.roundRect(x, y, long, tall, Math.min(2, tall / 3));
   brush.fill();

@@ -17,28 +17,45 @@ const PATIENCE = 900; // milliseconds that a stop may take
 let writing = null;
 let batch = 0;
 
-export async function write() {
-  if (writing) return;
+export function write() {
   endTake();
+  const { base } = work;
+  const own = settings();
+  return run("/write", { ...own, ...promptOf(base) }, {
+    preset: $("preset").value, seconds: own.seconds,
+    handle: base.handle, settings: base.handle === null ? own
+      : { prompt_seconds: base.handle, ...own },
+  });
+}
+
+// Write a part of the piece anew.
+export function writeAnew({ start, end, preset, keepMelody }) {
+  endTake();
+  const own = settings();
+  const { seconds: _, ...others } = own;
+  const gap = { start, end, keep_melody: keepMelody };
+  return run("/infill", { ...others, ...gap, notes: rows(work.base.notes) }, {
+    preset, gap: { start, end }, seconds: end - start,
+    handle: null, settings: { ...gap, ...others },
+  });
+}
+
+async function run(path, message, fields) {
+  if (writing) throw new Error("Stop the writing first, or wait for its end.");
   if ($("listen").checked) audio(); // While the click still counts.
   batch += 1;
   const run = {
     clicked: performance.now(), abort: new AbortController(), job: null,
-    parent: work.base, pieces: [], batch, preset: $("preset").value,
-    settings: settings(), handle: work.base.handle, backend: server.status.backend,
+    parent: work.base, pieces: [], batch, backend: server.status.backend,
+    ...fields,
   };
   writing = run;
   showWriting("Asking …");
   const top = $("written").getBoundingClientRect().top;
   if (top > innerHeight - 200) $("written").scrollIntoView({ block: "start" });
+  const json = { ...message, preset: run.preset, seeds: seeds() };
   try {
-    const answer = await ask("/write", {
-      json: {
-        ...run.settings, preset: run.preset, seeds: seeds(),
-        ...promptOf(run.parent),
-      },
-      signal: run.abort.signal,
-    });
+    const answer = await ask(path, { json, signal: run.abort.signal });
     for await (const line of lines(answer)) hear(run, line);
   } catch (error) {
     if (error.name !== "AbortError") {
@@ -57,6 +74,7 @@ function hear(run, line) {
   else if (line.end) run.ended = line.end;
   else if (line.start !== undefined) begin(run, line);
   else if (line.events) grow(run, line);
+  else if (line.until !== undefined) showMade(run, line);
   else if (line.notes) complete(run, line);
 }
 
@@ -77,11 +95,11 @@ function begin(run, { seed, start }) {
     notes: promptNotes(run),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
-    planned: start + run.settings.seconds,
+    planned: start + run.seconds, gap: run.gap,
+    viewEnd: run.gap && run.gap.end + BEFORE,
     made: {
       preset: run.preset, backend: run.backend, seed,
-      settings: run.handle === null ? { ...run.settings }
-        : { prompt_seconds: run.handle, ...run.settings },
+      settings: { ...run.settings },
     },
   });
   if (!run.parent.notes.length) piece.position = 0;
@@ -93,7 +111,11 @@ function begin(run, { seed, start }) {
 }
 
 // The notes before the handle; those that sound there end with the new music.
-function promptNotes({ parent, handle }) {
+function promptNotes({ parent, handle, gap }) {
+  if (gap) {
+    return copies(parent.notes.filter(
+      ({ start }) => start < gap.start || start >= gap.end));
+  }
   if (handle === null) return copies(parent.notes);
   return copies(parent.notes.slice(0, countBefore(parent.notes, handle)))
     .map((note) => note.end > handle ? { ...note, end: null } : note);
@@ -120,14 +142,18 @@ function grow(run, { candidate, events, until }) {
     }
   }
   piece.until = until;
-  server.loaded.add(run.preset);
   if (!run.first && events.length) firstNote(run, piece);
-  const { seconds } = run.settings;
-  const made = Math.min(until - piece.border, seconds);
-  $("progress").ariaLive = "off"; // Not to be read out at each note.
-  showWriting(`${piece.name}: ${made.toFixed(0)} of ${seconds} s`);
+  showMade(run, { candidate, until });
   cardOf(piece)?.update();
   work.tell("change");
+}
+
+function showMade(run, { candidate, until }) {
+  const piece = run.pieces[candidate];
+  server.loaded.add(run.preset);
+  const made = Math.min(until - piece.border, run.seconds);
+  $("progress").ariaLive = "off"; // Not to be read out at each note.
+  showWriting(`${piece.name}: ${made.toFixed(0)} of ${run.seconds.toFixed(0)} s`);
 }
 
 function firstNote(run, piece) {
@@ -179,7 +205,9 @@ export async function stop() {
 function finish(run) {
   clearTimeout(run.late);
   for (const piece of run.pieces.filter((p) => !p.done)) {
-    piece.made.settings.seconds = inMilliseconds(piece.until - piece.border);
+    if (!piece.gap) {
+      piece.made.settings.seconds = inMilliseconds(piece.until - piece.border);
+    }
     piece.stopped = true;
     piece.notes = [...piece.notes]; // Other notes than those kept last.
     close(piece);
