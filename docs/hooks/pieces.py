@@ -144,7 +144,8 @@ def read_options(words):
 def hash_of(words, options):
     """Hashes everything that a piece depends on."""
     made_from = hashlib.sha256(shlex.join(words).encode())
-    files = sorted((PRESETS / options["preset"]).glob("*"))
+    folder = PRESETS / options["preset"]
+    files = sorted(path for path in folder.glob("*") if path.suffix != ".md")
     if not files:
         raise ValueError(f"no preset of the package is {options['preset']!r}")
     if options["prompt"]:

@@ -2,7 +2,7 @@
 
 `Recipe.sized` has four sizes, for Music Transformers and for the baselines
 that they are compared with. The defaults were chosen on the validation split;
-docs/results.md has the experiments. This module loads neither Keras nor NumPy,
+docs/lab_log.md has the experiments. This module loads neither Keras nor NumPy,
 so that the command line can show the settings at once; `building` builds the
 models.
 """
