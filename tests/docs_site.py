@@ -126,6 +126,23 @@ def test_a_click_on_a_roll_plays_from_there_and_moves_the_cursor(page):
     assert cursor.get_attribute("visibility") == "visible"
 
 
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("temperature", "guides/samplers.html"),
+        ("colab", "guides/notebooks.html"),
+        ("token", "troubleshooting.html"),
+    ],
+)
+def test_a_search_finds_the_guide_before_the_api(page, address, word, found):
+    page.goto(f"{address}/index.html")
+    page.keyboard.press("/")
+    page.locator(".md-search__input").fill(word)
+    first = page.locator(".md-search-result__link").first
+    first.wait_for()
+    assert first.get_attribute("href").startswith(f"{address}/{found}")
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_page_is_wider_than_the_window(browser, address, width):
     context = browser.new_context(viewport={"width": width, "height": 800})
