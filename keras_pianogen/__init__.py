@@ -44,6 +44,7 @@ if typing.TYPE_CHECKING:
     from keras_pianogen.rendering.saving import save
     from keras_pianogen.rendering.synthesis import render
     from keras_pianogen.rendering.synthesis import synthesize
+    from keras_pianogen.studio.sharing import save_page
     from keras_pianogen.training import gan as gan_training
 
     __version__: str
@@ -68,6 +69,7 @@ _HOMES = {
     "read_pedal": "midi",
     "render": "rendering.synthesis",
     "save": "rendering.saving",
+    "save_page": "studio.sharing",
     "show": "rendering.notebook",
     "synthesize": "rendering.synthesis",
     "write_midi": "midi",
@@ -113,6 +115,7 @@ __all__ = [
     "render",
     "samplers",
     "save",
+    "save_page",
     "show",
     "synthesize",
     "training",

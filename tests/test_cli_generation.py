@@ -3,9 +3,11 @@
 They run once, on one backend: what music each writes is tested elsewhere.
 """
 
+import html
 import os
 import pathlib
 import re
+import shlex
 import signal
 import wave
 
@@ -344,6 +346,19 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     stopped = complaints(result.stderr)
     assert stopped == "Stopped. No half file is left.\n"
     assert not out.parent.exists()
+
+
+def test_a_page_s_command_writes_the_piece_again(generate, prompt, tmp_path):
+    _, notes = generate(
+        *("--prompt", tmp_path / "prompt.mid", "--prompt-seconds", "1"),
+        *("--no-grammar", "--page", tmp_path / "a.html"),
+    )
+    page = (tmp_path / "a.html").read_text()
+    command = html.unescape(re.search(r'class="command">(.*?)</dd>', page)[1])
+    _, _, *words = shlex.split(command)
+    assert {"--seed", "--no-grammar"} < set(words) and "--page" not in words
+    succeed(*words, "--out", tmp_path / "again.mid")
+    np.testing.assert_array_equal(read_notes(tmp_path / "again.mid"), notes)
 
 
 def test_generate_plays_each_piece_that_it_writes(run, tmp_path):

@@ -49,6 +49,7 @@ from keras_pianogen.rendering.synthesis import synthesize
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "pieces"
 PRESETS = ROOT / "keras_pianogen" / "presets"
+CURSOR = ROOT / "keras_pianogen" / "studio" / "shared" / "roll_cursor.js"
 FENCE = re.compile(r"^```piece\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAM = ["pianogen", "generate"]
 BACKEND = "KERAS_BACKEND=jax"  # a seed gives another piece on each backend
@@ -61,6 +62,16 @@ COMPRESSION = 0.8  # of MP3 with a variable bit rate, 0 to 1
 
 
 log = logging.getLogger("mkdocs.pieces")
+
+
+def on_files(files, config):
+    """Puts the cursor, which the package has too, before the pages' script."""
+    script = files.get_file_from_path("assets/pieces.js")
+    cursor = CURSOR.read_text().replace("export function", "function")
+    files.remove(script)
+    content = f"{cursor}\n{script.content_string}"
+    files.append(File.generated(config, script.src_uri, content=content))
+    return files
 
 
 def on_page_markdown(markdown, page, config, files):

@@ -18,6 +18,7 @@ from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
+from keras_pianogen.cli.places import PAGES
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
 from keras_pianogen.cli.places import place
@@ -27,6 +28,8 @@ from keras_pianogen.cli.rendering import SoundFont
 from keras_pianogen.cli.rendering import draw
 from keras_pianogen.cli.rendering import figures
 from keras_pianogen.cli.rendering import play
+from keras_pianogen.cli.sharing import recipe_of
+from keras_pianogen.cli.sharing import share
 from keras_pianogen.hints import hinted
 
 
@@ -137,7 +140,7 @@ class Sampling(Options):
 class Beside(Options):
     """What is made of a piece beside its MIDI file."""
 
-    panel = "Picture and sound"
+    panel = "Picture, sound and page"
 
     picture: Annotated[
         pathlib.Path | None,
@@ -145,6 +148,13 @@ class Beside(Options):
     ] = None
     audio: Annotated[
         pathlib.Path | None, typer.Option(help="Sound to write: .wav.")
+    ] = None
+    page: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="Web page to write that plays and shows the piece, with its "
+            "recipe: .html."
+        ),
     ] = None
     soundfont: SoundFont = None
 
@@ -161,11 +171,12 @@ class Beside(Options):
 
 
 class Files(NamedTuple):
-    """The files of one piece; no picture or no sound is `None`."""
+    """The files of one piece; those that nobody asked for are `None`."""
 
     midi: pathlib.Path
     picture: pathlib.Path | None
     audio: pathlib.Path | None
+    page: pathlib.Path | None
 
 
 @command("No half file is left.")
@@ -195,9 +206,12 @@ def generate(
     unit = model.preprocessor.form.unit
     _print_figures(pieces, speed(), unit, music.seed)
     roll = _roll_of(kept)
+    groups = music, character, sampling
+    recipe = recipe_of(preset, prompt, out, groups, music.seed)
     for piece, of_piece in zip(pieces, files, strict=True):
         _print_piece(piece, of_piece, alone=len(pieces) == 1)
         _draw_and_play(piece, of_piece, roll, beside.soundfont)
+        _share(piece, of_piece, roll, recipe)
 
 
 def _files(out, beside, variations):
@@ -209,6 +223,7 @@ def _files(out, beside, variations):
             beside.picture
             and place("--picture", beside.picture, number, PICTURES),
             beside.audio and place("--audio", beside.audio, number, SOUNDS),
+            beside.page and place("--page", beside.page, number, PAGES),
         )
         for number in numbers
     ]
@@ -292,3 +307,12 @@ def _draw_and_play(piece, files, roll, soundfont):
     elif files.audio is not None:
         player = play(piece, files.audio, soundfont)
         say(f"{files.audio}: {player}")
+
+
+def _share(piece, files, roll, recipe):
+    """Write a piece's web page where that was asked for, and say so."""
+    if files.page is not None and not len(piece):
+        say("There are no notes for a page.")
+    elif files.page is not None:
+        share(piece, files.page, files.midi.stem, recipe, **roll)
+        say(files.page)

@@ -8,6 +8,8 @@ SOUNDS = (".wav",)
 
 MIDI = (".mid", ".midi")
 
+PAGES = (".html",)
+
 
 def place(name, path, number, suffixes=None):
     """The path of a file of a piece: checked, and with the piece's number."""

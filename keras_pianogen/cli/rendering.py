@@ -1,4 +1,4 @@
-"""The command `render`: a MIDI file played to a WAV file, and drawn."""
+"""The command `render`: a MIDI file as sound, as a picture, as a web page."""
 
 import pathlib
 from typing import Annotated
@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from keras_pianogen.cli.app import command
+from keras_pianogen.cli.places import PAGES
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
 from keras_pianogen.cli.places import check_place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
+from keras_pianogen.cli.sharing import share
 
 SoundFont = Annotated[
     str | None,
@@ -35,13 +37,19 @@ def render(
         pathlib.Path | None,
         typer.Option(help="Piano roll to draw as well: .png, .svg or .pdf."),
     ] = None,
+    page: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Web page to write that plays and shows it: .html."),
+    ] = None,
     soundfont: SoundFont = None,
 ):
-    """Play a MIDI file to a WAV file, and draw it."""
+    """Play a MIDI file to a WAV file, draw it, or make a web page of it."""
     out = midi.with_suffix(".wav") if out is None else out
     check_place("--out", out, SOUNDS)
     if picture is not None:
         check_place("--picture", picture, PICTURES)
+    if page is not None:
+        check_place("--page", page, PAGES)
     from keras_pianogen.midi.reading import read_notes
     from keras_pianogen.midi.reading import read_pedal
 
@@ -52,6 +60,9 @@ def render(
     if picture is not None:
         draw(notes, picture, pedal=pedal)
         say(picture)
+    if page is not None:
+        share(notes, page, midi.stem, pedal=pedal)
+        say(page)
 
 
 def figures(piece):
