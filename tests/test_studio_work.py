@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api")
@@ -15,6 +16,9 @@ from test_studio_browser import pytestmark  # noqa: E402, F401
 from test_studio_browser import second  # noqa: E402, F401
 from test_studio_browser import server  # noqa: E402, F401
 from test_studio_browser import write  # noqa: E402
+
+from keras_pianogen.midi.writing import write_midi  # noqa: E402
+from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 
 
 def load_again(page):
@@ -112,3 +116,85 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     expect(state).to_have_text("The model is loading …", timeout=5000)
     page.unroute("**/status")
     expect(state).to_contain_text("Ready", timeout=5000)
+
+
+def test_candidates_are_starred_compared_discarded_and_brought_back(
+    open_page,  # noqa: F811
+):
+    page = open_page()
+    play_notes(page)
+    write(page, candidates=2, seconds=8)
+    cards = page.locator(".card")
+    cards.nth(1).locator(".star").click()
+    load_again(page)
+    expect(cards.nth(1).locator(".star")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(cards.nth(0).locator(".star")).to_have_attribute(
+        "aria-pressed", "false"
+    )
+    places = []
+    for card in (cards.nth(0), cards.nth(1)):
+        card.locator(".play").click()
+        page.wait_for_timeout(700)
+        place = card.locator(".roll").get_attribute("aria-valuenow")
+        places.append(float(place))
+    assert places[0] + 0.3 < places[1] < places[0] + 3
+    cards.nth(0).locator(".discard").click()
+    expect(cards).to_have_count(1)
+    page.keyboard.press("Control+z")
+    expect(cards.locator("h3")).to_have_text(["Candidate 1", "Candidate 2"])
+    cards.nth(1).locator(".discard").click()
+    page.locator("#toast-action").click()
+    expect(cards.locator("h3")).to_have_text(["Candidate 1", "Candidate 2"])
+    expect(page.locator(".primary:visible")).to_have_count(1)
+
+
+def test_a_nearly_empty_candidate_is_told_and_offered_again(
+    open_page,  # noqa: F811
+    tmp_path,
+):
+    notes = np.zeros(80, NOTE_DTYPE)
+    notes["start"] = np.arange(80) / 4
+    notes["end"], notes["pitch"] = notes["start"] + 0.2, 60 + np.arange(80) % 9
+    notes["velocity"] = 80
+    write_midi(notes, tmp_path / "full.mid")
+    page, seeds = open_page(), []
+    page.locator("#file").set_input_files(tmp_path / "full.mid")
+    expect(page.locator("#piece-about")).to_contain_text("80 notes")
+
+    def answer(route):
+        message = route.request.post_data_json
+        seeds.append(message["seeds"])
+        rows = [*message["notes"], [19.9, 20.5, 62, 80]]
+        about = {"candidate": 0, "seed": message["seeds"][0]}
+        lines = [about | {"start": 19.8}, about | {"notes": rows}]
+        lines.append({"end": "done"})
+        route.fulfill(body="".join(json.dumps(x) + "\n" for x in lines))
+
+    page.route("**/write", answer)
+    write(page, candidates=1, seconds=8)
+    expect(page.locator(".card .empty")).to_be_visible()
+    page.unroute("**/write")
+    with page.expect_request("**/write") as asked:
+        page.locator(".card .again").click()
+    assert asked.value.post_data_json["seeds"] != seeds[0]
+    expect(page.locator("#progress")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator(".card h3")).to_have_text(["Candidate 2"])
+
+
+def test_notes_played_while_it_writes_are_kept_and_hide_nothing(
+    open_page,  # noqa: F811
+    pace,  # noqa: F811
+):
+    page = open_page()
+    write(page, candidates=1)
+    pace["seconds"] = 0.1
+    page.locator("#write").click()
+    expect(page.locator(".card")).to_have_count(2)
+    play_notes(page)
+    expect(page.locator(".card")).to_have_count(2)
+    pace["seconds"] = 0.0
+    expect(page.locator("#progress")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#piece-about")).to_contain_text("4 notes")
+    expect(page.locator(".card")).to_have_count(2)

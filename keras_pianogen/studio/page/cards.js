@@ -1,21 +1,23 @@
 // The candidates, each with its roll and its buttons.
+//
+// They can be starred, compared at the same moment, and discarded; a candidate
+// that is nearly empty is told, and offered again.
 
 import { asCommand, asPython } from "/commands.js";
 import { copy, download } from "/files.js";
 import { showWav } from "/panel.js";
-import { newNotes } from "/pieces.js";
+import { isNearlyEmpty, newNotes } from "/pieces.js";
 import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
-import { $, on } from "/saying.js";
+import { $, on, say } from "/saying.js";
 import { player, seek, showTransport, toggle, views } from "/transport.js";
 import { work } from "/work.js";
+import { checkNothingIsWritten, writeAgain } from "/writing.js";
 
 const cards = new Map(); // piece → its card
 
-export const cardOf = (piece) => cards.get(piece);
-
 // Show the candidates of the piece that is worked on, the latest batch first.
-export function showCards() {
+function showCards() {
   const shown = work.base.offers.pieces;
   for (const piece of cards.keys()) {
     if (!shown.includes(piece)) remove(piece);
@@ -53,19 +55,31 @@ function add(piece) {
   cards.set(piece, card);
   views.set(piece, card);
   item.querySelector("h3").textContent = piece.name;
+  if (piece.gap) find("continue").textContent = "Use this";
   nameButtons(find, piece.name);
   roll.show(piece);
   listen(piece, find);
   card.update();
-  item.dataset.batch = piece.batch;
-  const older = [...$("cards").children]
-    .find((other) => Number(other.dataset.batch) < piece.batch);
-  $("cards").insertBefore(item, older || null);
+  place(piece, item);
+}
+
+// The latest batch first, and in it the order of writing.
+function place(piece, item) {
+  const { pieces } = work.base.offers;
+  const isAfter = (other) => other.batch < piece.batch || (other.batch
+    === piece.batch && pieces.indexOf(other) > pieces.indexOf(piece));
+  const shown = [...cards.keys()].filter((other) => other !== piece);
+  const elements = new Map(shown.map((other) => [cards.get(other).item, other]));
+  const after = [...$("cards").children]
+    .find((element) => isAfter(elements.get(element)));
+  $("cards").insertBefore(item, after || null);
 }
 
 // The same words on each card are told apart by those who only hear them.
 function nameButtons(find, name) {
   find("discard").ariaLabel = `Discard ${name}`;
+  find("star").ariaLabel = `Star ${name}`;
+  find("again").ariaLabel = `Write ${name} again`;
   find("continue").ariaLabel = `Continue from ${name}`;
   find("midi").ariaLabel = `MIDI file of ${name}`;
   find("wav").ariaLabel = `WAV file of ${name}`;
@@ -75,8 +89,11 @@ function nameButtons(find, name) {
 
 function showAbout(piece, item, find) {
   item.classList.toggle("writing", !piece.done);
+  item.classList.toggle("starred", Boolean(piece.starred));
+  find("star").ariaPressed = String(Boolean(piece.starred));
   find("about").textContent = `seed ${piece.made.seed} · `
     + `${newNotes(piece).length} notes${piece.stopped ? " · stopped" : ""}`;
+  find("empty").hidden = !isNearlyEmpty(piece);
   showWav(find("wav"), piece);
   for (const name of ["continue", "midi", "command", "python", "discard"]) {
     find(name).disabled = !piece.done
@@ -87,6 +104,8 @@ function showAbout(piece, item, find) {
 function listen(piece, find) {
   on(find("play"), "click", () => toggle(piece));
   on(find("continue"), "click", () => continueFrom(piece));
+  on(find("star"), "click", () => star(piece));
+  on(find("again"), "click", () => again(piece));
   on(find("midi"), "click", () => download(piece, "midi"));
   on(find("wav"), "click", () => download(piece, "wav"));
   on(find("command"), "click", () => copy(piece, asCommand));
@@ -100,11 +119,37 @@ function continueFrom(piece) {
   $("piece").scrollIntoView({ block: "start" });
 }
 
-function discard(piece) {
-  const { offers } = work.base;
-  offers.pieces = offers.pieces.filter((other) => other !== piece);
-  showCards();
+function star(piece) {
+  piece.starred = !piece.starred;
+  cards.get(piece).update();
   work.tell("change");
 }
 
+function discard(piece) {
+  const { offers } = work.base;
+  const before = offers.pieces;
+  offers.pieces = before.filter((other) => other !== piece);
+  const revert = () => {
+    const isThere = (other) => other === piece || offers.pieces.includes(other);
+    const later = offers.pieces.filter((other) => !before.includes(other));
+    offers.pieces = [...before.filter(isThere), ...later];
+    showCards();
+  };
+  work.reverts.push(revert);
+  showCards();
+  work.tell("change");
+  say(`${piece.name} is discarded.`, {
+    label: "Undo", action: () => work.reverts.includes(revert) && work.undo(),
+  });
+}
+
+function again(piece) {
+  checkNothingIsWritten();
+  const { offers } = work.base;
+  offers.pieces = offers.pieces.filter((other) => other !== piece);
+  showCards();
+  return writeAgain(piece);
+}
+
 work.on("piece", showCards);
+work.on("offers", showCards);

@@ -22,7 +22,7 @@ export function showBase() {
   $("hint").hidden = notes.length > 0;
   $("piece-about").textContent = notes.length
     ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s` : "";
-  $("undo").disabled = !base.parent;
+  $("undo").disabled = !work.canUndo;
   $("redo").disabled = !base.next;
   for (const id of ["to-cursor", "clear", "piece-midi"]) {
     $(id).disabled = !notes.length;
@@ -39,6 +39,7 @@ export function showWav(button, piece) {
   button.textContent = long ? `WAV: ${most / 60} minutes at most` : "WAV";
 }
 
+work.on("change", () => { $("undo").disabled = !work.canUndo; });
 work.on("leave", () => {
   if (player.piece === work.base) player.pause();
   views.delete(work.base);

@@ -121,6 +121,18 @@ export function handleOf(piece) {
 export const newNotes = ({ notes, border, gap }) => notes.filter(({ start }) =>
   start >= border - 1e-6 && (!gap || start < gap.end));
 
+const HEARD = 30; // seconds of a prompt whose notes are counted
+const LEAST = 4; // seconds of new music, or of a prompt, that can be judged
+
+// Whether new music has fewer than a third of its prompt's notes a second.
+export function isNearlyEmpty({ notes, border, gap, done, length }) {
+  const heard = Math.min(HEARD, border);
+  if (!done || gap || heard < LEAST || !(length >= LEAST)) return false;
+  const given = countBefore(notes, border);
+  const before = given - countBefore(notes, border - heard);
+  return (notes.length - given) / length < before / heard / 3;
+}
+
 // Named by what is in it, so that no two pieces, of whatever tab, share a name.
 export function fileName(piece) {
   if (piece.file) return piece.file;

@@ -7,7 +7,8 @@
 import { newPiece } from "/pieces.js";
 
 const KEPT = ["id", "name", "border", "handle", "until", "position", "done", "made",
-  "file", "batch", "viewStart", "viewEnd", "gap", "stopped"];
+  "file", "batch", "viewStart", "viewEnd", "gap", "stopped",
+  "starred", "length"];
 
 // All pieces that can be reached from one.
 export function reachable(base) {

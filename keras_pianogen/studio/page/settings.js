@@ -60,9 +60,11 @@ export function seeds(many = number("candidates")) {
   if (wanted) {
     return [...Array(many).keys()].map((i) => (Number(wanted) + i) % 2 ** 32);
   }
-  return [...crypto.getRandomValues(new Uint32Array(many))]
-    .map((seed) => seed % 1e6);
+  return anySeeds(many);
 }
+
+export const anySeeds = (many) =>
+  [...crypto.getRandomValues(new Uint32Array(many))].map((seed) => seed % 1e6);
 
 // Of a folder, what tells it from others; "preset" is what most are called.
 export const shortName = (preset) => preset.split("/").slice(-2).join("/");

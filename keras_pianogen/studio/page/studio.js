@@ -1,5 +1,6 @@
 // The page's parts, put together: what each button and each key does.
 
+import "/cards.js";
 import { setHandleAtCursor } from "/handle.js";
 import { Keys } from "/keys.js";
 import { download, openMidi } from "/files.js";

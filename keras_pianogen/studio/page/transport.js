@@ -36,10 +36,14 @@ export function seek(piece, time) {
   views.get(piece)?.move();
 }
 
+// From one piece to another, playing keeps its place, so that they compare.
 export function toggle(piece) {
   const on = plays(piece);
+  const before = player.playing && !on ? player.piece : null;
   if (player.playing) player.pause();
   if (on || !piece.notes.length) return;
+  if (before && before.position >= startOf(piece)
+    && before.position < endOf(piece)) piece.position = before.position;
   const atEnd = piece.done && piece.position > endOf(piece) - 0.05;
   player.play(piece, atEnd ? startOf(piece) : piece.position);
   views.get(piece)?.move();

@@ -9,10 +9,12 @@ const STEPS = 100; // that can be undone
 
 class Work extends EventTarget {
   base = newPiece({ name: "New piece" });
+  reverts = []; // what undo takes back first, functions: the piece stays
 
   set(piece) {
     this.tell("leave");
     this.base = piece;
+    this.reverts = [];
     this.tell("piece");
     this.tell("change");
   }
@@ -25,8 +27,17 @@ class Work extends EventTarget {
     this.set(piece);
   }
 
+  get canUndo() {
+    return Boolean(this.reverts.length || this.base.parent);
+  }
+
   undo() {
     const { parent } = this.base;
+    if (this.reverts.length) {
+      this.reverts.pop()();
+      this.tell("change");
+      return;
+    }
     if (!parent) return;
     parent.next = this.base;
     this.set(parent);

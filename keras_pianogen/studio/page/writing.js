@@ -1,21 +1,19 @@
 // Writing: the server is asked for candidates, which grow as it answers.
 
-import { cardOf, showCards } from "/cards.js";
 import { copies, countBefore, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
 import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
-import { seeds, settings, shortName } from "/settings.js";
+import { anySeeds, seeds, settings, shortName } from "/settings.js";
 import { audio } from "/sound.js";
 import { endTake, take } from "/takes.js";
-import { player } from "/transport.js";
+import { player, views } from "/transport.js";
 import { work } from "/work.js";
 
 const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
 const PATIENCE = 900; // milliseconds that a stop may take
 
 let writing = null;
-let batch = 0;
 
 export function write() {
   endTake();
@@ -25,6 +23,16 @@ export function write() {
     preset: $("preset").value, seconds: own.seconds,
     handle: base.handle, settings: base.handle === null ? own
       : { prompt_seconds: base.handle, ...own },
+  });
+}
+
+// Write another candidate in the place of one, with another seed.
+export function writeAgain({ parent, made }) {
+  const { prompt_seconds: handle = null } = made.settings;
+  const prompt = promptOf({ notes: parent.notes, handle });
+  return run("/write", { ...made.settings, ...prompt, seeds: anySeeds(1) }, {
+    parent, preset: made.preset, seconds: made.settings.seconds, handle,
+    settings: made.settings,
   });
 }
 
@@ -41,9 +49,9 @@ export function writeAnew({ start, end, preset, keepMelody }) {
 }
 
 async function run(path, message, fields) {
-  if (writing) throw new Error("Stop the writing first, or wait for its end.");
+  checkNothingIsWritten();
   if ($("listen").checked) audio(); // While the click still counts.
-  batch += 1;
+  const batch = 1 + Math.max(0, ...work.base.offers.pieces.map((x) => x.batch));
   const run = {
     clicked: performance.now(), abort: new AbortController(), job: null,
     parent: work.base, pieces: [], batch, backend: server.status.backend,
@@ -53,7 +61,7 @@ async function run(path, message, fields) {
   showWriting("Asking …");
   const top = $("written").getBoundingClientRect().top;
   if (top > innerHeight - 200) $("written").scrollIntoView({ block: "start" });
-  const json = { ...message, preset: run.preset, seeds: seeds() };
+  const json = { seeds: seeds(), ...message, preset: run.preset };
   try {
     const answer = await ask(path, { json, signal: run.abort.signal });
     for await (const line of lines(answer)) hear(run, line);
@@ -95,7 +103,7 @@ function begin(run, { seed, start }) {
     notes: promptNotes(run),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
-    planned: start + run.seconds, gap: run.gap,
+    length: run.seconds, planned: start + run.seconds, gap: run.gap,
     viewEnd: run.gap && run.gap.end + BEFORE,
     made: {
       preset: run.preset, backend: run.backend, seed,
@@ -107,7 +115,7 @@ function begin(run, { seed, start }) {
     .map((note) => [note.pitch, note]));
   run.pieces.push(piece);
   offers.pieces.push(piece);
-  if (offers === work.base.offers) showCards();
+  if (offers === work.base.offers) work.tell("offers");
 }
 
 // The notes before the handle; those that sound there end with the new music.
@@ -144,7 +152,7 @@ function grow(run, { candidate, events, until }) {
   piece.until = until;
   if (!run.first && events.length) firstNote(run, piece);
   showMade(run, { candidate, until });
-  cardOf(piece)?.update();
+  views.get(piece)?.update?.();
   work.tell("change");
 }
 
@@ -184,7 +192,7 @@ function close(piece) {
   piece.open = null;
   piece.done = true;
   piece.planned = null;
-  cardOf(piece)?.update();
+  views.get(piece)?.update?.();
   work.tell("change");
 }
 
@@ -206,7 +214,8 @@ function finish(run) {
   clearTimeout(run.late);
   for (const piece of run.pieces.filter((p) => !p.done)) {
     if (!piece.gap) {
-      piece.made.settings.seconds = inMilliseconds(piece.until - piece.border);
+      piece.length = inMilliseconds(piece.until - piece.border);
+      piece.made.settings.seconds = piece.length;
     }
     piece.stopped = true;
     piece.notes = [...piece.notes]; // Other notes than those kept last.
