@@ -684,6 +684,28 @@ def test_this_machine_s_names_are_known(client, host):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"title": None},
+        {"title": ""},
+        {"notes": []},
+        {"recipe": []},
+        {"recipe": {"a": 1}},
+        {"recipe": {str(i): "x" for i in range(21)}},
+        {"recipe": {"a": 4001 * "x"}},
+        {"prompt_seconds": -1},
+        {"other": 1},
+    ],
+    ids=str,
+)
+def test_a_bad_page_is_refused_with_a_sentence(client, fields):
+    message = {"notes": NOTES, "title": "x", "recipe": {"a": "b"}}
+    assert client.post("/page", json=message).status_code == 200
+    answer = client.post("/page", json=message | fields)
+    assert answer.status_code == 400 and len(answer.json()["error"]) > 20
+
+
 def test_a_body_is_counted_as_it_comes(client):
     def endless():
         for _ in range(50):

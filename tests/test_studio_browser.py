@@ -1,5 +1,6 @@
 """The studio in Debian's headless Chromium, as somebody uses it."""
 
+import html
 import shlex
 import time
 import wave
@@ -223,6 +224,11 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     page.locator(".card .command").click()
     expect(page.locator("#toast")).to_contain_text("Copied")
     command = page.evaluate("navigator.clipboard.readText()")
+    with page.expect_download() as download:
+        page.locator(".card .page").click()
+    shared = download.value.path().read_text()
+    assert f'class="command">{html.escape(command)}</dd>' in shared
+    assert download.value.suggested_filename == f"{files[1].stem}.html"
     backend, program, *arguments = shlex.split(command)
     assert program == "pianogen" and "--prompt-seconds" in arguments
     monkeypatch.chdir(tmp_path)

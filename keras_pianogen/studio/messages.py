@@ -24,6 +24,8 @@ PROMPT = {"preset", "notes", "prompt_seconds"}
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
 MAX_SEED = 2**32 - 1
+MAX_TEXT = 4_000  # characters of a title, or of a row of a recipe
+MAX_ROWS = 20  # of a recipe
 
 
 class BadMessage(ValueError):
@@ -141,6 +143,26 @@ def read_piece(message):
     """The notes, one or more, of an object that holds nothing else."""
     _check_fields(message, {"notes"})
     return read_notes(message, least=1)
+
+
+def read_shared(message):
+    """The arguments of `piece_page`: notes, title, prompt's end, recipe."""
+    _check_fields(message, {"notes", "title", "prompt_seconds", "recipe"})
+    recipe = message.get("recipe", {})
+    if not isinstance(recipe, dict) or len(recipe) > MAX_ROWS:
+        raise BadMessage(f"`recipe` must be an object of {MAX_ROWS} at most.")
+    for text in (message.get("title"), *recipe, *recipe.values()):
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
+            raise BadMessage(
+                "`title` and all of `recipe` must be strings of 1 to "
+                f"{MAX_TEXT:,} characters."
+            )
+    return {
+        "notes": read_notes(message, least=1),
+        "title": message["title"],
+        "prompt_seconds": _prompt_seconds(message),
+        "recipe": recipe,
+    }
 
 
 def read_job(message):

@@ -49,6 +49,7 @@ from keras_pianogen.studio.jobs import MAX_WAITING
 from keras_pianogen.studio.jobs import TIMEOUT
 from keras_pianogen.studio.jobs import Busy
 from keras_pianogen.studio.jobs import Worker
+from keras_pianogen.studio.sharing import piece_page
 
 PAGE = pathlib.Path(__file__).parent / "page"
 TYPES = {
@@ -97,6 +98,7 @@ def make_app(
             Route("/read", studio.read, methods=["POST"]),
             Route("/midi", studio.midi, methods=["POST"]),
             Route("/wav", studio.wav, methods=["POST"]),
+            Route("/page", studio.page, methods=["POST"]),
         ],
         exception_handlers={
             Refused: _refuse,
@@ -203,6 +205,12 @@ class _Studio:
         notes = await _read(request, messages.read_piece)
         data = await run_in_threadpool(_as_midi, notes)
         return Response(data, media_type="audio/midi")
+
+    async def page(self, request):
+        """A piece as a web page of its own, to be kept or sent."""
+        shared = await _read(request, messages.read_shared)
+        page = await run_in_threadpool(lambda: piece_page(**shared))
+        return Response(page, media_type="text/html")
 
     async def wav(self, request):
         notes = await _read(request, messages.read_piece)

@@ -10,6 +10,7 @@ import { isNearlyEmpty, newNotes } from "/pieces.js";
 import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
 import { $, on, say } from "/saying.js";
+import { savePage } from "/share.js";
 import { player, seek, showTransport, toggle, views } from "/transport.js";
 import { work } from "/work.js";
 import { checkNothingIsWritten, writeAgain } from "/writing.js";
@@ -83,6 +84,7 @@ function nameButtons(find, name) {
   find("continue").ariaLabel = `Continue from ${name}`;
   find("midi").ariaLabel = `MIDI file of ${name}`;
   find("wav").ariaLabel = `WAV file of ${name}`;
+  find("page").ariaLabel = `Web page of ${name}`;
   find("command").ariaLabel = `Copy as command: ${name}`;
   find("python").ariaLabel = `Copy as Python: ${name}`;
 }
@@ -95,7 +97,7 @@ function showAbout(piece, item, find) {
     + `${newNotes(piece).length} notes${piece.stopped ? " · stopped" : ""}`;
   find("empty").hidden = !isNearlyEmpty(piece);
   showWav(find("wav"), piece);
-  for (const name of ["continue", "midi", "command", "python", "discard"]) {
+  for (const name of ["continue", "midi", "page", "command", "python", "discard"]) {
     find(name).disabled = !piece.done
       || (name !== "discard" && !piece.notes.length);
   }
@@ -108,6 +110,7 @@ function listen(piece, find) {
   on(find("again"), "click", () => again(piece));
   on(find("midi"), "click", () => download(piece, "midi"));
   on(find("wav"), "click", () => download(piece, "wav"));
+  on(find("page"), "click", () => savePage(piece));
   on(find("command"), "click", () => copy(piece, asCommand));
   on(find("python"), "click", () => copy(piece, asPython));
   on(find("discard"), "click", () => discard(piece));
