@@ -190,6 +190,14 @@ def make_preset(path):
     shutil.copytree(made(make_run) / "preset", path)
 
 
+def make_notes_preset(path):
+    """Makes a preset of a model of notes."""
+    run = path.with_name("notes_run")
+    options = ["--architecture", "note_transformer", "--steps", 2]
+    invoke("train", made(make_corpus), "--out", run, *options)
+    shutil.copytree(run / "preset", path)
+
+
 def make_ratings(path):
     """Makes the files of twenty simulated listeners, for key.json."""
     key = Key.read("key.json")
@@ -204,6 +212,7 @@ OF_THE_REPOSITORY = ("docs/", "examples/", "tests/")
 STAND_INS = {
     rf"([./\w]+/)?{NAME}": make_maestro,
     r"corpora/\w+": make_corpus,
+    r"runs/notes\d?/preset": make_notes_preset,
     r"runs/\w+/preset": make_preset,
     r"runs/\w+": make_run,
     r"my_midi_files": make_own_pieces,
