@@ -276,7 +276,9 @@ def test_a_broken_file_is_explained_and_a_good_one_read(open_page, tmp_path):
     broken = tmp_path / "broken.mid"
     broken.write_bytes(b"This is no MIDI file.")
     page.locator("#file").set_input_files(broken)
-    expect(page.locator("#toast")).to_contain_text("MThd")
+    toast = page.locator("#toast")
+    expect(toast).to_contain_text("broken.mid: It is not a MIDI file")
+    expect(toast).to_contain_text("begins with 'MThd'")
     expect(page.locator("#hint")).to_be_visible()
     play_notes(page)
     with page.expect_download() as download:
@@ -426,6 +428,72 @@ def test_everything_is_reached_by_the_keyboard_alone(open_page):
         after = page.locator(".card .roll").get_attribute("aria-valuenow")
         assert float(after) == pytest.approx(float(before) + step)
         before = after
+
+
+def test_controls_have_names_and_one_tab_plays_at_a_time(open_page):
+    page = open_page()
+    for name in ("Length", "Temperature", "Zoom in", "New music begins here"):
+        expect(page.get_by_label(name, exact=True)).to_have_count(1)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, "
+          + "[role=slider]")].filter((x) => !(x.ariaLabel || x.title
+          || x.textContent.trim() || x.labels?.[0]?.textContent.trim()))
+          .map((x) => x.outerHTML)"""
+    )
+    assert nameless == []
+    page.locator("#seed").fill("seven")
+    page.locator("#write").click()
+    assert "whole number" in page.locator("#seed").evaluate(
+        "x => x.validationMessage"
+    )
+    play_notes(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#state")).to_contain_text("Ready")
+    other.locator("#keys button").first.focus()
+    other.keyboard.press("a", delay=3000)
+    page.bring_to_front()
+    page.locator("#piece-roll").press("Home")
+    page.locator("#piece-play").click()
+    expect(page.locator("#keys .lit")).to_have_count(1)
+    other.locator("#piece-play").click()
+    expect(page.locator("#piece-play")).to_have_attribute(
+        "aria-label", "Play your piece"
+    )
+    expect(page.locator("#keys .lit")).to_have_count(0)
+
+
+def test_the_softest_notes_stand_out_of_the_roll(open_page):
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [
+            x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+            for x in parts
+        ]
+        return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+    page = open_page()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        soft, given, *grounds = page.evaluate(
+            """() => ["soft", "given-soft", "roll", "roll-black"].map((name) =>
+              getComputedStyle(document.documentElement)
+              .getPropertyValue(`--${name}`).trim())"""
+        )
+        for colour in (soft, given):
+            for ground in grounds:
+                pair = sorted([luminance(colour), luminance(ground)])
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 3
+
+
+def test_a_phone_that_lies_shows_the_roll_and_the_keys(open_page):
+    page = open_page(viewport={"width": 844, "height": 390}, has_touch=True)
+    roll, keys = (
+        page.locator(x).bounding_box() for x in ("#piece-roll", "#keys")
+    )
+    assert roll["y"] >= 0 and roll["height"] >= 100
+    assert roll["y"] + roll["height"] < keys["y"]
+    assert keys["y"] + keys["height"] <= 390
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -38,6 +38,8 @@ class Control:
         is_required: whether a message without it is refused.
         asks: what the preset is asked for with it, a sentence for the page;
             it is not, until a box is ticked. Defaults to `None`, nothing.
+        about: what it does, a sentence for the page.
+        is_more: whether the page shows it only under "More".
     """
 
     name: str
@@ -50,6 +52,8 @@ class Control:
     choice: str | None = None
     is_required: bool = False
     asks: str | None = None
+    about: str = ""
+    is_more: bool = False
 
     @property
     def decimals(self):
@@ -68,6 +72,7 @@ CONTROLS = (
         most=120,
         unit=" s",
         is_required=True,
+        about="How long the new music is.",
     ),
     Control(
         "temperature",
@@ -76,6 +81,7 @@ CONTROLS = (
         slider=(0.5, 1.5, 0.05),
         least=0.1,
         most=3,
+        about="Below 1 the music is more usual, above 1 more surprising.",
     ),
     Control(
         "min_p",
@@ -85,6 +91,8 @@ CONTROLS = (
         least=0,
         most=1,
         choice=UNLIKELY,
+        about="Events below this share of the likeliest one are left out.",
+        is_more=True,
     ),
     Control(
         "top_p",
@@ -94,6 +102,8 @@ CONTROLS = (
         least=0.01,
         most=1,
         choice=UNLIKELY,
+        about="Only the likeliest events stay, with this share of chances.",
+        is_more=True,
     ),
     Control(
         "max_note_seconds",
@@ -103,6 +113,8 @@ CONTROLS = (
         least=0.1,
         most=120,
         unit=" s",
+        about="A note that is held longer is ended.",
+        is_more=True,
     ),
 )
 CHARACTER = (
@@ -197,13 +209,25 @@ def _backbone(preset):
 
 def render():
     """The markup of all sliders."""
+    plain = [row for row in CONTROLS if not row.is_more]
+    more = [row for row in CONTROLS if row.is_more]
+    return (
+        _render_rows(plain)
+        + '\n<details id="more"><summary>More</summary>\n'
+        + _render_rows(more)
+        + "\n</details>\n"
+        + _render_character()
+    )
+
+
+def _render_rows(controls):
     parts = []
-    for choice, rows in itertools.groupby(CONTROLS, lambda row: row.choice):
+    for choice, rows in itertools.groupby(controls, lambda row: row.choice):
         if choice is None:
             parts += map(_render_row, rows)
         else:
             parts.append(_render_choice(choice, list(rows)))
-    return "\n".join([*parts, _render_character()])
+    return "\n".join(parts)
 
 
 def _render_character():
@@ -240,7 +264,7 @@ def _render_asked(control):
 def _render_row(control):
     return (
         f'<label class="row">{html.escape(control.label)} {_output(control)}\n'
-        f"{_slider(control)}</label>"
+        f"{_slider(control)}{_about(control)}</label>"
     )
 
 
@@ -252,7 +276,7 @@ def _render_choice(title, controls):
         for control in controls
     )
     outputs = "\n".join(map(_output, controls))
-    sliders = "\n".join(map(_slider, controls))
+    sliders = "\n".join(_slider(x) + _about(x) for x in controls)
     return (
         f"<fieldset><legend>{html.escape(title)}</legend>\n"
         f'<div class="choices">{radios}\n{outputs}</div>\n{sliders}</fieldset>'
@@ -260,15 +284,22 @@ def _render_choice(title, controls):
 
 
 def _output(control):
-    return f'<output id="{control.name}-out"></output>'
+    # A slider tells its number itself: this is for the eyes.
+    return f'<span class="value" id="{control.name}-out"></span>'
+
+
+def _about(control):
+    text = html.escape(control.about)
+    return f'<small class="quiet" id="{control.name}-about">{text}</small>'
 
 
 def _slider(control):
     low, high, step = control.slider
-    # The label around it would be the output's, which comes first.
+    about = f'aria-describedby="{control.name}-about" ' * bool(control.about)
+    # Its label holds its number too, which is no part of its name.
     return (
         f'<input id="{control.name}" type="range" min="{low:g}" max="{high:g}" '
         f'step="{step:g}" value="{control.value:g}" '
-        f'aria-label="{html.escape(control.label)}" data-control '
+        f'aria-label="{html.escape(control.label)}" {about}data-control '
         f'data-decimals="{control.decimals}" data-unit="{control.unit}">'
     )

@@ -22,6 +22,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import tempfile
 
 from starlette.applications import Starlette
@@ -315,7 +316,9 @@ def _read_midi(data):
     try:
         notes, report = midi.read_notes(data, return_report=True)
     except midi.MidiError as error:
-        sentence = str(error).replace("<bytes>", "The file", 1)
+        # The page says which file; a user knows nothing of Python's bytes.
+        sentence = re.sub(r"`?<bytes>`?", "It", str(error), count=1)
+        sentence = re.sub(r"\bb(['\"])", r"\1", sentence)
         raise Refused(400, sentence) from None
     if len(notes) > messages.MAX_NOTES:
         raise Refused(

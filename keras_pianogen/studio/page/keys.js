@@ -36,6 +36,26 @@ export class Keys {
     this.build();
   }
 
+  get last() {
+    return this.start + 12 * this.octaves;
+  }
+
+  // The key that the first letter plays.
+  get middle() {
+    return this.start + (this.octaves > 1 ? 12 : 0);
+  }
+
+  useLetters(letters) {
+    this.letters = letters;
+    this.box.classList.toggle("lettered", letters);
+  }
+
+  // Show which keys a piece that plays holds down.
+  light(pitches) {
+    for (const key of this.box.querySelectorAll(".lit")) key.classList.remove("lit");
+    for (const pitch of pitches) this.key(pitch)?.classList.add("lit");
+  }
+
   build() {
     const { octaves } = this;
     const start = this.low + (octaves === 1 ? 12 : 0);
@@ -67,7 +87,9 @@ export class Keys {
     key.tabIndex = -1;
     key.dataset.pitch = pitch;
     key.setAttribute("aria-label", `${NAMES[pitch % 12]} ${Math.floor(pitch / 12) - 1}`);
-    if (pitch % 12 === 0) key.textContent = `C${pitch / 12 - 1}`;
+    const letter = document.createElement("kbd");
+    letter.textContent = (LETTERS[pitch - this.middle] || "").toUpperCase();
+    key.append(letter, pitch % 12 === 0 ? `C${pitch / 12 - 1}` : "");
     return key;
   }
 
@@ -160,8 +182,7 @@ export class Keys {
     const place = LETTERS.indexOf(event.key.toLowerCase());
     if (place < 0 || event.key.length > 1) return;
     event.preventDefault();
-    const middle = this.start + (this.octaves > 1 ? 12 : 0);
-    this.hold(event.key.toLowerCase(), middle + place, event.repeat);
+    this.hold(event.key.toLowerCase(), this.middle + place, event.repeat);
   }
 
   hold(name, pitch, repeated) {

@@ -25,6 +25,8 @@ export class Player {
     setInterval(() => this.tick(), 60);
   }
 
+  onPlay() {}
+
   get position() {
     if (!this.playing || this.started === null) return this.held;
     const passed = audio().currentTime - this.started;
@@ -36,6 +38,7 @@ export class Player {
     audio();
     this.piece = piece;
     this.playing = true;
+    this.onPlay();
     this.held = from;
     this.started = null;
     this.scheduled = from;

@@ -8,7 +8,7 @@ let timer = null;
 export function say(sentence, { milliseconds = 6000, label, action } = {}) {
   $("toast-text").textContent = sentence;
   $("toast-action").hidden = !action;
-  $("toast-action").textContent = label || "";
+  $("toast-action").textContent = label || "Undo";
   $("toast-action").onclick = () => {
     $("toast").hidden = true;
     action();

@@ -45,7 +45,9 @@ export function showSettings() {
     const output = $(`${control.id}-out`);
     output.textContent = `${number(control.id).toFixed(decimals)}${unit}`;
     if (control.id === "guidance") continue; // It shows what it would be.
-    output.hidden = control.hidden = !isChosen(control);
+    const isHidden = !isChosen(control);
+    output.hidden = control.hidden = isHidden;
+    if ($(`${control.id}-about`)) $(`${control.id}-about`).hidden = isHidden;
   }
 }
 
@@ -82,6 +84,12 @@ export function showOffers() {
   $("candidates").value = Math.min(3, most);
   showSettings();
   restore(kept);
+}
+
+export function checkSeed() {
+  const isSeed = /^[0-9]{0,10}$/.test($("seed").value.trim());
+  $("seed").setCustomValidity(isSeed ? ""
+    : "A seed is a whole number, such as 7. Without one, each piece is new.");
 }
 
 // === What is kept of them ===

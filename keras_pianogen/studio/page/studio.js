@@ -11,11 +11,11 @@ import { $, on } from "/saying.js";
 import "/shortcuts.js";
 import { setToken } from "/server.js";
 import { server } from "/server_state.js";
-import { showOffers, showSettings } from "/settings.js";
+import { checkSeed, showOffers, showSettings } from "/settings.js";
 import { keyDown, keyUp } from "/takes.js";
 import { prepare } from "/tones.js";
 import "/tools.js";
-import { toggle } from "/transport.js";
+import { toggle, whileSounding } from "/transport.js";
 import { work } from "/work.js";
 import { isWorkFile, openWork, saveWork } from "/workfile.js";
 import { readAhead, stop, write } from "/writing.js";
@@ -41,6 +41,7 @@ on($("file"), "change", async () => {
   if (file) await open(file);
 });
 on($("settings"), "input", () => {
+  checkSeed();
   showSettings();
   work.tell("change");
 });
@@ -64,7 +65,12 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 const keys = new Keys($("keys"), keyDown, keyUp);
 on($("lower"), "click", () => keys.shift(-1));
 on($("higher"), "click", () => keys.shift(1));
-on($("typing"), "change", () => { keys.letters = $("typing").checked; });
+on($("typing"), "change", () => keys.useLetters($("typing").checked));
+whileSounding((pitches) => {
+  keys.light(pitches);
+  $("lower").classList.toggle("lit", pitches.some((x) => x < keys.start));
+  $("higher").classList.toggle("lit", pitches.some((x) => x > keys.last));
+});
 on($("use-midi"), "click", () => keys.useMidi((sentence) => {
   $("midi-state").textContent = sentence;
 }));
@@ -76,6 +82,6 @@ server.addEventListener("status", () => {
 await resume();
 showSettings();
 work.tell("piece");
-keys.letters = $("typing").checked;
+keys.useLetters($("typing").checked);
 server.watch();
 prepare();

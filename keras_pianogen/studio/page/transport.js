@@ -1,13 +1,35 @@
 // Plays pieces, and shows for each whether it plays, and where.
 
-import { clockTime, endOf } from "/pieces.js";
+import { clockTime, endOf, visible } from "/pieces.js";
 import { Player } from "/player.js";
 import { work } from "/work.js";
 
 // piece → its view, an object with `move()`, which shows the position.
 export const views = new Map();
 
-export const player = new Player((piece) => views.get(piece)?.move(), startOf);
+const listeners = [];
+
+// Call a function with the pitches that sound, at each frame while a piece
+// plays, and with none of them when it ends.
+export const whileSounding = (listener) => listeners.push(listener);
+
+export const player = new Player((piece) => {
+  views.get(piece)?.move();
+  const pitches = player.playing ? sounding(piece) : [];
+  listeners.forEach((listener) => listener(pitches));
+}, startOf);
+
+function sounding({ notes, position }) {
+  const [first, last] = visible(notes, position, position);
+  return notes.slice(first, last)
+    .filter(({ end }) => end === null || end > position)
+    .map(({ pitch }) => pitch);
+}
+
+// One tab plays at a time.
+const tabs = new BroadcastChannel("studio plays");
+tabs.onmessage = () => player.pause();
+player.onPlay = () => tabs.postMessage("plays");
 
 // Where a piece is played from: a candidate, near the end of its prompt.
 function startOf(piece) {

@@ -11,6 +11,7 @@ import { player, views } from "/transport.js";
 import { work } from "/work.js";
 
 const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
+const SEEN = 200; // pixels of the candidates that are enough
 const PATIENCE = 900; // milliseconds that a stop may take
 
 let writing = null;
@@ -59,8 +60,6 @@ async function run(path, message, fields) {
   };
   writing = run;
   showWriting("Asking …");
-  const top = $("written").getBoundingClientRect().top;
-  if (top > innerHeight - 200) $("written").scrollIntoView({ block: "start" });
   const json = { seeds: seeds(), ...message, preset: run.preset };
   try {
     const answer = await ask(path, { json, signal: run.abort.signal });
@@ -115,7 +114,15 @@ function begin(run, { seed, start }) {
     .map((note) => [note.pitch, note]));
   run.pieces.push(piece);
   offers.pieces.push(piece);
-  if (offers === work.base.offers) work.tell("offers");
+  if (offers !== work.base.offers) return;
+  work.tell("offers");
+  if (run.pieces.length === 1) bringIntoSight($("written"));
+}
+
+// Once there is something to see.
+function bringIntoSight(element) {
+  const { top } = element.getBoundingClientRect();
+  if (top > innerHeight - SEEN) element.scrollIntoView({ block: "start" });
 }
 
 // The notes before the handle; those that sound there end with the new music.
