@@ -518,3 +518,27 @@ def test_a_phone_shows_all_of_it_in_its_width(open_page, scheme):
             "dark": "rgb(18, 21, 29)",
         }[scheme]
     )
+
+
+def test_a_duet_answers_at_space_and_stops_at_a_key(open_page):
+    page = open_page()
+    state = page.locator("#duet-state")
+    page.locator("#takeover").select_option("signal")
+    page.locator("#duet-go").click()
+    expect(state).to_have_text("The partner listens.", **DONE)
+    page.locator("#keys button").first.focus()
+    for letter in "adg":
+        page.keyboard.press(letter)
+    page.keyboard.press(" ")
+    expect(state).to_contain_text("answers", **DONE)
+    expect(page.locator("#piece-about")).not_to_contain_text(" 3 notes", **DONE)
+    expect(page.locator(".lit").first).to_be_attached(**DONE)
+    page.keyboard.down("k")
+    expect(state).to_have_text("The partner listens.", timeout=3000)
+    expect(page.locator(".lit")).to_have_count(0)
+    page.keyboard.up("k")
+    page.locator("#duet-go").click()
+    expect(page.locator("#duet-go")).to_have_text("Play a duet", **DONE)
+    expect(page.locator("#piece-about")).to_contain_text("Duet")
+    page.locator("#undo").click()
+    expect(page.locator("#hint")).to_be_visible()

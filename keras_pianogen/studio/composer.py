@@ -7,6 +7,7 @@ before. A `Composer` is used by one thread, see `jobs.Worker`.
 import numpy as np
 
 from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.studio import duets
 from keras_pianogen.studio.messages import Wish
 from keras_pianogen.studio.messages import to_rows
 
@@ -109,6 +110,10 @@ class Composer:
                 progress=progress,
             )
             job.report(about | {"notes": to_rows(notes)})
+
+    def duet(self, preset, takeover, keys, job):
+        """Play a duet with the page, see `duets.play`."""
+        duets.play(self._model(preset), takeover, keys, job)
 
     def read(self, wish, job):
         """Prefill a wish's prompt, so that writing begins at once.

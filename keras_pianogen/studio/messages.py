@@ -23,6 +23,7 @@ NAMES = [*(control.name for control in ALL), *LABELS]
 PROMPT = {"preset", "notes", "prompt_seconds"}
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
+MAX_MIDI = 1_000  # messages at once
 MAX_SEED = 2**32 - 1
 MAX_TEXT = 4_000  # characters of a title, or of a row of a recipe
 MAX_ROWS = 20  # of a recipe
@@ -165,9 +166,42 @@ def read_shared(message):
     }
 
 
+def read_duet(message, presets):
+    """The preset of a duet, and its takeover, `"pause"` or `"signal"`."""
+    _check_fields(message, {"preset", "takeover"})
+    if message.get("takeover") not in ("pause", "signal"):
+        raise BadMessage("`takeover` must be 'pause' or 'signal'.")
+    return _preset(message, presets), message["takeover"]
+
+
+def read_keys(message):
+    """The id of a duet's job, and a list of MIDI messages of three bytes."""
+    _check_fields(message, {"job", "midi"})
+    midi = message.get("midi")
+    if not isinstance(midi, list) or not 1 <= len(midi) <= MAX_MIDI:
+        raise BadMessage(f"`midi` must be a list of 1 to {MAX_MIDI} messages.")
+    for row in midi:
+        if not (
+            isinstance(row, list)
+            and len(row) == 3
+            and all(type(x) is int for x in row)
+            and row[0] in (0x80, 0x90, 0xB0)
+            and all(0 <= x <= 127 for x in row[1:])
+        ):
+            raise BadMessage(
+                "Each of `midi` must be three bytes: a note-on, a note-off or "
+                "a control change, of the first channel."
+            )
+    return _job(message), midi
+
+
 def read_job(message):
     """The id of a job, of an object that holds nothing else."""
     _check_fields(message, {"job"})
+    return _job(message)
+
+
+def _job(message):
     job = message.get("job")
     if not isinstance(job, str) or not 0 < len(job) <= 64:
         raise BadMessage("`job` must be the id of a job, a string.")

@@ -40,6 +40,7 @@ from keras_pianogen.rendering.tones import piano_json
 from keras_pianogen.studio import controls
 from keras_pianogen.studio import messages
 from keras_pianogen.studio.composer import Composer
+from keras_pianogen.studio.duets import PageKeys
 from keras_pianogen.studio.going_on import going_on
 from keras_pianogen.studio.guard import MAX_BODY
 from keras_pianogen.studio.guard import Guard
@@ -95,6 +96,8 @@ def make_app(
             Route("/prompt", studio.prompt, methods=["POST"]),
             Route("/write", studio.write, methods=["POST"]),
             Route("/infill", studio.infill, methods=["POST"]),
+            Route("/duet", studio.duet, methods=["POST"]),
+            Route("/keys", studio.keys, methods=["POST"]),
             Route("/stop", studio.stop, methods=["POST"]),
             Route("/read", studio.read, methods=["POST"]),
             Route("/midi", studio.midi, methods=["POST"]),
@@ -125,6 +128,7 @@ class _Studio:
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._worker = None
+        self._duets = {}  # the `PageKeys` of each, by its job's id
         self._listening = set()  # A queue of reports for each open answer.
 
     @contextlib.asynccontextmanager
@@ -192,6 +196,30 @@ class _Studio:
         return StreamingResponse(
             self._lines(job, reports), media_type="application/x-ndjson"
         )
+
+    async def duet(self, request):
+        """Play a duet; what the partner does comes as a stream of lines."""
+        preset, takeover = await _read(
+            request, messages.read_duet, self.composer.presets
+        )
+        keys = PageKeys()
+        job, reports = self._submit(
+            lambda job: self.composer.duet(preset, takeover, keys, job)
+        )
+        self._duets[job.id] = keys
+        return StreamingResponse(
+            self._lines(job, reports), media_type="application/x-ndjson"
+        )
+
+    async def keys(self, request):
+        """What is played on the page, for a duet."""
+        job_id, midi = await _read(request, messages.read_keys)
+        keys = self._duets.get(job_id)
+        if keys is None:
+            raise Refused(404, "The duet is over.")
+        for message in midi:
+            keys.put(message)
+        return _json({}, 202)
 
     async def stop(self, request):
         job_id = await _read(request, messages.read_job)
@@ -269,6 +297,7 @@ class _Studio:
         return job, reports
 
     def _end(self, job, reports):
+        self._duets.pop(job.id, None)
         self._listening.discard(reports)
         self._worker.stop(job.id)
 

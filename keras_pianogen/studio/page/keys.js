@@ -240,7 +240,7 @@ export class Keys {
     } else if (kind === 0xb0 && first === 64) {
       this.pedal = second >= 64;
       if (!this.pedal) this.sustained.forEach((pitch) => this.end(pitch));
-    }
+    } else if (kind === 0xb0) this.onControl?.(first, second);
   }
 
   end(pitch) {

@@ -1,6 +1,7 @@
 // The page's parts, put together: what each button and each key does.
 
 import "/cards.js";
+import { duetDown, duetUp, isDuet, offerDuets } from "/duet.js";
 import { setHandleAtCursor } from "/handle.js";
 import { Keys } from "/keys.js";
 import { download, openMidi } from "/files.js";
@@ -62,7 +63,10 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-const keys = new Keys($("keys"), keyDown, keyUp);
+const keys = new Keys($("keys"),
+  (...key) => (isDuet() ? duetDown : keyDown)(...key),
+  (...key) => (isDuet() ? duetUp : keyUp)(...key));
+offerDuets(keys);
 on($("lower"), "click", () => keys.shift(-1));
 on($("higher"), "click", () => keys.shift(1));
 on($("typing"), "change", () => keys.useLetters($("typing").checked));

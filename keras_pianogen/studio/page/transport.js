@@ -13,10 +13,12 @@ const listeners = [];
 // plays, and with none of them when it ends.
 export const whileSounding = (listener) => listeners.push(listener);
 
+export const tellSounding = (pitches) =>
+  listeners.forEach((listener) => listener(pitches));
+
 export const player = new Player((piece) => {
   views.get(piece)?.move();
-  const pitches = player.playing ? sounding(piece) : [];
-  listeners.forEach((listener) => listener(pitches));
+  tellSounding(player.playing ? sounding(piece) : []);
 }, startOf);
 
 function sounding({ notes, position }) {

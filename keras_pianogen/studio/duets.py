@@ -1,0 +1,84 @@
+"""A duet with the page: its keys are the source, and its piano is the sink.
+
+MIDI messages go both ways as lists of three bytes. Times in seconds.
+"""
+
+import queue
+
+import mido
+
+IDLE = 300.0  # without a message from the page, a duet ends
+SIGNAL = 67  # the soft pedal; the page sends it for the space bar, too
+PLAYED = ("note_on", "note_off")  # the rest is for instruments with a pedal
+
+
+class PageKeys:
+    """What is played on the page; the source of a `Duet`.
+
+    Attributes:
+        closed: always `False`: a duet ends when its job is stopped.
+    """
+
+    closed = False
+
+    def __init__(self):
+        self._messages = queue.SimpleQueue()
+        self.job = None
+
+    def put(self, message):
+        """Add a message, from any thread.
+
+        Args:
+            message: a list of three bytes.
+        """
+        self._messages.put(mido.Message.from_bytes(message))
+
+    def iter_pending(self):
+        """The messages that came, each once.
+
+        Raises:
+            jobs.Stopped: if the duet is to end.
+        """
+        while not self._messages.empty():
+            self.job.begin(IDLE)
+            yield self._messages.get()
+        self.job.check()
+
+
+class PagePiano:
+    """The piano of the page, which the partner plays; the sink of a `Duet`."""
+
+    def __init__(self, job):
+        self._job = job
+
+    def send(self, message):
+        """Report a message."""
+        if message.type in PLAYED:
+            self._job.report({"midi": message.bytes()})
+
+
+def play(model, takeover, keys, job):
+    """Play a duet until its job is stopped.
+
+    Args:
+        model: a model of notes.
+        takeover: `"pause"`, or `"signal"` for `SIGNAL`.
+        keys: the `PageKeys`.
+        job: a `jobs.Job`. It reports `{"midi": bytes}` for each note of the
+            partner, and `{"said": sentence}` when a turn begins or ends.
+    """
+    # Imported here, because it loads Keras, see `composer`.
+    from keras_pianogen.duet import AtPedal
+    from keras_pianogen.duet import AtSilence
+    from keras_pianogen.duet import Duet
+
+    rules = {"pause": AtSilence(), "signal": AtPedal(SIGNAL)}
+    keys.job = job
+    duet = Duet(model, rules[takeover])
+    job.report({"said": "The partner tunes up …"})
+
+    def tell(sentence):
+        job.begin(IDLE)
+        job.report({"said": sentence})
+
+    duet.play(keys, PagePiano(job), tell=tell)
