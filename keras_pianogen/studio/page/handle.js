@@ -8,7 +8,7 @@ import { work } from "/work.js";
 
 const handle = $("handle");
 const after = $("after");
-roll.box.append(after, handle);
+roll.box.append(after); // Above the notes.
 
 // Begin at a time; at the end of the piece, wherever the piece ends.
 export function setHandle(time) {
@@ -46,7 +46,6 @@ let isHeld = false;
 handle.addEventListener("pointerdown", (event) => {
   isHeld = true;
   handle.setPointerCapture(event.pointerId);
-  event.stopPropagation();
 });
 handle.addEventListener("pointermove", (event) => {
   if (isHeld) setHandle(roll.at(event).time);
@@ -58,7 +57,6 @@ handle.addEventListener("keydown", (event) => {
   const time = timeAfter(event, handleOf(work.base), 0, endOf(work.base));
   if (time === null) return;
   event.preventDefault();
-  event.stopPropagation();
   setHandle(time);
 });
 roll.marks.push(show);

@@ -9,7 +9,7 @@ export function point(roll, toolOf) {
   const { box } = roll;
   let tool = null;
   box.addEventListener("pointerdown", (event) => {
-    if (event.button > 0 || !event.isPrimary || event.target.closest("button, [data-own]")) return;
+    if (event.button > 0 || !event.isPrimary) return;
     tool = toolOf(event, roll.at(event));
     box.setPointerCapture(event.pointerId);
     tool.down?.(roll.at(event), event);

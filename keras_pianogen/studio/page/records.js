@@ -72,16 +72,22 @@ function finished(piece) {
 
 export function pack(notes) {
   const numbers = new Float64Array(4 * notes.length);
-  notes.forEach(({ start, end, pitch, velocity }, i) =>
-    numbers.set([start, end ?? NaN, pitch, velocity], 4 * i));
+  notes.forEach(({ start, end, pitch, velocity }, i) => {
+    numbers[4 * i] = start;
+    numbers[4 * i + 1] = end ?? NaN;
+    numbers[4 * i + 2] = pitch;
+    numbers[4 * i + 3] = velocity;
+  });
   return numbers;
 }
 
 function unpack(numbers) {
   const notes = [];
   for (let i = 0; i < numbers.length; i += 4) {
-    const [start, end, pitch, velocity] = numbers.slice(i, i + 4);
-    notes.push({ start, end, pitch, velocity });
+    notes.push({
+      start: numbers[i], end: numbers[i + 1], pitch: numbers[i + 2],
+      velocity: numbers[i + 3],
+    });
   }
   return notes;
 }

@@ -16,6 +16,7 @@ let database = null;
 let id = null;
 let timer = null;
 let isSaved = true;
+const locks = new Map(); // name of a work → what gives it free
 let kept = new Map(); // id of a piece → [notes, their number], as kept
 
 const done = (request) => new Promise((resolve, reject) => {
@@ -40,7 +41,7 @@ function lock(name, patience) {
   return new Promise((resolve) => {
     navigator.locks.request(`studio ${name}`, options, (held) => {
       resolve(Boolean(held));
-      return held && new Promise(() => {});
+      return held && new Promise((unlock) => { locks.set(name, unlock); });
     }).catch(() => resolve(false));
   });
 }
@@ -55,6 +56,7 @@ function claim(name) {
 }
 
 async function claimNew() {
+  locks.get(id)?.();
   claim(newName());
   if (navigator.locks) await lock(id);
 }

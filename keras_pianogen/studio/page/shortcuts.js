@@ -13,7 +13,7 @@ import { zoomByKey } from "/zoom.js";
 const TEXT = "input:not([type=range]):not([type=checkbox]):not([type=radio])"
   + ", select, textarea, dialog";
 const OWN_ARROWS = `${TEXT}, input, [role=slider], #keys, #scroll`;
-const OWN_SPACE = `${TEXT}, input, button, summary, label`;
+const OWN_SPACE = `${TEXT}, [type=checkbox], [type=radio]:not(:checked), button, summary`;
 
 window.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.target.closest?.(TEXT)) return;
@@ -41,9 +41,13 @@ function undo({ key, shiftKey }) {
   return true;
 }
 
-function play({ target }) {
+// On a candidate it is the candidate that plays.
+function play({ target, repeat }) {
   if (target.closest?.(OWN_SPACE)) return false;
-  toggle(work.base);
+  if (repeat) return true;
+  const card = target.closest?.(".card");
+  if (card) card.querySelector(".play").click();
+  else toggle(work.base);
   return true;
 }
 

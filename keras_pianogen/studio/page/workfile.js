@@ -27,6 +27,7 @@ export async function openWork(file) {
     content = JSON.parse(await file.text());
     if (content.kind !== KIND) throw new Error();
     base = fromRecord(content, (id) => notesOf(content.notes[id]));
+    if (!base) throw new Error();
   } catch {
     throw new Error(`${file.name} is no work that the studio has saved.`);
   }

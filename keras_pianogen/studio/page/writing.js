@@ -102,6 +102,7 @@ function begin(run, { seed, start }) {
     notes: promptNotes(run),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
+    handle: run.gap ? run.parent.handle : null,
     length: run.seconds, planned: start + run.seconds, gap: run.gap,
     viewEnd: run.gap && run.gap.end + BEFORE,
     made: {
@@ -238,12 +239,17 @@ function finish(run) {
   if (said || !$("progress").classList.contains("bad")) {
     showWriting(said || "Stopped.", run.ended === "timeout");
   }
+  showButtons(); // Also where an error stays in sight.
   readAhead();
 }
 
 function showWriting(sentence, bad = false) {
   $("progress").textContent = sentence;
   $("progress").classList.toggle("bad", bad);
+  showButtons();
+}
+
+function showButtons() {
   $("write").disabled = Boolean(writing);
   $("stop").disabled = !writing;
 }

@@ -45,7 +45,9 @@ let wasSeen = true;
 
 function follow() {
   if (roll.view && roll.view.end > roll.last + 1e-6) scroll(0);
-  const { position } = roll.piece;
+  const { position, planned } = roll.piece;
+  // Notes that are being played come into sight.
+  if (roll.view && planned && roll.view.end < roll.last) look(roll.last, roll.end - roll.begin);
   if (roll.view && plays(roll.piece) && wasSeen && position > roll.end) {
     look(position - MARGIN * (roll.end - roll.begin), roll.end - roll.begin);
   }
