@@ -370,7 +370,7 @@ def test_generate_plays_each_piece_that_it_writes(run, tmp_path):
         path = tmp_path / "new" / f"a-{i}.wav"
         assert f"{path}: the built-in piano" in printed.splitlines()
         last = read_notes(tmp_path / f"a-{i}.mid")["end"].max()
-        assert last < wav_seconds(path) < last + 3
+        assert last < wav_seconds(path) < last + 6  # Treble strings ring on.
     assert sorted(os.listdir(tmp_path / "new")) == ["a-1.wav", "a-2.wav"]
 
 

@@ -42,6 +42,7 @@ from typer.testing import CliRunner
 
 from keras_pianogen import cli
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.synthesis import synthesize
@@ -247,9 +248,10 @@ def cut(source, part, midi):
 
 def play(midi):
     """Renders a MIDI file as an MP3 file beside it."""
+    notes, pedal = read_notes(midi), read_pedal(midi)
     soundfile.write(
         midi.with_suffix(".mp3"),
-        synthesize(read_notes(midi), SAMPLE_RATE),
+        synthesize(notes, SAMPLE_RATE, pedal=pedal),
         SAMPLE_RATE,
         compression_level=COMPRESSION,
         bitrate_mode="VARIABLE",

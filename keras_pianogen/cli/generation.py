@@ -305,7 +305,7 @@ def _draw_and_play(piece, files, roll, soundfont):
     if files.audio is not None and not len(piece):
         say("There are no notes to play.")
     elif files.audio is not None:
-        player = play(piece, files.audio, soundfont)
+        player = play(piece, files.audio, soundfont, roll["pedal"])
         say(f"{files.audio}: {player}")
 
 
