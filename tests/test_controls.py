@@ -22,6 +22,7 @@ from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.generation import pieces
 from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.note_request import NoteRequest
+from keras_pianogen.generation.steering import Steering
 from keras_pianogen.judging import asking
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import NoteTransformerCausalLM
@@ -221,6 +222,93 @@ def test_notes_of_a_prompt_are_given_what_they_have(model):
     assert set(rows[1:61, -2]) == {NOT_ASKED}
     assert set(rows[:, -1]) == {0}
     assert set(rows[61:, -3]) == {0}
+
+
+STEERED = Controls(
+    {
+        "density": [2.0, 4.0, 8.0],
+        "loudness": [40.0, 60.0, 80.0],
+        "register": [50.0, 60.0, 70.0],
+        "polyphony": [1.0, 3.0, 6.0],
+    }
+)
+
+
+@pytest.mark.slow_to_trace
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"density": 4, "loudness": 40, "register": 75},
+        {"density": 11, "loudness": 95, "register": 50},
+        {"polyphony": 2},
+        {"polyphony": 6},
+    ],
+)
+def test_a_model_that_can_do_nothing_is_held_to_what_is_asked(held, asked):
+    """A model that was never trained has no idea of any control."""
+    (notes,) = held.generate(seconds=30, variations=1, seed=1, **asked)
+    late = notes[notes["start"] >= 5]
+    late["start"] -= 5
+    late["end"] -= 5
+    found = asking.overall(late, 25)
+    for name, tolerance in (("loudness", 6), ("register", 4)):
+        if name in asked:
+            assert found[name] == pytest.approx(asked[name], abs=tolerance)
+    for name in ("density", "polyphony"):
+        if name in asked:
+            assert found[name] == pytest.approx(asked[name], rel=0.25)
+
+
+@pytest.fixture(scope="module")
+def held():
+    model = extended(build_note_model(64), controls=STEERED)
+    model.compile()
+    return model
+
+
+@pytest.mark.one_backend
+def test_a_change_is_followed(held):
+    notes = held.generate(seconds=40, seed=2, register=(45, 85))
+    half = notes["start"] < 20
+    means = notes["pitch"][half].mean(), notes["pitch"][~half].mean()
+    np.testing.assert_allclose(means, (55, 75), atol=4)
+
+
+@pytest.mark.one_backend
+def test_strengths_and_tilts_are_those_of_a_slow_twin():
+    rng = np.random.default_rng(0)
+    rows = [[30, 70, 20, 50], [0, 40, 3, 700]]
+    targets = np.array([[6, 80, 60, 3], [np.nan, 30, np.nan, 2]], "float32")
+    strengths = rng.normal(size=(2, 4)).astype("float32")
+    steering = Steering(FORM)
+    tensors = [
+        keras.ops.convert_to_tensor(x)
+        for x in (strengths, targets, np.array(rows, "int32"))
+    ]
+    found = keras.ops.convert_to_numpy(steering.follow(*tensors))
+    for i, (shift, pitch, bin_, duration) in enumerate(rows):
+        density, loudness, register, polyphony = targets[i]
+        wait, rings = shift / 100, duration / 100
+        velocity = float(FORM.to_velocities(np.array([bin_]))[0])
+        change = [
+            0.1 * (density * wait - 1) * min(1, 5 / density),
+            0.1 * (loudness - velocity) / 16,
+            0.06 * (register - pitch) / 12,
+            0.05 * (wait - rings / polyphony) / 0.1,
+        ]
+        expected = np.clip(strengths[i] + change, -3, 3)
+        expected[np.isnan(targets[i])] = 0
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-5)
+    shifts, pitches = (
+        keras.ops.convert_to_numpy(steering.tilt(field, *tensors[:2]))
+        for field in ("shift", "pitch")
+    )
+    # 20 ticks, at 6 notes a second and for a polyphony of 2.
+    assert shifts[0, 20] == pytest.approx(-strengths[0, 0] * 1.2, rel=1e-5)
+    assert shifts[1, 20] == pytest.approx(-strengths[1, 3] * 0.2, rel=1e-5)
+    assert (shifts[:, -1] == 0).all()
+    octave = pitches[:, 72] - pitches[:, 60]
+    np.testing.assert_allclose(octave, strengths[:, 2], rtol=1e-5)
 
 
 @pytest.mark.slow_to_trace

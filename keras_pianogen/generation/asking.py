@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_pianogen.data.controls import NOT_ASKED
+from keras_pianogen.data.controls import SCALES
 from keras_pianogen.data.controls import Scale
 from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.arguments import check_arguments
@@ -88,6 +89,19 @@ class Asked:
             else:
                 plan[:, i] = value
         return plan
+
+    def targets(self):
+        """The value of each scale at each of `STEPS` moments.
+
+        Returns:
+            A float32 array (STEPS, scales), by the names of `SCALES`, NaN
+            where nothing is asked.
+        """
+        columns = [
+            np.linspace(*self.values.get(name, (np.nan, np.nan)), STEPS)
+            for name in SCALES
+        ]
+        return np.stack(columns, axis=1).astype("float32")
 
     def on(self, form, rows):
         """The rows of a prompt, with what would have been asked of it.

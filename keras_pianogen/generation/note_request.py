@@ -159,6 +159,7 @@ class NoteRequest(Request):
         begins = [self._asked_from(prompt) for prompt in self.prompts]
         limits = limits._replace(
             plan=np.stack([asked.plan()] * len(begins)),
+            targets=np.stack([asked.targets()] * len(begins)),
             plan_begin=np.array(begins, "int32"),
             plan_ticks=np.int32(max(self._asked_ticks(), 1)),
         )
@@ -166,8 +167,10 @@ class NoteRequest(Request):
             return limits
         of_both = {name: getattr(limits, name) for name in OF_A_PIECE}
         nothing = np.full_like(limits.plan, NOT_ASKED)
+        free = np.full_like(limits.targets, np.nan)
         return limits._replace(
             plan=np.concatenate([limits.plan, nothing]),
+            targets=np.concatenate([limits.targets, free]),
             guidance=np.float32(asked.guidance),
             **{name: np.tile(x, 2) for name, x in of_both.items()},
         )

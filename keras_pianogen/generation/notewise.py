@@ -24,6 +24,8 @@ from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
 from keras_pianogen.generation.grammar import MEMORY
 from keras_pianogen.generation.grammar import NEVER
+from keras_pianogen.generation.steering import Steering
+from keras_pianogen.generation.steering import no_strengths
 from keras_pianogen.layers.note_heads import left_after
 
 START = (-1, -1, -1, -1)
@@ -108,9 +110,11 @@ class NoteLimits(typing.NamedTuple):
     score_shifts: object = ()
     score_notes: object = ()
     # What is asked of the music from `plan_begin` on, in ticks: the classes of
-    # controls, int (batch, steps, controls), spread over `plan_ticks`.
-    # Without controls these are ().
+    # controls, int (batch, steps, controls), and the values of the scales,
+    # float (batch, steps, scales), NaN where nothing is asked, spread over
+    # `plan_ticks`. Without controls these are ().
     plan: object = ()
+    targets: object = ()
     plan_begin: object = ()  # int (batch,)
     plan_ticks: object = ()  # int
     guidance: object = ()  # float, see `draws.Guided`; () without
@@ -127,6 +131,7 @@ class NoteState(typing.NamedTuple):
     clock: object  # int (batch,): when the last note began
     last_pitch: object  # int (batch,), 0 before the first note
     heat: object  # float (batch, 128): how often each pitch was struck of late
+    strengths: object  # float (batch, scales), see `steering.Steering`
 
 
 def initial_state(pieces):
@@ -140,6 +145,7 @@ def initial_state(pieces):
         clock=np.zeros(len(pieces), "int32"),
         last_pitch=np.zeros(len(pieces), "int32"),
         heat=np.zeros((len(pieces), PITCHES), "float32"),
+        strengths=no_strengths(len(pieces)),
     )
     for i, rows in enumerate(pieces):
         rows = rows[1:]
@@ -184,6 +190,9 @@ class NextNote:
         self.first_shifts = _int32(code.firsts)
         self.last_shifts = _int32(code.firsts + code.widths - 1)
         self.first_durations = _int32(self.form.duration_code.firsts)
+        # Without controls, nothing is asked.
+        is_plain = isinstance(self.limits.plan, tuple)
+        self.steering = None if is_plain else Steering(self.form)
 
     def draw(self, hidden, state, random, made):
         """Draw notes, see `decoding.NextEvent.draw`.
@@ -215,10 +224,10 @@ class NextNote:
         else:
             pitch = ops.zeros_like(ticks) + note[1]
         x = self.heads.with_pitch(x, pitch[:, None])
-        logits = self.heads.velocity(x)[:, 0]
+        logits = self.heads.velocity(x)[:, 0] + self._tilt("velocity", state)
         velocity, random = self.draws.draw(logits, random, field="velocity")
         x = self.heads.with_velocity(x, velocity[:, None])
-        duration, random = self._duration(x, left, random)
+        duration, random = self._duration(x, left, state, random)
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
         parts = [ops.where(ends[:, None], np.array(END, "int32"), row)]
         clock = state.clock + ticks
@@ -229,19 +238,25 @@ class NextNote:
             if following is None:
                 following = np.full(len(SCORE_FIELDS), NOTHING, "int32")
             parts.append(ops.zeros_like(ticks)[:, None] + following)
-        if not isinstance(self.limits.plan, tuple):
-            parts.append(self._asked(clock))
+        if self.steering is not None:
+            parts.append(self._asked(self.limits.plan, clock))
         return ops.concatenate(parts, axis=-1), random
 
-    def _asked(self, clock):
-        """What is asked at a time, classes (batch, controls)."""
+    def _asked(self, plan, clock):
+        """The rows of a plan (batch, steps, ...) at a time, (batch, ...)."""
         limits = self.limits
-        steps, controls = limits.plan.shape[1:]
+        steps, columns = plan.shape[1:]
         step = (clock - limits.plan_begin) * steps // limits.plan_ticks
         step = ops.clip(step, 0, steps - 1)
         first = ops.arange(ops.shape(clock)[0], dtype="int32") * steps
-        rows = ops.reshape(limits.plan, (-1, controls))
-        return ops.take(rows, first + step, axis=0)
+        return ops.take(ops.reshape(plan, (-1, columns)), first + step, axis=0)
+
+    def _tilt(self, field, state):
+        """What is added to the logits of a field, see `steering`."""
+        if self.steering is None:
+            return 0.0
+        targets = self._asked(self.limits.targets, state.clock)
+        return self.steering.tilt(field, state.strengths, targets)
 
     def _of_score(self, rows, made):
         """The row of a note of the score, or `None` without one.
@@ -270,6 +285,8 @@ class NextNote:
             earliest = ops.where(note[1] > state.last_pitch, 0, 1)
             earliest = ops.maximum(earliest, wanted * SOONEST // 100)
             latest = wanted * LATEST // 100 + LOOSE
+        else:  # A score has its own density.
+            logits = logits + self._tilt("shift", state)
         logits = logits + self._shift_bias(state, earliest, latest)
         shift, random = self.draws.draw(logits, random, field="shift")
         ends = ops.equal(shift, self.form.end_class)
@@ -314,14 +331,16 @@ class NextNote:
         logits = self.heads.pitch(
             x, left, ticks[:, None], state.last_pitch[:, None]
         )[:, 0]
+        logits = logits + self._tilt("pitch", state)
         logits = logits - self.limits.repeat_penalty * state.heat
         pitches = ops.arange(PITCHES, dtype="int32")
         logits = ops.where(pitches < self.limits.below, logits, BARRED)
         return self.draws.draw(logits, random, field="pitch")
 
-    def _duration(self, x, left, random):
+    def _duration(self, x, left, state, random):
         """The duration in ticks."""
         logits = self.heads.duration(x, left)[:, 0]
+        logits = logits + self._tilt("duration", state)
         barred = self.first_durations > self.limits.max_ticks
         logits = ops.where(barred, BARRED, logits)
         duration, random = self.draws.draw(logits, random, field="duration")
@@ -361,13 +380,23 @@ class NextNote:
         struck = ops.logical_and(struck, ops.logical_not(begins)[:, None])
         clock = state.clock + shift
         left = ops.maximum(state.sounding - shift[:, None], 0)
+        strengths = self._followed(new, is_given, state, clock)
         state = NoteState(
             sounding=ops.where(struck, duration[:, None], left),
             clock=clock,
             last_pitch=pitch,
             heat=state.heat * MEMORY + ops.cast(struck, "float32"),
+            strengths=strengths,
         )
         return state, ops.logical_or(done, clock > self.limits.until)
+
+    def _followed(self, new, is_given, state, clock):
+        """How strongly the next note is steered; no prompt's note counts."""
+        if self.steering is None:
+            return state.strengths
+        targets = self._asked(self.limits.targets, clock)
+        found = self.steering.follow(state.strengths, targets, new)
+        return ops.where(is_given[:, None], state.strengths, found)
 
     def state(self, carried):
         """The `NoteState` that another loop goes on from."""
@@ -393,6 +422,7 @@ def _unless(begins, state):
         clock=ops.where(goes_on, state.clock, 0),
         last_pitch=ops.where(goes_on, state.last_pitch, 0),
         heat=ops.where(goes_on[:, None], state.heat, 0.0),
+        strengths=ops.where(goes_on[:, None], state.strengths, 0.0),
     )
 
 

@@ -1,0 +1,132 @@
+"""Music is held to what is asked of its scales, while it is written.
+
+A model that is told what is asked follows it only in part. So each note that is
+drawn is compared with what is asked, and the logits of the next notes are
+tilted: to each class of a field is added a strength times a number of that
+class, such as its pitch. Of all changes that give a field another mean, this
+one changes the model's probabilities the least (in relative entropy; Csiszár,
+1975). The strength grows as long as notes fall short of what is asked, and
+falls as long as they go beyond it (stochastic approximation; Robbins and Monro,
+1951).
+
+References:
+    - [Csiszár (1975)](https://doi.org/10.1214/aop/1176996454)
+    - [Robbins and Monro (1951)](https://doi.org/10.1214/aoms/1177729586)
+"""
+
+import numpy as np
+from keras import ops
+
+from keras_pianogen.data.controls import SCALES
+
+# How much a note changes the strength of each scale, and the most strength.
+GAINS = {"density": 0.1, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}
+STRONGEST = 3.0
+# Velocities, and semitones, over which a strength of 1 makes a factor of e.
+VELOCITIES, SEMITONES = 16.0, 12.0
+# Durations are told apart by their logarithms, from about `SHORT` seconds to
+# `LONG`; `USUAL` is the time from one note to the next in usual music.
+SHORT, USUAL, LONG = 0.05, 0.1, 4.0
+# Times between notes are told apart up to so many times what is asked. Beyond
+# it all are alike, so that no strength makes a pause of many seconds likely.
+LONGEST_WAIT = 4.0
+# Up to so many notes a second, each note changes the strength alike, and beyond
+# it each second does.
+SLOW = 5.0
+# How much the strength of polyphony shortens the times between notes too, where
+# no density is asked for: long notes alone would leave music sparse.
+SHARE = 0.5
+
+
+class Steering:
+    """Tilts of logits, by what is asked of scales and by what was obtained.
+
+    Args:
+        form: a `NoteTuples`.
+    """
+
+    def __init__(self, form):
+        self.time_step = form.time_step
+        self.gains = _float32([GAINS[name] for name in SCALES])
+        velocities = form.to_velocities(np.arange(form.velocity_bins))
+        self.velocities = _float32(velocities)
+        # The end of a piece, the last class, stays as likely as it is.
+        self.waits = _float32(np.append(self._seconds(form.shift_code), 0))
+        rings = np.minimum(self._seconds(form.duration_code), LONG)
+        pitches = np.arange(form.num_classes["pitch"])
+        # The number of each class, of the fields but the first.
+        self.numbers = {
+            "velocity": _float32((velocities - 64.0) / VELOCITIES),
+            "pitch": _float32((pitches - 64) / SEMITONES),
+            "duration": _float32(np.log((rings + SHORT) / (USUAL + SHORT))),
+        }
+
+    def _seconds(self, code):
+        """The mean time that each class of a `TickCode` stands for."""
+        return (code.firsts + (code.widths - 1) / 2) * self.time_step
+
+    def tilt(self, field, strengths, targets):
+        """What is added to the logits of a field, (batch, classes).
+
+        Args:
+            field: one of `note_tuples.FIELDS`.
+            strengths: float tensor (batch, scales), see `follow`.
+            targets: float tensor (batch, scales), see `follow`.
+        """
+        density, loudness, register, polyphony = ops.split(strengths, 4, 1)
+        if field == "shift":
+            return self._tilt_of_shifts(density, polyphony, targets)
+        strength = {
+            "velocity": loudness,
+            "pitch": register,
+            "duration": polyphony,
+        }[field]
+        return strength * self.numbers[field]
+
+    def _tilt_of_shifts(self, density, polyphony, targets):
+        """The tilt of shifts: denser music waits less for its next note."""
+        asked, _, _, sounding = ops.split(targets, 4, 1)
+        is_free = ops.isnan(asked)
+        strength = ops.where(is_free, SHARE * polyphony, density)
+        pace = ops.where(is_free, sounding, asked)
+        pace = ops.where(ops.isnan(pace), 0.0, pace)
+        return -strength * ops.minimum(self.waits * pace, LONGEST_WAIT)
+
+    def follow(self, strengths, targets, new):
+        """The strengths after a note of each piece.
+
+        Args:
+            strengths: float tensor (batch, scales), in the order of `SCALES`.
+            targets: float tensor (batch, scales): what is asked of this note,
+                NaN where nothing is.
+            new: int tensor (batch, fields), the rows of the notes.
+        """
+        missing = self._missing(ops.maximum(new, 0), targets)
+        strengths = strengths + self.gains * missing
+        strengths = ops.clip(strengths, -STRONGEST, STRONGEST)
+        return ops.where(ops.isnan(targets), 0.0, strengths)
+
+    def _missing(self, new, targets):
+        """By how much notes fall short of what is asked, (batch, scales)."""
+        density, loudness, register, polyphony = ops.unstack(targets, axis=1)
+        times = ops.cast(new[:, :4], "float32") * self.time_step
+        wait, rings = times[:, 0], times[:, 3]
+        pitch = ops.cast(new[:, 1], "float32")
+        velocity = ops.take(self.velocities, new[:, 2])
+        of_each = ops.minimum(1.0, SLOW / density)
+        missing = [
+            (density * wait - 1) * of_each,
+            (loudness - velocity) / VELOCITIES,
+            (register - pitch) / SEMITONES,
+            (wait - rings / polyphony) / USUAL,
+        ]
+        return ops.stack(missing, axis=1)
+
+
+def no_strengths(pieces):
+    """The strengths in which pieces begin, float32 (pieces, scales)."""
+    return np.zeros((pieces, len(SCALES)), "float32")
+
+
+def _float32(numbers):
+    return ops.convert_to_tensor(np.asarray(numbers, "float32"))
