@@ -14,6 +14,7 @@ from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Partner
 from keras_pianogen.duet.turns import AtSilence
+from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.judging.asking import overall
 from keras_pianogen.notes import NOTE_DTYPE
@@ -276,7 +277,7 @@ class _Session:
             for field in ("start", "end"):
                 cut[field] -= begin
             found = overall(cut, max(length, 0.5))
-            asked = _within({x: found[x] for x in CHARACTER})
+            asked = {x: KINDS[x].nearest(found[x]) for x in CHARACTER}
         length = float(np.clip(length, self.duet.shortest, self.duet.longest))
         answer = self.partner.answer(self.keyboard.all(now), now, asked)
         self.turn = _Turn(answer, now, length)
@@ -365,9 +366,3 @@ class _Session:
         self.keyboard.new_phrase()
         self.turn = None
         self.tell("The partner listens.")
-
-
-def _within(asked):
-    """What is asked, in the ranges in which it can be."""
-    ranges = {"density": (0.5, 60), "loudness": (1, 127), "register": (21, 108)}
-    return {x: float(np.clip(v, *ranges[x])) for x, v in asked.items()}

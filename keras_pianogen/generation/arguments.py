@@ -60,6 +60,10 @@ class OverTime:
         if value is not None:
             self.ends(name, value)
 
+    def nearest(self, value):
+        """The number from the least to the most that is nearest to another."""
+        return float(min(max(value, self.number.least), self.number.most))
+
     def ends(self, name, value):
         """The numbers where music begins and where it ends, a pair.
 
