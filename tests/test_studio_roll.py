@@ -240,3 +240,32 @@ def test_notes_are_added_moved_stretched_struck_harder_and_deleted(page):
     expect(about).to_contain_text("finished.mid: 83 notes")
     page.keyboard.press("Control+Shift+z")
     assert notes(50)[0]["end"] == note["end"]  # One gesture, one step.
+
+
+def test_two_fingers_zoom_and_do_nothing_else(open_page, file):  # noqa: F811
+    page = open_page(has_touch=True)
+    page.locator("#file").set_input_files(file)
+    expect(page.locator("#piece-about")).to_contain_text("83 notes")
+    page.get_by_text("Edit", exact=True).click()
+    box = page.locator("#piece-roll").bounding_box()
+    middle, y = box["x"] + box["width"] / 2, box["y"] + 90
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *distances):
+        points = [
+            {"x": middle + x, "y": y, "id": int(x > 0)} for x in distances
+        ]
+        fingers.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": points}
+        )
+
+    touch("touchStart", -40)
+    touch("touchStart", -40, 40)
+    for apart in range(50, 161, 10):
+        touch("touchMove", -apart, apart)
+    touch("touchEnd")
+    page.wait_for_timeout(50)
+    begin, end = seen(page)
+    assert end - begin == pytest.approx(26 / 4, abs=0.5)
+    assert begin + end == pytest.approx(26, abs=0.5)
+    expect(page.locator("#piece-about")).to_contain_text("83 notes")

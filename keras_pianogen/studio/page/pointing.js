@@ -1,5 +1,6 @@
 // Pointers and keys on a roll, and what they do there: by default, seek.
 
+const SLACK = 6; // pixels that a finger moves before it means something
 const STEP = 0.1; // seconds, by an arrow key
 const LONG_STEP = 1; // with Shift
 
@@ -8,18 +9,33 @@ const LONG_STEP = 1; // with Shift
 export function point(roll, toolOf) {
   const { box } = roll;
   let tool = null;
+  let touched = null; // where a finger went down that may yet pinch
+  const begin = () => {
+    tool.down?.(touched.place, touched.event);
+    touched = null;
+  };
   box.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary) { // Two fingers zoom.
+      if (!touched) tool?.up?.(roll.at(event), event);
+      tool = null;
+    }
     if (event.button > 0 || !event.isPrimary) return;
-    tool = toolOf(event, roll.at(event));
+    const place = roll.at(event);
+    tool = toolOf(event, place);
     box.setPointerCapture(event.pointerId);
-    tool.down?.(roll.at(event), event);
+    touched = { place, event };
+    if (event.pointerType !== "touch") begin();
   });
   box.addEventListener("pointermove", (event) => {
-    if (tool && event.isPrimary) tool.move?.(roll.at(event), event);
+    if (!tool || !event.isPrimary) return;
+    if (touched && Math.abs(event.clientX - touched.event.clientX) < SLACK) return;
+    if (touched) begin();
+    tool.move?.(roll.at(event), event);
   });
   for (const end of ["pointerup", "pointercancel"]) {
     box.addEventListener(end, (event) => {
       if (!tool || !event.isPrimary) return;
+      if (touched && end === "pointerup") begin();
       tool.up?.(roll.at(event), event);
       tool = null;
     });
