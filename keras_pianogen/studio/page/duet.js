@@ -44,11 +44,16 @@ async function begin() {
 }
 
 function hear(line) {
-  if (line.job) duet.job = line.job;
-  else if (line.error) throw new Error(line.error);
+  if (line.job) {
+    duet.job = line.job;
+    flush();
+  } else if (line.error) throw new Error(line.error);
   else if (line.said) show(line.said);
-  else if (line.waiting) show("Waiting for what is being written …");
-  else if (line.midi) {
+  else if (line.waiting !== undefined) {
+    show(line.waiting ? "Waiting for what is being written …"
+      : "The model is loading …");
+  }
+  if (line.midi) {
     const [status, pitch, velocity] = line.midi;
     if (status === ON) down("partner", pitch, velocity);
     else up("partner", pitch);
@@ -139,10 +144,14 @@ function signal() {
   send(CONTROL, SIGNAL, 0);
 }
 
+function send(...message) {
+  duet.unsent.push(message);
+  flush();
+}
+
 // Messages go one request after the other, so that none overtakes another.
-async function send(...message) {
+async function flush() {
   const mine = duet;
-  mine.unsent.push(message);
   if (mine.isSending || !mine.job) return;
   mine.isSending = true;
   try {
