@@ -66,14 +66,24 @@ export async function resume() {
   try {
     database = await connect();
     const found = await latest();
-    if (found) await take(found);
-    else await claimNew();
+    if (!found || !await isTaken(found)) await claimNew();
   } catch (error) {
     database = null;
     report(new Error(`This browser keeps no work: ${error.message}`));
   }
   work.on("change", changed);
   showSaved();
+}
+
+// A work that can't be read stays in the database; the tab begins a new one.
+async function isTaken(record) {
+  try {
+    await take(record);
+    return true;
+  } catch (error) {
+    report(new Error(`The work that was kept can't be read: ${error.message}`));
+    return false;
+  }
 }
 
 async function latest() {
