@@ -132,12 +132,13 @@ def main():
             name, batch_size=arguments.batch_size, seed=arguments.seed
         )
         runs[name] = arguments.out / name
+        resume = any((runs[name] / "checkpoints").glob("step-*"))
         train_gan(
             corpus,
             runs[name],
-            recipe,
+            name if resume else recipe,  # A run goes on with its own settings.
             steps=arguments.steps,
-            resume=any((runs[name] / "checkpoints").glob("step-*")),
+            resume=resume,
             progress=show,
         )
         if arguments.pieces and recipe.preset is None:
