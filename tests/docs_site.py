@@ -97,7 +97,8 @@ def test_every_sound_is_small_and_as_long_as_its_piece(page, address):
             f"pieces/{sound.name}",
         )
         notes = read_notes(sound.with_suffix(".mid"))
-        assert notes["end"].max() - 0.1 < seconds < notes["end"].max() + 5
+        # The highest strings have no dampers, and ring on.
+        assert notes["end"].max() - 0.1 < seconds < notes["end"].max() + 8
 
 
 def test_a_click_on_a_roll_plays_from_there_and_moves_the_cursor(page):
@@ -135,9 +136,7 @@ def test_a_click_on_a_roll_plays_from_there_and_moves_the_cursor(page):
     ],
 )
 def test_a_search_finds_the_guide_before_the_api(page, address, word, found):
-    page.goto(f"{address}/index.html")
-    page.keyboard.press("/")
-    page.locator(".md-search__input").fill(word)
+    page.goto(f"{address}/index.html?q={word}")
     first = page.locator(".md-search-result__link").first
     first.wait_for()
     assert first.get_attribute("href").startswith(f"{address}/{found}")

@@ -291,7 +291,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
         wait, rings = shift / 100, duration / 100
         velocity = float(FORM.to_velocities(np.array([bin_]))[0])
         change = [
-            0.1 * (density * wait - 1) * min(1, 5 / density),
+            0.2 * (density * wait - 1) * min(1, 5 / density),
             0.1 * (loudness - velocity) / 16,
             0.06 * (register - pitch) / 12,
             0.05 * (wait - rings / polyphony) / 0.1,
@@ -299,14 +299,16 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
         expected = np.clip(strengths[i] + change, -3, 3)
         expected[np.isnan(targets[i])] = 0
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-5)
-    shifts, pitches = (
-        keras.ops.convert_to_numpy(steering.tilt(field, *tensors[:2]))
-        for field in ("shift", "pitch")
+    left = keras.ops.convert_to_tensor(np.array([0, 30], "int32"))
+    shifts = keras.ops.convert_to_numpy(
+        steering.tilt_of_shifts(*tensors[:2], left)
     )
+    pitches = keras.ops.convert_to_numpy(steering.tilt("pitch", tensors[0]))
     # 20 ticks, at 6 notes a second and for a polyphony of 2.
     assert shifts[0, 20] == pytest.approx(-strengths[0, 0] * 1.2, rel=1e-5)
     assert shifts[1, 20] == pytest.approx(-strengths[1, 3] * 0.2, rel=1e-5)
-    assert (shifts[:, -1] == 0).all()
+    assert shifts[0, -1] == 0
+    assert shifts[1, -1] == pytest.approx(-strengths[1, 3] * 0.3, rel=1e-5)
     octave = pitches[:, 72] - pitches[:, 60]
     np.testing.assert_allclose(octave, strengths[:, 2], rtol=1e-5)
 

@@ -12,6 +12,7 @@ from note_models import build_note_model
 from random_pieces import random_corpus
 from random_pieces import random_notes
 
+from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import AFTER
 from keras_pianogen.data.gaps import NO_GAP
@@ -149,6 +150,30 @@ def test_a_melody_is_kept_and_stays_the_highest_line(model):
         before = kept[kept["start"] <= note["start"] + 1e-9]
         limit = before[-1] if len(before) else kept[0]
         assert note["pitch"] < limit["pitch"]
+
+
+@pytest.mark.one_backend
+def test_a_filling_is_as_dense_as_the_music_around_it():
+    """By a model that was never trained, so that nothing else makes it so."""
+    model = build_note_model(max_sequence_length=256)
+    free = extended(model, 0.5)
+    held = extended(free, controls=Controls({"density": [2.0, 4.0, 8.0]}))
+    count = 100
+    notes = random_notes(np.random.default_rng(3), count, longest=1)
+    notes["start"] = np.linspace(0, 20, count, endpoint=False)
+    notes["end"] = notes["start"] + 0.1
+
+    def made(model, **settings):
+        model.preprocessor.sequence_length = 256
+        model.compile()
+        starts = model.infill(notes, 6, 14, seed=1, **settings)["start"]
+        return ((starts >= 6) & (starts < 14)).sum()
+
+    assert made(free) > 70
+    assert made(free, keep_melody=True) > 70
+    assert made(held) == pytest.approx(40, rel=0.5)
+    assert made(held, keep_melody=True) == pytest.approx(40, rel=0.3)
+    assert made(held, density=10) == pytest.approx(80, rel=0.3)
 
 
 @pytest.mark.one_backend

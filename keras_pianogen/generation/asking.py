@@ -1,5 +1,6 @@
 """What is asked of a model's music: values of its controls, over time."""
 
+import copy
 import dataclasses
 import unicodedata
 from collections.abc import Mapping
@@ -57,6 +58,17 @@ class Asked:
     def is_guided(self):
         """Whether what is asked is held against what is not asked."""
         return self.guidance != 1
+
+    def also(self, name, ends):
+        """The same, and a scale that goes from one value to another.
+
+        Args:
+            name: the scale.
+            ends: pair of floats.
+        """
+        other = copy.copy(self)
+        object.__setattr__(other, "values", self.values | {name: ends})
+        return other
 
     def _parsed(self, name, value):
         """A label's class, or the values of a scale at both ends."""

@@ -10,15 +10,21 @@ import numbers
 import typing
 
 import numpy as np
+from keras import ops
 
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import notewise
+from keras_pianogen.generation.arguments import KINDS
+from keras_pianogen.generation.asking import STEPS
+from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.pieces import draw
+from keras_pianogen.generation.steering import Steering
+from keras_pianogen.generation.steering import no_strengths
 from keras_pianogen.note_tuples import FIELDS
 from keras_pianogen.note_tuples import rows_of
 from keras_pianogen.notes import NOTE_DTYPE
@@ -28,6 +34,9 @@ from keras_pianogen.notes import cut_overlaps
 MOMENT = 0.05  # notes this close begin together
 LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
 LONGEST_GAP = 30.0  # as in training, see `data.gaps`
+# Of the music before and after a gap, so many seconds say how dense it is, if
+# so many are known and have so many notes.
+AROUND, LEAST_AROUND, FEW = 6.0, 2.0, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +84,29 @@ class InfillRequest(NoteRequest):
 
     def initial_state(self, pieces):
         """See `Request.initial_state`: notes after the gap don't count."""
-        return notewise.initial_state([_from_start(p) for p in pieces])
+        pieces = [_from_start(p) for p in pieces]
+        state = notewise.initial_state(pieces)
+        return state._replace(strengths=self._strengths(pieces))
+
+    def _strengths(self, pieces):
+        """How strongly new notes are steered, after those kept in the gap.
+
+        Args:
+            pieces: list of equal arrays of rows.
+        """
+        strengths, targets = no_strengths(len(pieces)), self.limits.targets
+        if isinstance(targets, tuple) or np.isnan(targets).all():
+            return strengths
+        steering, (begin, end) = Steering(self.form), self._asked_between
+        clock = np.cumsum(np.maximum(pieces[0][:, 0], 0))
+        for i in np.flatnonzero(clock >= begin):
+            step = (clock[i] - begin) * STEPS // max(end - begin, 1)
+            given = strengths, targets[:, min(step, STEPS - 1)]
+            new = np.stack([piece[i] for piece in pieces])
+            strengths = steering.follow(
+                *map(ops.convert_to_tensor, (*given, new))
+            )
+        return ops.convert_to_numpy(strengths)
 
 
 def infill(
@@ -88,6 +119,7 @@ def infill(
     variations=1,
     seed=None,
     progress=None,
+    asked=None,
     **settings,
 ):
     """Fill a gap; the arguments are those of `NoteTransformerCausalLM.infill`.
@@ -101,7 +133,10 @@ def infill(
         variations: int. How many pieces are made at the same time.
         seed: int, or `None`.
         progress: see `Generates.generate`.
-        **settings: `sampler`, `grammar`, `repeat_penalty` and `asked`.
+        asked: an `Asked`, or `None`. If no density is asked for, and the model
+            has this control, it is that of the music around the gap: it changes
+            evenly from the one before to the one after.
+        **settings: `sampler`, `grammar` and `repeat_penalty`.
 
     Returns:
         A list of arrays of `NOTE_DTYPE`, the whole piece with each filling.
@@ -109,7 +144,8 @@ def infill(
     check_gap(model, notes, start, end)
     in_gap = (notes["start"] >= start) & (notes["start"] < end)
     outside = notes[~in_gap]
-    fill = functools.partial(_fill, model, **settings)
+    asked = _with_density(model, outside, start, end, asked)
+    fill = functools.partial(_fill, model, asked=asked, **settings)
     if not keep_melody:
         step = model.backbone.form.time_step
         place = _Place(
@@ -121,9 +157,34 @@ def infill(
     melody = notes[in_gap & is_melody(notes)]
     seeds = seeds_from(seed, variations)
     return [
-        _fill_under(fill, model, outside, melody, (start, end), seed, progress)
+        _fill_under(
+            fill, model, outside, melody, (start, end), asked, seed, progress
+        )
         for seed in seeds
     ]
+
+
+def _with_density(model, outside, start, end, asked):
+    """What is asked of a gap, its density among it."""
+    asked = asked or Asked(model.controls)
+    if "density" not in asked.controls.names or "density" in asked.values:
+        return asked
+    last = outside["start"][-1] if len(outside) else 0.0
+    sides = (max(start - AROUND, 0.0), start), (end, min(end + AROUND, last))
+    found = [_density(outside, *side) for side in sides]
+    found = [density for density in found if density]
+    if not found:
+        return asked
+    return asked.also("density", (found[0], found[-1]))
+
+
+def _density(notes, begin, end):
+    """Notes a second between two moments, or `None` where few are known."""
+    starts = notes["start"]
+    count = int(((starts >= begin) & (starts < end)).sum())
+    if count < FEW or end - begin < LEAST_AROUND:
+        return None
+    return KINDS["density"].nearest(count / (end - begin))
 
 
 class _Place(typing.NamedTuple):
@@ -167,11 +228,12 @@ def _fill(model, outside, place, variations, *, seed, progress, **settings):
     ]
 
 
-def _fill_under(fill, model, outside, melody, gap, seed, progress):
+def _fill_under(fill, model, outside, melody, gap, asked, seed, progress):
     """A piece with new notes under the melody of a gap.
 
     From one note of the melody to the next, the notes between are a gap of
-    their own: the model reads how the melody goes on.
+    their own: the model reads how the melody goes on. Nothing is written where
+    the gap has as many notes already as are asked for.
     """
     form = model.backbone.form
     piece = check_notes(np.concatenate([outside, melody]))
@@ -187,13 +249,33 @@ def _fill_under(fill, model, outside, melody, gap, seed, progress):
         below = pitches[max(i - 1, 0)] if pitches else PITCHES
         if i < len(places):
             below = min(below, pitches[i])
-        if stop > begin:
+        is_full = _is_full(asked, piece, gap, stop * form.time_step)
+        if stop > begin and not is_full:
             starts = form.to_ticks(piece["start"])
             known = piece["start"] < gap[0] if not i else starts < begin
             place = _Place(int(known.sum()), begin, stop, below, whole)
             (piece,) = fill(piece, place, 1, seed=seeds[i], progress=progress)
-            begin = stop
+        begin = max(begin, stop)
     return piece
+
+
+def _is_full(asked, notes, gap, stop):
+    """Whether a gap has the notes already that are asked for up to a moment.
+
+    Args:
+        asked: an `Asked`.
+        notes: array of `NOTE_DTYPE`.
+        gap: pair of floats, its begin and end.
+        stop: float, the moment.
+    """
+    begin, end = gap
+    if "density" not in asked.values or stop <= begin:
+        return False
+    first, last = asked.values["density"]
+    share = (stop - begin) / (end - begin)
+    wanted = (first + (last - first) * share / 2) * (stop - begin)
+    starts = notes["start"]
+    return ((starts >= begin) & (starts < stop)).sum() >= wanted
 
 
 def seeds_from(seed, count):

@@ -255,8 +255,18 @@ class NextNote:
         """What is added to the logits of a field, see `steering`."""
         if self.steering is None:
             return 0.0
+        return self.steering.tilt(field, state.strengths)
+
+    def _tilt_of_shifts(self, state):
+        """What is added to the logits of shifts, see `steering`."""
+        if self.steering is None:
+            return 0.0
         targets = self._asked(self.limits.targets, state.clock)
-        return self.steering.tilt(field, state.strengths, targets)
+        # The end of a gap's music is a wait until the gap's end.
+        gap_end = self.limits.gap_end
+        left = ops.where(gap_end < NEVER, gap_end - state.clock, 0)
+        left = ops.maximum(left, 0)
+        return self.steering.tilt_of_shifts(state.strengths, targets, left)
 
     def _of_score(self, rows, made):
         """The row of a note of the score, or `None` without one.
@@ -286,7 +296,7 @@ class NextNote:
             earliest = ops.maximum(earliest, wanted * SOONEST // 100)
             latest = wanted * LATEST // 100 + LOOSE
         else:  # A score has its own density.
-            logits = logits + self._tilt("shift", state)
+            logits = logits + self._tilt_of_shifts(state)
         logits = logits + self._shift_bias(state, earliest, latest)
         shift, random = self.draws.draw(logits, random, field="shift")
         ends = ops.equal(shift, self.form.end_class)

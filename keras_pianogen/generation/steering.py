@@ -20,7 +20,7 @@ from keras import ops
 from keras_pianogen.data.controls import SCALES
 
 # How much a note changes the strength of each scale, and the most strength.
-GAINS = {"density": 0.1, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}
+GAINS = {"density": 0.2, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}
 STRONGEST = 3.0
 # Velocities, and semitones, over which a strength of 1 makes a factor of e.
 VELOCITIES, SEMITONES = 16.0, 12.0
@@ -50,8 +50,7 @@ class Steering:
         self.gains = _float32([GAINS[name] for name in SCALES])
         velocities = form.to_velocities(np.arange(form.velocity_bins))
         self.velocities = _float32(velocities)
-        # The end of a piece, the last class, stays as likely as it is.
-        self.waits = _float32(np.append(self._seconds(form.shift_code), 0))
+        self.waits = _float32(self._seconds(form.shift_code))
         rings = np.minimum(self._seconds(form.duration_code), LONG)
         pitches = np.arange(form.num_classes["pitch"])
         # The number of each class, of the fields but the first.
@@ -65,17 +64,14 @@ class Steering:
         """The mean time that each class of a `TickCode` stands for."""
         return (code.firsts + (code.widths - 1) / 2) * self.time_step
 
-    def tilt(self, field, strengths, targets):
+    def tilt(self, field, strengths):
         """What is added to the logits of a field, (batch, classes).
 
         Args:
-            field: one of `note_tuples.FIELDS`.
+            field: "pitch", "velocity" or "duration".
             strengths: float tensor (batch, scales), see `follow`.
-            targets: float tensor (batch, scales), see `follow`.
         """
-        density, loudness, register, polyphony = ops.split(strengths, 4, 1)
-        if field == "shift":
-            return self._tilt_of_shifts(density, polyphony, targets)
+        _, loudness, register, polyphony = ops.split(strengths, 4, 1)
         strength = {
             "velocity": loudness,
             "pitch": register,
@@ -83,14 +79,28 @@ class Steering:
         }[field]
         return strength * self.numbers[field]
 
-    def _tilt_of_shifts(self, density, polyphony, targets):
-        """The tilt of shifts: denser music waits less for its next note."""
+    def tilt_of_shifts(self, strengths, targets, left):
+        """What is added to the logits of shifts: dense music waits less.
+
+        Args:
+            strengths: float tensor (batch, scales), see `follow`.
+            targets: float tensor (batch, scales), see `follow`.
+            left: int tensor (batch,), for how many ticks no note comes if the
+                end is drawn, the last class. With 0 it stays as likely as it
+                is.
+
+        Returns:
+            A float tensor (batch, classes).
+        """
+        density, _, _, polyphony = ops.split(strengths, 4, 1)
         asked, _, _, sounding = ops.split(targets, 4, 1)
         is_free = ops.isnan(asked)
         strength = ops.where(is_free, SHARE * polyphony, density)
         pace = ops.where(is_free, sounding, asked)
         pace = ops.where(ops.isnan(pace), 0.0, pace)
-        return -strength * ops.minimum(self.waits * pace, LONGEST_WAIT)
+        left = ops.cast(left, "float32")[:, None] * self.time_step
+        waits = ops.concatenate([self.waits * pace, left * pace], axis=1)
+        return -strength * ops.minimum(waits, LONGEST_WAIT)
 
     def follow(self, strengths, targets, new):
         """The strengths after a note of each piece.

@@ -158,7 +158,9 @@ class NoteTransformerCausalLM(
 
         Notes that begin in the gap are replaced. All others stay as they are;
         those that ring into the gap end as they did. New notes begin in the
-        gap, and end at the latest when their key is struck after it.
+        gap, and end at the latest when their key is struck after it. A model
+        with the control `density` writes as many notes a second as the music
+        has around the gap, unless another density is asked for.
 
         Args:
             piece: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or
