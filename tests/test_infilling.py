@@ -22,7 +22,9 @@ from keras_pianogen.data.note_windows import RunWithGap
 from keras_pianogen.data.note_windows import batch_of
 from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation import infilling
+from keras_pianogen.generation import notewise
 from keras_pianogen.generation import pieces
+from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.phrases import phrases_of
 from keras_pianogen.generation.phrases import phrases_to_write
 from keras_pianogen.judging import infilling as judging
@@ -174,6 +176,28 @@ def test_a_filling_is_as_dense_as_the_music_around_it():
     assert made(held) == pytest.approx(40, rel=0.5)
     assert made(held, keep_melody=True) == pytest.approx(40, rel=0.3)
     assert made(held, density=10) == pytest.approx(80, rel=0.3)
+
+
+@pytest.mark.one_backend
+def test_nothing_is_steered_before_the_first_note_of_a_gap():
+    controls = Controls({"density": [2.0, 4.0], "register": [50.0, 60.0]})
+    model = extended(build_note_model(64), 0.5, controls=controls)
+    rows = np.array([notewise.START, (30, 80, 20, 50)], "int32")
+    rows = np.pad(rows, ((0, 0), (0, 3)))
+    for begin, is_in_gap in ((0, True), (40, False)):
+        request = infilling.InfillRequest(
+            model=model,
+            prompts=[rows],
+            gap=Gap(1, 1, 400),
+            begin=begin,
+            sampler=model.sampler,
+            asked=Asked(controls, {"register": 60}),
+        )
+        only_start, both = (
+            request.initial_state([rows[:count]]).strengths for count in (1, 2)
+        )
+        assert not only_start.any()
+        assert both.any() == is_in_gap
 
 
 @pytest.mark.one_backend

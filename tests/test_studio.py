@@ -53,6 +53,7 @@ from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
 from keras_pianogen.studio import server as studio_server  # noqa: E402
 from keras_pianogen.studio import serving  # noqa: E402
+from keras_pianogen.studio.going_on import going_on  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
 
 NOTES = [[0.0, 0.5, 60, 80], [0.5, 1.0, 64, 70], [1.0, 1.5, 67, 75]]
@@ -920,6 +921,7 @@ def test_two_hundred_bad_requests_give_no_5xx(client):
             rng.choice(
                 ["/write", "/stop", "/read", "/midi", "/wav", "/", "/../x"]
                 + ["/prompt", "/infill", "/status", "/%00", "/write/1"]
+                + ["/page", "/duet", "/keys"]
                 + ["/studio.js/..%2f"]
             ),
             content=body,
@@ -1078,3 +1080,29 @@ def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
     assert time.monotonic() - interrupted < 3  # One second, on an idle machine.
     assert process.returncode == 130
     assert errors.splitlines()[1:] == ["Stopped. The page is closed."]
+
+
+def test_where_a_piece_goes_on_moves_with_the_piece():
+    starts = np.append(np.arange(0, 30, 0.25), [30, 32])
+    notes = np.zeros(len(starts), NOTE_DTYPE)
+    for silence in (0, 20):
+        notes["start"] = starts + silence
+        notes["end"] = notes["start"] + 0.2
+        assert going_on(notes) == 30 + silence
+
+
+def test_a_title_that_can_t_be_written_is_no_fault_of_the_server(client):
+    title = {"title": "\ud800", "notes": NOTES, "recipe": {"Seed": "\udfff"}}
+    answer = client.post(
+        "/page",
+        content=json.dumps(title),
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 200 and "<h1>?" in answer.text
+
+
+def test_a_duet_needs_a_preset_of_notes(server, preset):
+    wish = {"preset": preset, "takeover": "pause"}
+    with server.client.stream("POST", "/duet", json=wish) as answer:
+        *_, last = answer.iter_lines()
+    assert "must be one of notes" in json.loads(last)["error"]

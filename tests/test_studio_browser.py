@@ -534,7 +534,7 @@ def test_a_duet_answers_at_space_and_stops_at_a_key(open_page):
     expect(page.locator("#piece-about")).not_to_contain_text(" 3 notes", **DONE)
     expect(page.locator(".lit").first).to_be_attached(**DONE)
     page.keyboard.down("k")
-    expect(state).to_have_text("The partner listens.", timeout=3000)
+    expect(state).to_have_text("The partner listens.", **DONE)
     expect(page.locator(".lit")).to_have_count(0)
     page.keyboard.up("k")
     page.locator("#duet-go").click()

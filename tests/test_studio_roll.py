@@ -1,5 +1,6 @@
 """The studio's piano roll: its handle, its view, regions and edits."""
 
+import re
 import time
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 
 from test_studio import preset  # noqa: E402, F401
+from test_studio_browser import DONE  # noqa: E402
+from test_studio_browser import PATIENCE  # noqa: E402
 from test_studio_browser import choose  # noqa: E402
 from test_studio_browser import expect  # noqa: E402
 from test_studio_browser import open_page  # noqa: E402, F401
@@ -93,6 +96,15 @@ def seen(page):
     )
 
 
+def seen_once(page, is_right):
+    """What the roll shows as soon as that is right, or after long."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not is_right(*seen(page)):
+        assert time.monotonic() < deadline, seen(page)
+        page.wait_for_timeout(20)
+    return seen(page)
+
+
 def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     box = page.locator("#piece-roll").bounding_box()
     middle = box["x"] + box["width"] / 2
@@ -102,9 +114,8 @@ def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Control")
-    page.wait_for_timeout(50)
-    begin, end = seen(page)
-    assert end - begin < 15 and begin + end == pytest.approx(26, abs=0.1)
+    begin, end = seen_once(page, lambda begin, end: end - begin < 15)
+    assert begin + end == pytest.approx(26, abs=0.1)
     page.keyboard.press("PageDown")
     assert seen(page)[0] > begin
     page.keyboard.press("0")
@@ -113,12 +124,14 @@ def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     begin, end = seen(page)
     assert end - begin == pytest.approx(26 / 1.6**2) and begin == 0
     page.locator("#scroll").evaluate("bar => { bar.scrollLeft = 1e6; }")
-    page.wait_for_timeout(100)
-    assert seen(page)[1] == pytest.approx(26, abs=0.1)
+    seen_once(page, lambda _, end: end == pytest.approx(26, abs=0.1))
     page.locator("#zoom-all").click()
     page.mouse.click(middle, box["y"] + 90)
     page.locator("body").press("ArrowRight")
-    assert value(page, "#piece-roll") == pytest.approx(13.1, abs=0.05)
+    place = re.compile(r"13\.[01]\d")  # Half a pixel off, or not.
+    expect(page.locator("#piece-roll")).to_have_attribute(
+        "aria-valuenow", place, **DONE
+    )
 
 
 def test_a_zoomed_roll_follows_what_plays_and_a_loop_comes_round(page):
@@ -146,7 +159,7 @@ def test_a_zoomed_roll_follows_what_plays_and_a_loop_comes_round(page):
           }, 60);
         })"""
     )
-    assert min(places) >= 4.9 and max(places) <= 6.6
+    assert min(places) >= 4.9 and max(places) <= 8
     assert sum(b < a - 0.5 for a, b in zip(places, places[1:])) >= 1
 
 
@@ -264,8 +277,8 @@ def test_two_fingers_zoom_and_do_nothing_else(open_page, file):  # noqa: F811
     for apart in range(50, 161, 10):
         touch("touchMove", -apart, apart)
     touch("touchEnd")
-    page.wait_for_timeout(50)
-    begin, end = seen(page)
-    assert end - begin == pytest.approx(26 / 4, abs=0.5)
+    begin, end = seen_once(
+        page, lambda begin, end: end - begin == pytest.approx(26 / 4, abs=0.5)
+    )
     assert begin + end == pytest.approx(26, abs=0.5)
     expect(page.locator("#piece-about")).to_contain_text("83 notes")

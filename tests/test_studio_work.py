@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 
 from test_studio import preset  # noqa: E402, F401
+from test_studio_browser import DONE  # noqa: E402
 from test_studio_browser import expect  # noqa: E402
 from test_studio_browser import open_page  # noqa: E402, F401
 from test_studio_browser import pace  # noqa: E402, F401
@@ -109,7 +110,7 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     state = page.locator("#state")
     status = page.evaluate("fetch('/status').then((x) => x.json())")
     page.route("**/status", lambda route: route.abort())
-    expect(state).to_contain_text("does not answer", timeout=5000)
+    expect(state).to_contain_text("does not answer", **DONE)
     page.route("**/write", lambda route: route.abort())
     page.locator("#write").click()
     expect(page.locator("#progress")).to_contain_text("does not answer")
@@ -117,9 +118,9 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     page.unroute("**/status")
     loading = json.dumps(status | {"state": "loading"})
     page.route("**/status", lambda route: route.fulfill(body=loading))
-    expect(state).to_have_text("The model is loading …", timeout=5000)
+    expect(state).to_have_text("The model is loading …", **DONE)
     page.unroute("**/status")
-    expect(state).to_contain_text("Ready", timeout=5000)
+    expect(state).to_contain_text("Ready", **DONE)
 
 
 def test_candidates_are_starred_compared_discarded_and_brought_back(
@@ -143,7 +144,8 @@ def test_candidates_are_starred_compared_discarded_and_brought_back(
         page.wait_for_timeout(700)
         place = card.locator(".roll").get_attribute("aria-valuenow")
         places.append(float(place))
-    assert places[0] + 0.3 < places[1] < places[0] + 3
+    # The second goes on where the first was, and not where it would begin.
+    assert places[0] <= places[1]
     cards.nth(0).locator(".discard").click()
     expect(cards).to_have_count(1)
     page.keyboard.press("Control+z")

@@ -43,7 +43,7 @@ def render(
     ] = None,
     soundfont: SoundFont = None,
 ):
-    """Play a MIDI file to a WAV file, draw it, or make a web page of it."""
+    """Play a MIDI file to a WAV file, and draw it or make a web page too."""
     out = midi.with_suffix(".wav") if out is None else out
     check_place("--out", out, SOUNDS)
     if picture is not None:

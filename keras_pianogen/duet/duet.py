@@ -24,6 +24,7 @@ READ_AGAIN = 0.25  # between two times of reading ahead
 LAST_RING = 1.5  # the last notes of an answer end at the latest
 # What is asked of an answer: as the phrase has it.
 CHARACTER = ("density", "loudness", "register")
+SPARSEST = 0.5  # notes a second
 WARM_UP = np.array([(0, 0.4, 60, 64), (0.5, 0.9, 64, 64)], NOTE_DTYPE)
 
 
@@ -277,6 +278,7 @@ class _Session:
             for field in ("start", "end"):
                 cut[field] -= begin
             found = overall(cut, max(length, 0.5))
+            found["density"] = max(found["density"], SPARSEST)
             asked = {x: KINDS[x].nearest(found[x]) for x in CHARACTER}
         length = float(np.clip(length, self.duet.shortest, self.duet.longest))
         answer = self.partner.answer(self.keyboard.all(now), now, asked)

@@ -82,7 +82,8 @@ class Partner:
             self._closed = True
             self._jobs = []
             self._wake.notify()
-        self._thread.join(timeout=5)
+        # The model must be free for others once this is over.
+        self._thread.join()
 
     def warm_up(self, notes):
         """Compile everything, by an answer to some notes."""

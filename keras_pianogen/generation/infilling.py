@@ -100,6 +100,8 @@ class InfillRequest(NoteRequest):
         steering, (begin, end) = Steering(self.form), self._asked_between
         clock = np.cumsum(np.maximum(pieces[0][:, 0], 0))
         for i in np.flatnonzero(clock >= begin):
+            if not i:  # `START` is no note.
+                continue
             step = (clock[i] - begin) * STEPS // max(end - begin, 1)
             given = strengths, targets[:, min(step, STEPS - 1)]
             new = np.stack([piece[i] for piece in pieces])

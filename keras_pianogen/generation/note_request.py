@@ -167,10 +167,11 @@ class NoteRequest(Request):
             return limits
         of_both = {name: getattr(limits, name) for name in OF_A_PIECE}
         nothing = np.full_like(limits.plan, NOT_ASKED)
-        free = np.full_like(limits.targets, np.nan)
         return limits._replace(
             plan=np.concatenate([limits.plan, nothing]),
-            targets=np.concatenate([limits.targets, free]),
+            # Both halves are held to it, so that guidance leaves the tilt as
+            # it is, see `steering`.
+            targets=np.concatenate([limits.targets, limits.targets]),
             guidance=np.float32(asked.guidance),
             **{name: np.tile(x, 2) for name, x in of_both.items()},
         )

@@ -231,7 +231,7 @@ class PianoString:
 
     @staticmethod
     def knock_gain(brightness: float) -> float:
-        """How loud the knock is beside the tone, 1 for the hardest stroke."""
+        """How loud the knock is beside the tone, nearly 1 for hard strokes."""
         return 10 ** ((brightness / BRIGHTNESSES - 1) / 4)
 
     def _strike(self, tone: npt.NDArray[np.float32], brightness: int) -> None:

@@ -61,7 +61,7 @@ def tone_of(pitch: int) -> dict:
     """One key's tones.
 
     Args:
-        pitch: MIDI pitch, 0 to 127.
+        pitch: MIDI pitch, 21 to 108.
 
     Returns:
         A dictionary with `pitch`; `seconds`, how long the tone is kept;

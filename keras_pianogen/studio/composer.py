@@ -84,12 +84,7 @@ class Composer:
             gap: a `messages.Gap`.
             job: the `jobs.Job` that this is done for.
         """
-        model = self._model(gap.preset)
-        if not hasattr(model, "infill"):
-            raise ValueError(
-                "The preset must be one that fills gaps, such as "
-                f"note_transformer_maestro. Received: {gap.preset}"
-            )
+        model = self._model_of_notes(gap.preset)
         for candidate, seed in enumerate(gap.seeds):
             job.check()
             about = {"candidate": candidate, "seed": seed}
@@ -113,7 +108,7 @@ class Composer:
 
     def duet(self, preset, takeover, keys, job):
         """Play a duet with the page, see `duets.play`."""
-        duets.play(self._model(preset), takeover, keys, job)
+        duets.play(self._model_of_notes(preset), takeover, keys, job)
 
     def read(self, wish, job):
         """Prefill a wish's prompt, so that writing begins at once.
@@ -140,6 +135,15 @@ class Composer:
             self._prompt_caches[preset] = PromptCache()
             self._models[preset] = MusicTransformerCausalLM.from_preset(preset)
         return self._models[preset]
+
+    def _model_of_notes(self, preset):
+        model = self._model(preset)
+        if not hasattr(model, "infill"):
+            raise ValueError(
+                "The preset must be one of notes, such as "
+                f"note_transformer_maestro. Received: {preset}"
+            )
+        return model
 
     def _load_first(self):
         try:

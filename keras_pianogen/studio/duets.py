@@ -8,6 +8,9 @@ import queue
 import mido
 
 IDLE = 300.0  # without a message from the page, a duet ends
+LONGEST = 3600.0  # a duet ends, so that others have their turn
+MOST_WAITING = 10_000  # messages that the partner has not taken yet
+MOST_MESSAGES = 120_000  # of a duet: two for each note that a piece may have
 SIGNAL = 67  # the soft pedal; the page sends it for the space bar, too
 PLAYED = ("note_on", "note_off")  # the rest is for instruments with a pedal
 
@@ -22,7 +25,8 @@ class PageKeys:
     closed = False
 
     def __init__(self):
-        self._messages = queue.SimpleQueue()
+        self._messages = queue.Queue(maxsize=MOST_WAITING)
+        self._left = MOST_MESSAGES
         self.job = None
 
     def put(self, message):
@@ -30,8 +34,11 @@ class PageKeys:
 
         Args:
             message: a list of three bytes.
+
+        Raises:
+            queue.Full: if too many wait already.
         """
-        self._messages.put(mido.Message.from_bytes(message))
+        self._messages.put_nowait(message)
 
     def iter_pending(self):
         """The messages that came, each once.
@@ -40,8 +47,14 @@ class PageKeys:
             jobs.Stopped: if the duet is to end.
         """
         while not self._messages.empty():
+            self.job.check()
             self.job.begin(IDLE)
-            yield self._messages.get()
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(
+                    f"A duet may have {MOST_MESSAGES:,} messages. Play another."
+                )
+            yield mido.Message.from_bytes(self._messages.get())
         self.job.check()
 
 
@@ -81,4 +94,4 @@ def play(model, takeover, keys, job):
         job.begin(IDLE)
         job.report({"said": sentence})
 
-    duet.play(keys, PagePiano(job), tell=tell)
+    duet.play(keys, PagePiano(job), seconds=LONGEST, tell=tell)

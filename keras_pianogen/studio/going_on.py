@@ -40,7 +40,7 @@ def going_on(notes):
     chords = chords[chords > starts[0] + WINDOW]
     moving = _counts(starts, chords)
     usual = np.median(
-        _counts(starts, np.arange(WINDOW, starts[-1]) + starts[0])
+        _counts(starts, np.arange(starts[0] + WINDOW, starts[-1]))
     )
     late = chords >= starts[-1] - FURTHEST
     found = chords[late & (moving >= MOVING * usual)]

@@ -151,7 +151,10 @@ def read_shared(message):
     _check_fields(message, {"notes", "title", "prompt_seconds", "recipe"})
     recipe = message.get("recipe", {})
     if not isinstance(recipe, dict) or len(recipe) > MAX_ROWS:
-        raise BadMessage(f"`recipe` must be an object of {MAX_ROWS} at most.")
+        raise BadMessage(
+            f"`recipe` must be an object of at most {MAX_ROWS} names with a "
+            f"value each. Received: {str(recipe)[:40]}"
+        )
     for text in (message.get("title"), *recipe, *recipe.values()):
         if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
             raise BadMessage(

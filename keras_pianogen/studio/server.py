@@ -4,13 +4,17 @@
 | ---------- | ------------------------ | ----------------------------------- |
 | `/`, files |                          | the page                            |
 | `/status`  |                          | JSON: state, presets and limits     |
+| `/tones`   |                          | JSON: the piano, see `tones`        |
 | `/prompt`  | JSON: preset and notes   | empty; the prompt is prefilled      |
 | `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/infill`  | JSON, see `messages`     | lines of JSON, while it is written  |
+| `/duet`    | JSON, see `messages`     | lines of JSON, while it is played   |
+| `/keys`    | JSON: a job's id, MIDI   | empty; a duet hears these keys      |
 | `/stop`    | JSON: a job's id         | JSON: whether there is such a job   |
 | `/read`    | a MIDI file's bytes      | JSON: notes, where they can go on   |
 | `/midi`    | JSON: notes              | a MIDI file                         |
 | `/wav`     | JSON: notes              | a WAV file                          |
+| `/page`    | JSON, see `messages`     | a web page that plays and shows it  |
 
 An error is JSON, `{"error": sentence}`, with a status of 4xx; or with 503, if
 too many jobs wait already, or no sound could be made.
@@ -22,6 +26,7 @@ import io
 import json
 import os
 import pathlib
+import queue
 import re
 import tempfile
 
@@ -80,7 +85,7 @@ def make_app(
         host: str. The address that the server is bound to.
         token: str or `None`. A secret that a page must have.
         max_waiting: int. The most jobs that may wait.
-        timeout: float. The most seconds of a job.
+        timeout: float. The most seconds of a job, other than a duet.
 
     Returns:
         An ASGI application, to be run by uvicorn.
@@ -191,11 +196,12 @@ class _Studio:
         gap = await _read(request, messages.read_gap, self.composer.presets)
         return self._stream(lambda job: self.composer.fill(gap, job))
 
-    def _stream(self, work):
+    def _stream(self, work, keys=None):
+        """The answer of a job whose reports are sent as they come."""
         job, reports = self._submit(work)
-        return StreamingResponse(
-            self._lines(job, reports), media_type="application/x-ndjson"
-        )
+        if keys is not None:
+            self._duets[job.id] = keys
+        return _Lines(reports, lambda: self._end(job, reports))
 
     async def duet(self, request):
         """Play a duet; what the partner does comes as a stream of lines."""
@@ -203,12 +209,8 @@ class _Studio:
             request, messages.read_duet, self.composer.presets
         )
         keys = PageKeys()
-        job, reports = self._submit(
-            lambda job: self.composer.duet(preset, takeover, keys, job)
-        )
-        self._duets[job.id] = keys
-        return StreamingResponse(
-            self._lines(job, reports), media_type="application/x-ndjson"
+        return self._stream(
+            lambda job: self.composer.duet(preset, takeover, keys, job), keys
         )
 
     async def keys(self, request):
@@ -217,8 +219,11 @@ class _Studio:
         keys = self._duets.get(job_id)
         if keys is None:
             raise Refused(404, "The duet is over.")
-        for message in midi:
-            keys.put(message)
+        try:
+            for message in midi:
+                keys.put(message)
+        except queue.Full:
+            raise Refused(429, "Too many keys wait to be heard.") from None
         return _json({}, 202)
 
     async def stop(self, request):
@@ -301,16 +306,33 @@ class _Studio:
         self._listening.discard(reports)
         self._worker.stop(job.id)
 
-    async def _lines(self, job, reports):
-        """Lines of a job's reports. A client that leaves stops the job."""
+
+class _Lines(StreamingResponse):
+    """Lines of a job's reports.
+
+    Args:
+        reports: an `asyncio.Queue` of dicts.
+        end: a function that is called in the end, also if the client left
+            before the first line.
+    """
+
+    def __init__(self, reports, end):
+        super().__init__(_lines(reports), media_type="application/x-ndjson")
+        self._end = end
+
+    async def __call__(self, scope, receive, send):
         try:
-            while True:
-                report = await reports.get()
-                yield await run_in_threadpool(_line, report)
-                if "end" in report or "error" in report:
-                    return
+            await super().__call__(scope, receive, send)
         finally:
-            self._end(job, reports)
+            self._end()
+
+
+async def _lines(reports):
+    while True:
+        report = await reports.get()
+        yield await run_in_threadpool(_line, report)
+        if "end" in report or "error" in report:
+            return
 
 
 async def _last(reports):

@@ -44,8 +44,8 @@ def save_page(
     """Saves a piece as a web page that shows and plays it.
 
     The page is one file, which needs no other file and no network. It plays
-    the built-in piano and holds the piece as a MIDI file, too. A page without
-    notes takes 0.1 MB, one of a thousand notes about 0.4.
+    the built-in piano and holds the piece as a MIDI file, too. A page of a
+    few notes takes 0.1 MB, one of a thousand notes about 0.4.
 
     Args:
         notes: A performance, as `read_notes` returns; at least one note.
@@ -104,16 +104,20 @@ def piece_page(
     )
     data = {"notes": _rows(notes), "piano": _piano(notes)}
     page = string.Template(_read("piece.html"))
-    return page.substitute(
-        title=html.escape(" ".join(title.split())),
-        style=_read("piece.css"),
-        roll=roll,
-        midi=markup.data_address(_midi(notes), "audio/midi"),
-        recipe=_recipe(recipe or {}),
-        data=json.dumps(data, separators=(",", ":")),
-        modules="\n".join(map(_script, _modules())),
-        loader=_read("loader.js"),
-    )
+    return (
+        page.substitute(
+            title=html.escape(" ".join(title.split())),
+            style=_read("piece.css"),
+            roll=roll,
+            midi=markup.data_address(_midi(notes), "audio/midi"),
+            recipe=_recipe(recipe or {}),
+            data=json.dumps(data, separators=(",", ":")),
+            modules="\n".join(map(_script, _modules())),
+            loader=_read("loader.js"),
+        )
+        .encode("utf-8", "replace")
+        .decode()
+    )  # A lone surrogate becomes "?".
 
 
 def _rows(notes: np.ndarray) -> list[list[float]]:
