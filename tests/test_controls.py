@@ -317,9 +317,9 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
 def test_guidance_is_the_difference_that_asking_makes(model):
     settings = {"seconds": 6, "seed": 4, "variations": 2}
     free = model.generate(**settings)
-    asked = model.generate(density=12, **settings)
-    none = model.generate(density=12, guidance=0, **settings)
-    more = model.generate(density=12, guidance=3, **settings)
+    asked = model.generate(composer="chopin", **settings)
+    none = model.generate(composer="chopin", guidance=0, **settings)
+    more = model.generate(composer="chopin", guidance=3, **settings)
     assert not np.array_equal(free[0], asked[0])
     assert not np.array_equal(asked[0], more[0])
     for one, other in zip(free, none, strict=True):
