@@ -14,6 +14,7 @@ const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
 const SIGNAL = 67; // the soft pedal
 const SHORTEST = 0.03; // seconds of a note
 const SHOWN = 8; // seconds that are seen at least
+const PATIENCE = 900; // milliseconds that an end may take
 const OWN_SPACE = "input:not([type=range]):not([type=checkbox]), select, "
   + "textarea, dialog, summary, button:not(#keys button)";
 
@@ -29,6 +30,8 @@ async function begin() {
     down: { mine: new Map(), partner: new Map() }, unsent: [],
   };
   show("Asking …");
+  // Space hands over; on the button it would end the duet.
+  document.querySelector("#keys [tabindex='0']").focus();
   const [able] = server.status.fill_gaps;
   const preset = server.status.fill_gaps.includes($("preset").value)
     ? $("preset").value : able;
@@ -36,11 +39,13 @@ async function begin() {
   const mine = duet;
   try {
     const answer = await ask("/duet", { json, signal: mine.abort.signal });
-    for await (const line of lines(answer)) hear(line);
+    for await (const line of lines(answer)) if (mine === duet) hear(line);
   } catch (error) {
     if (error.name !== "AbortError") report(error);
+  } finally {
+    clearTimeout(mine.late);
   }
-  finish();
+  if (mine === duet) finish();
 }
 
 function hear(line) {
@@ -60,11 +65,23 @@ function hear(line) {
   }
 }
 
-async function end() {
-  const { job, abort } = duet;
+function end() {
   show("The duet ends …");
-  if (job) await ask("/stop", { json: { job } });
-  else abort.abort();
+  return stop(duet);
+}
+
+async function stop(mine) {
+  mine.late = setTimeout(() => mine.abort.abort(), PATIENCE);
+  if (mine.job) await ask("/stop", { json: { job: mine.job } });
+  else mine.abort.abort();
+}
+
+// End the duet at once: its piece is left, or used for something else.
+export function endDuet() {
+  if (!duet?.piece) return;
+  const mine = duet;
+  finish();
+  stop(mine).catch(report);
 }
 
 // All keys are let go. What both played stays as the piece.
@@ -90,9 +107,10 @@ const now = () => inMilliseconds((performance.now() - duet.began) / 1000);
 
 // The first note begins a piece, which both write.
 function beginPiece() {
-  duet.piece = newPiece({ name: "Duet" });
+  const piece = newPiece({ name: "Duet" });
   duet.began = performance.now();
-  work.goOn(duet.piece);
+  work.goOn(piece); // Only the piece before is left by this, not the duet's.
+  duet.piece = piece;
   grow();
 }
 
@@ -116,6 +134,7 @@ function down(who, pitch, velocity) {
   duet.down[who].set(pitch, { note, voice });
   duet.piece.notes.push(note);
   showPartner();
+  work.tell("change");
 }
 
 function up(who, pitch) {
@@ -125,6 +144,7 @@ function up(who, pitch) {
   sounding.note.end = Math.max(now(), sounding.note.start + SHORTEST);
   release(sounding.voice, audio().currentTime);
   showPartner();
+  work.tell("change");
 }
 
 const showPartner = () => tellSounding([...duet.down.partner.keys()]);

@@ -1,5 +1,6 @@
 // Playing a few notes on a piano: they are added to the end of the piece.
 
+import { endDuet } from "/duet.js";
 import { copies, endOf, inMilliseconds, newPiece } from "/pieces.js";
 import { showBase } from "/panel.js";
 import { audio, release, strike } from "/sound.js";
@@ -72,7 +73,9 @@ function watch() {
   work.tell("change");
 }
 
+// Nothing is played into the piece any longer: all its notes have an end.
 export function endTake() {
+  endDuet();
   if (!take) return;
   const now = takeTime(performance.now());
   for (const note of take.open.values()) {
