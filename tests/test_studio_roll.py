@@ -197,6 +197,33 @@ def test_a_region_is_written_anew_and_deleted(page):
     expect(page.locator("#piece-about")).to_contain_text("83 notes")
 
 
+def place(page, time, pitch):
+    """Where a time and a pitch are on the screen."""
+    return page.evaluate(
+        """async ([time, pitch]) => {
+          const { roll } = await import("/panel.js");
+          const box = roll.canvas.getBoundingClientRect();
+          const { high, row } = roll.pitches;
+          return [box.left + roll.x(time),
+            box.top + roll.top + (high - pitch + 0.5) * row];
+        }""",
+        [time, pitch],
+    )
+
+
+def drag_note(page, start, end):
+    page.mouse.move(*place(page, *start))
+    page.mouse.down()
+    page.mouse.move(*place(page, *end), steps=3)
+    page.mouse.up()
+
+
+def notes_of(page):
+    return page.evaluate(
+        "import('/work.js').then(({ work }) => work.base.notes)"
+    )
+
+
 def test_notes_are_added_moved_stretched_struck_harder_and_deleted(page):
     def notes(pitch):
         every = page.evaluate(
@@ -204,36 +231,17 @@ def test_notes_are_added_moved_stretched_struck_harder_and_deleted(page):
         )
         return [x for x in every if x["pitch"] == pitch]
 
-    def place(time, pitch):
-        """Where a time and a pitch are on the screen."""
-        return page.evaluate(
-            """async ([time, pitch]) => {
-              const { roll } = await import("/panel.js");
-              const box = roll.canvas.getBoundingClientRect();
-              const { high, row } = roll.pitches;
-              return [box.left + roll.x(time),
-                box.top + roll.top + (high - pitch + 0.5) * row];
-            }""",
-            [time, pitch],
-        )
-
-    def drag_note(start, end):
-        page.mouse.move(*place(*start))
-        page.mouse.down()
-        page.mouse.move(*place(*end), steps=3)
-        page.mouse.up()
-
     about = page.locator("#piece-about")
     page.get_by_text("Edit", exact=True).click()
-    drag_note((22, 50), (24, 50))  # Adds a note and stretches it.
+    drag_note(page, (22, 50), (24, 50))  # Adds a note and stretches it.
     (note,) = notes(50)
     assert note["start"] == pytest.approx(22, abs=0.05)
     assert note["end"] == pytest.approx(24, abs=0.05)
-    drag_note((22.5, 50), (23.5, 52))  # Moves it,
+    drag_note(page, (22.5, 50), (23.5, 52))  # Moves it,
     (moved,) = notes(52)
     assert moved["start"] == pytest.approx(note["start"] + 1, abs=0.05)
     assert not notes(50)
-    drag_note((moved["end"] - 0.05, 52), (26.5, 52))  # and stretches it.
+    drag_note(page, (moved["end"] - 0.05, 52), (26.5, 52))  # and stretches it.
     (long,) = notes(52)
     assert long["start"] == moved["start"] and long["end"] > 26
     page.locator("#piece-roll").press("ArrowUp")
@@ -253,6 +261,37 @@ def test_notes_are_added_moved_stretched_struck_harder_and_deleted(page):
     expect(about).to_contain_text("finished.mid: 83 notes")
     page.keyboard.press("Control+Shift+z")
     assert notes(50)[0]["end"] == note["end"]  # One gesture, one step.
+
+
+def test_the_whole_of_a_drag_is_kept_over_a_refresh(page):
+    saved = page.locator("#saved")
+    page.get_by_text("Edit", exact=True).click()
+    page.mouse.move(*place(page, 22, 50))
+    page.mouse.down()  # Adds a note,
+    expect(saved).to_have_text("Kept in this browser", **DONE)
+    page.mouse.move(*place(page, 25, 50), steps=3)  # and stretches it.
+    page.mouse.up()
+    notes = notes_of(page)
+    assert max(x["end"] for x in notes if x["pitch"] == 50) > 24
+    expect(saved).to_have_text("Kept in this browser", **DONE)
+    page.reload()
+    expect(page.locator("#state")).to_contain_text("Ready", **DONE)
+    assert notes_of(page) == notes
+
+
+def test_an_edit_ends_a_duet_and_its_notes(open_page):  # noqa: F811
+    page = open_page()
+    page.locator("#duet-go").click()
+    state = page.locator("#duet-state")
+    expect(state).to_have_text("The partner listens.", **DONE)
+    page.keyboard.down("a")
+    expect(page.locator("#piece-about")).to_contain_text("1 notes")
+    page.get_by_text("Edit", exact=True).click()
+    page.locator("#note-add").click()
+    expect(page.locator("#duet-go")).to_have_text("Play a duet")
+    page.keyboard.up("a")
+    notes = notes_of(page)
+    assert len(notes) == 2 and all(x["end"] for x in notes)
 
 
 def test_two_fingers_zoom_and_do_nothing_else(open_page, file):  # noqa: F811

@@ -58,7 +58,9 @@ function put(origin, changed, kind, added = []) {
   else work.goOn(edited(notes));
   last = { kind, at: now, piece: work.base };
   choose(notes.flatMap((note, i) => fresh.has(note) ? [i] : []));
-  if (isSame) work.tell("edited");
+  if (!isSame) return; // A new piece has told this already.
+  work.tell("edited");
+  work.tell("change");
 }
 
 function edited(notes) {
@@ -95,6 +97,7 @@ export const moved = (time, semitones) => ({ start, end, pitch }) => {
 
 export function deleteChosen() {
   if (!chosen.length) return false;
+  endTake();
   const gone = new Map(chosen.map((i) => [i, null]));
   put(copies(work.base.notes), gone, "delete");
   return true;

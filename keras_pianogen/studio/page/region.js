@@ -6,6 +6,7 @@ import { within } from "/pointing.js";
 import { $, on, say } from "/saying.js";
 import { server } from "/server_state.js";
 import { shortName } from "/settings.js";
+import { endTake } from "/takes.js";
 import { player, plays, seek, toggle } from "/transport.js";
 import { work } from "/work.js";
 import { writeAnew } from "/writing.js";
@@ -82,6 +83,7 @@ function showAnew() {
 }
 
 function deleteNotes() {
+  endTake();
   const { base } = work;
   const { start, end } = region;
   const isIn = (note) => note.start >= start && note.start < end;
