@@ -10,12 +10,14 @@ import { work } from "/work.js";
 
 const KEPT_WORKS = 20;
 const DELAY = 400; // milliseconds after a change
+const AGAIN = 10000; // milliseconds until what failed is tried again
 const RELOADED = 1500; // milliseconds until the page before gives up its lock
 
 let database = null;
 let id = null;
 let timer = null;
 let isSaved = true;
+let isFailing = false;
 const locks = new Map(); // name of a work → what gives it free
 let kept = new Map(); // id of a piece → [notes, their number], as kept
 
@@ -99,14 +101,15 @@ async function latest() {
   return null;
 }
 
+// Works that other tabs have open are kept.
 async function forget(works) {
-  if (!works.length) return;
-  const change = database.transaction(["works", "notes"], "readwrite");
   for (const { id: old } of works) {
+    if (navigator.locks && !await lock(old)) continue;
+    const change = database.transaction(["works", "notes"], "readwrite");
     change.objectStore("works").delete(old);
     change.objectStore("notes").delete(range(old));
+    await done(change).finally(() => locks.get(old)?.());
   }
-  await done(change);
 }
 
 const range = (name) => IDBKeyRange.bound([name], [name, []]);
@@ -150,11 +153,20 @@ async function save() {
   isSaved = true; // Unless there is a change meanwhile.
   try {
     await put(toRecord(work.base, keep()));
+    isFailing = false;
   } catch (error) {
-    isSaved = false;
-    report(new Error(`The work could not be kept: ${error.message}`));
+    fail(error);
   }
   showSaved();
+}
+
+// Nothing of it is in the database: all is put there again, later.
+function fail(error) {
+  isSaved = false;
+  kept = new Map();
+  timer ??= setTimeout(save, AGAIN);
+  if (!isFailing) report(new Error(`The work could not be kept: ${error.message}`));
+  isFailing = true;
 }
 
 async function put(record) {
@@ -178,7 +190,7 @@ async function put(record) {
 }
 
 function showSaved() {
-  $("saved").textContent = !database ? "Not kept in this browser"
+  $("saved").textContent = !database || isFailing ? "Not kept in this browser"
     : isSaved && !timer ? "Kept in this browser" : "Keeping …";
 }
 
@@ -186,7 +198,8 @@ window.addEventListener("pagehide", () => timer && save());
 document.addEventListener("visibilitychange", () => timer && save());
 window.addEventListener("beforeunload", (event) => {
   if (timer) save();
-  if (!isSaved && (work.base.notes.length || work.base.offers.pieces.length)) {
+  const isKept = isSaved && !isFailing;
+  if (!isKept && (work.base.notes.length || work.base.offers.pieces.length)) {
     event.preventDefault();
   }
 });
