@@ -21,7 +21,8 @@ export class Player {
     this.playing = false;
     this.loop = null; // {piece, start, end}: what is played again and again
     this.held = 0; // the position while the clock stands still
-    this.voices = [];
+    this.voices = []; // {note, sound, isReleased}, as long as they may be heard
+    this.frame = 0; // the request for the next frame
     setInterval(() => this.tick(), 60);
   }
 
@@ -43,12 +44,13 @@ export class Player {
     this.started = null;
     this.scheduled = from;
     this.tick();
+    cancelAnimationFrame(this.frame);
     const frame = () => {
-      if (!this.playing || this.piece !== piece) return;
+      if (!this.playing) return;
       this.onMove(piece);
-      requestAnimationFrame(frame);
+      this.frame = requestAnimationFrame(frame);
     };
-    requestAnimationFrame(frame);
+    this.frame = requestAnimationFrame(frame);
   }
 
   pause() {
@@ -81,6 +83,7 @@ export class Player {
     this.schedule(position, loop ? Math.min(known, loop.end) : known);
     if (loop && position > loop.end - BEFORE_LOOP) return this.wrap(loop);
     if (piece.done && position > endOf(piece) + 0.4) {
+      this.voices = []; // All are let go, and ring out.
       this.pause();
       piece.position = this.startOf(piece);
       this.held = piece.position;
@@ -97,8 +100,7 @@ export class Player {
   // Go on at the loop's start, at the very moment of its end.
   wrap({ start, end }) {
     this.started += end - this.from;
-    this.voices.forEach(({ sound }) => release(sound, this.started));
-    this.voices = [];
+    this.voices.forEach((voice) => this.letGo(voice, this.started));
     this.from = this.scheduled = start;
   }
 
@@ -114,10 +116,18 @@ export class Player {
       this.voices.push({ note, sound });
     }
     this.scheduled = Math.max(this.scheduled, until);
-    this.voices = this.voices.filter(({ note, sound }) => {
-      if (note.end === null || note.end >= until) return true;
-      release(sound, at(note.end));
-      return false;
-    });
+    for (const voice of this.voices) {
+      const { end } = voice.note;
+      if (end !== null && end < until) this.letGo(voice, at(end));
+    }
+    const now = audio().currentTime;
+    this.voices = this.voices.filter(({ isReleased, sound }) =>
+      !isReleased || sound.ends > now);
+  }
+
+  letGo(voice, when) {
+    if (voice.isReleased) return;
+    voice.isReleased = true;
+    release(voice.sound, when);
   }
 }

@@ -121,7 +121,9 @@ export function strike(pitch, velocity, when) {
     source.start(Math.max(when, clock.currentTime));
     return source;
   });
-  return { pitch, gain, level, sources, near };
+  const ends = Math.max(when, clock.currentTime) + Math.max(...sources.map(
+    ({ buffer, playbackRate }) => buffer.duration / playbackRate.value));
+  return { pitch, gain, level, sources, near, ends };
 }
 
 // The damper falls on the strings. The highest have none.
@@ -134,12 +136,16 @@ export function release(voice, when) {
   voice.level.gain.setValueCurveAtTime(
     curve.map((value) => voice.gain * value), at, seconds);
   for (const source of voice.sources) source.stop(at + seconds);
+  voice.ends = Math.min(voice.ends, at + seconds);
 }
 
-// At once, whether it has begun or not.
+// At once, whether it has begun or not, and whether it is released or not: the
+// curve of a release allows nothing else on the same gain.
 export function silence(voice) {
   const now = context.currentTime;
-  voice.level.gain.cancelScheduledValues(now);
-  voice.level.gain.setTargetAtTime(0, now, SILENCE);
+  const fade = new GainNode(context);
+  fade.gain.setTargetAtTime(0, now, SILENCE);
+  voice.level.disconnect();
+  voice.level.connect(fade).connect(strings);
   for (const source of voice.sources) source.stop(now + 8 * SILENCE);
 }

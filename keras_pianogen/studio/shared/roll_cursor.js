@@ -26,14 +26,16 @@ export function followRoll(figure, clock) {
     return { begin, end: begin + width, cursor };
   });
 
+  let frame = 0;
   function draw() {
+    cancelAnimationFrame(frame); // Each seek draws too.
     const time = clock.currentTime;
     for (const { begin, end, cursor } of rows) {
       const here = time > 0 && begin <= time && time < end;
       cursor.setAttribute("visibility", here ? "visible" : "hidden");
       cursor.setAttribute("transform", `translate(${time})`);
     }
-    if (!clock.paused) requestAnimationFrame(draw);
+    if (!clock.paused) frame = requestAnimationFrame(draw);
   }
 
   clock.addEventListener("seeking", draw);
