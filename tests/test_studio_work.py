@@ -204,3 +204,15 @@ def test_notes_played_while_it_writes_are_kept_and_hide_nothing(
     expect(page.locator("#progress")).to_contain_text("Done", timeout=60_000)
     expect(page.locator("#piece-about")).to_contain_text("4 notes")
     expect(page.locator(".card")).to_have_count(2)
+
+
+def test_a_key_that_goes_up_beside_shift_is_let_go(open_page):  # noqa: F811
+    page = open_page()
+    down = page.locator("#keys .down")
+    for _ in range(2):
+        page.keyboard.down(";")
+        expect(down).to_have_count(1)
+        page.keyboard.down("Shift")
+        page.keyboard.up(":")  # The same key's name beside Shift.
+        page.keyboard.up("Shift")
+        expect(down).to_have_count(0)

@@ -6,6 +6,9 @@ const VELOCITY = 80; // where nothing says how hard a key was struck
 const NAMES = ["C", "C sharp", "D", "D sharp", "E", "F", "F sharp", "G",
   "G sharp", "A", "A sharp", "B"];
 
+// The name of a key on the keyboard, whatever is held beside it.
+const nameOf = ({ code, key }) => code || key.toLowerCase();
+
 export class Keys {
   // `onDown(pitch, velocity)` and `onUp(pitch)` are called for each key.
   constructor(box, onDown, onUp) {
@@ -128,10 +131,7 @@ export class Keys {
     this.box.addEventListener("keydown", (e) => this.walk(e));
     window.addEventListener("keydown", (e) => this.type(e));
     window.addEventListener("keyup", (e) => this.untype(e));
-    window.addEventListener("blur", () => {
-      for (const pitch of this.typed.values()) this.up(pitch);
-      this.typed.clear();
-    });
+    window.addEventListener("blur", () => this.untypeAll());
   }
 
   touch(event) {
@@ -171,7 +171,7 @@ export class Keys {
       next.focus();
     } else if (event.key === " " || event.key === "Enter") {
       event.preventDefault();
-      this.hold(event.key, pitch, event.repeat);
+      this.hold(nameOf(event), pitch, event.repeat);
     }
   }
 
@@ -182,7 +182,7 @@ export class Keys {
     const place = LETTERS.indexOf(event.key.toLowerCase());
     if (place < 0 || event.key.length > 1) return;
     event.preventDefault();
-    this.hold(event.key.toLowerCase(), this.middle + place, event.repeat);
+    this.hold(nameOf(event), this.middle + place, event.repeat);
   }
 
   hold(name, pitch, repeated) {
@@ -192,10 +192,17 @@ export class Keys {
   }
 
   untype(event) {
-    const name = event.key.length > 1 ? event.key : event.key.toLowerCase();
+    // While Meta is held, macOS does not tell that other keys go up.
+    if (event.key === "Meta") this.untypeAll();
+    const name = nameOf(event);
     if (!this.typed.has(name)) return;
     this.up(this.typed.get(name));
     this.typed.delete(name);
+  }
+
+  untypeAll() {
+    for (const pitch of this.typed.values()) this.up(pitch);
+    this.typed.clear();
   }
 
   // Web MIDI. `onState(sentence)` is told what is listened to.
