@@ -13,17 +13,28 @@ import { $, on, say } from "/saying.js";
 import { savePage } from "/share.js";
 import { player, seek, showTransport, toggle, views } from "/transport.js";
 import { work } from "/work.js";
-import { checkNothingIsWritten, writeAgain } from "/writing.js";
+import { writeAgain } from "/writing.js";
 
 const cards = new Map(); // piece → its card
 
 // Show the candidates of the piece that is worked on, the latest batch first.
 function showCards() {
   const shown = work.base.offers.pieces;
+  const { activeElement: focused } = document;
+  const place = [...$("cards").children]
+    .findIndex((item) => item.contains(focused));
   for (const piece of cards.keys()) {
     if (!shown.includes(piece)) remove(piece);
   }
   for (const piece of shown) if (!cards.has(piece)) add(piece);
+  if (place >= 0 && !focused.isConnected) focusCard(place);
+}
+
+// Focus that was on a card that is gone goes to the card in its place.
+function focusCard(place) {
+  const items = $("cards").children;
+  const item = items[Math.min(place, items.length - 1)];
+  (item ? item.querySelector(".star") : $("write")).focus();
 }
 
 function remove(piece) {
@@ -80,13 +91,13 @@ function place(piece, item) {
 function nameButtons(find, name) {
   find("discard").ariaLabel = `Discard ${name}`;
   find("star").ariaLabel = `Star ${name}`;
-  find("again").ariaLabel = `Write ${name} again`;
-  find("continue").ariaLabel = `Continue from ${name}`;
+  find("again").ariaLabel = `Write it again: ${name}`;
+  find("continue").ariaLabel = `${find("continue").textContent}: ${name}`;
   find("midi").ariaLabel = `MIDI file of ${name}`;
   find("wav").ariaLabel = `WAV file of ${name}`;
   find("page").ariaLabel = `Web page of ${name}`;
-  find("command").ariaLabel = `Copy as command: ${name}`;
-  find("python").ariaLabel = `Copy as Python: ${name}`;
+  find("command").ariaLabel = `Command of ${name}, to copy`;
+  find("python").ariaLabel = `Python of ${name}, to copy`;
 }
 
 function showAbout(piece, item, find) {
@@ -107,7 +118,7 @@ function listen(piece, find) {
   on(find("play"), "click", () => toggle(piece));
   on(find("continue"), "click", () => continueFrom(piece));
   on(find("star"), "click", () => star(piece));
-  on(find("again"), "click", () => again(piece));
+  on(find("again"), "click", () => writeAgain(piece));
   on(find("midi"), "click", () => download(piece, "midi"));
   on(find("wav"), "click", () => download(piece, "wav"));
   on(find("page"), "click", () => savePage(piece));
@@ -129,7 +140,8 @@ function star(piece) {
 }
 
 function discard(piece) {
-  const { offers } = work.base;
+  const { base } = work;
+  const { offers } = base;
   const before = offers.pieces;
   offers.pieces = before.filter((other) => other !== piece);
   const revert = () => {
@@ -138,20 +150,12 @@ function discard(piece) {
     offers.pieces = [...before.filter(isThere), ...later];
     showCards();
   };
-  work.reverts.push(revert);
+  base.reverts.push(revert);
   showCards();
   work.tell("change");
   say(`${piece.name} is discarded.`, {
-    label: "Undo", action: () => work.reverts.includes(revert) && work.undo(),
+    label: "Undo", action: () => work.takeBack(base, revert),
   });
-}
-
-function again(piece) {
-  checkNothingIsWritten();
-  const { offers } = work.base;
-  offers.pieces = offers.pieces.filter((other) => other !== piece);
-  showCards();
-  return writeAgain(piece);
 }
 
 work.on("piece", showCards);

@@ -9,12 +9,10 @@ const STEPS = 100; // that can be undone
 
 class Work extends EventTarget {
   base = newPiece({ name: "New piece" });
-  reverts = []; // what undo takes back first, functions: the piece stays
 
   set(piece) {
     this.tell("leave");
     this.base = piece;
-    this.reverts = [];
     this.tell("piece");
     this.tell("change");
   }
@@ -28,19 +26,26 @@ class Work extends EventTarget {
   }
 
   get canUndo() {
-    return Boolean(this.reverts.length || this.base.parent);
+    return Boolean(this.base.reverts.length || this.base.parent);
   }
 
   undo() {
-    const { parent } = this.base;
-    if (this.reverts.length) {
-      this.reverts.pop()();
-      this.tell("change");
+    const { parent, reverts } = this.base;
+    if (reverts.length) {
+      this.takeBack(this.base, reverts.at(-1));
       return;
     }
     if (!parent) return;
     parent.next = this.base;
     this.set(parent);
+  }
+
+  // Take back one of a piece's reverts, also when another piece is worked on.
+  takeBack(piece, revert) {
+    if (!piece.reverts.includes(revert)) return;
+    piece.reverts = piece.reverts.filter((other) => other !== revert);
+    revert();
+    this.tell("change");
   }
 
   redo() {

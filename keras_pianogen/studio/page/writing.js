@@ -28,12 +28,13 @@ export function write() {
 }
 
 // Write another candidate in the place of one, with another seed.
-export function writeAgain({ parent, made }) {
+export function writeAgain(piece) {
+  const { parent, made } = piece;
   const { prompt_seconds: handle = null } = made.settings;
   const prompt = promptOf({ notes: parent.notes, handle });
   return run("/write", { ...made.settings, ...prompt, seeds: anySeeds(1) }, {
     parent, preset: made.preset, seconds: made.settings.seconds, handle,
-    settings: made.settings,
+    settings: made.settings, instead: piece,
   });
 }
 
@@ -114,6 +115,8 @@ function begin(run, { seed, start }) {
   piece.open = new Map(piece.notes.filter(({ end }) => end === null)
     .map((note) => [note.pitch, note]));
   run.pieces.push(piece);
+  // Only now: what could not be written would take nothing's place.
+  offers.pieces = offers.pieces.filter((other) => other !== run.instead);
   offers.pieces.push(piece);
   if (offers !== work.base.offers) return;
   work.tell("offers");
