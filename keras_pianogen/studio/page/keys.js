@@ -23,6 +23,7 @@ export class Keys {
     this.sustained = new Set(); // of these, what its pedal alone holds
     this.pedal = false;
     this.pointers = new Map();
+    this.access = null; // to MIDI keyboards: a second one would hear all twice
     this.listen();
     new ResizeObserver(() => this.build()).observe(box);
     this.build();
@@ -214,8 +215,10 @@ export class Keys {
     }
     let access;
     try {
-      access = await navigator.requestMIDIAccess();
+      this.access ??= navigator.requestMIDIAccess();
+      access = await this.access;
     } catch {
+      this.access = null;
       onState("The browser does not allow MIDI keyboards.");
       return;
     }
