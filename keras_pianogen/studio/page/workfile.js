@@ -6,6 +6,7 @@ import { begin } from "/saving.js";
 import { say } from "/saying.js";
 import { keep } from "/settings.js";
 import { work } from "/work.js";
+import { checkNothingIsWritten } from "/writing.js";
 
 const KIND = "keras_pianogen studio work 1";
 
@@ -21,6 +22,7 @@ export function saveWork() {
 }
 
 export async function openWork(file) {
+  checkNothingIsWritten(); // Its rest would go nowhere.
   let content;
   let base;
   try {
