@@ -136,8 +136,8 @@ export async function begin(base, settings) {
 }
 
 function show(base, settings) {
-  work.set(base);
   restore(settings);
+  work.set(base);
 }
 
 function changed() {

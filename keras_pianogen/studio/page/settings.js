@@ -104,6 +104,12 @@ export const keep = () => Object.fromEntries(elements()
   .filter(({ type }) => !["submit", "button", "fieldset"].includes(type))
   .map((x) => [keyOf(x), isTicked(x) ? x.checked : x.value]));
 
+// What is set now outlives a new list of presets. Before the first list came,
+// there is nothing to choose from, and what was restored stays.
+export function remember() {
+  if ($("preset").length) kept = keep();
+}
+
 // Set them as `keep` gave them. Menus that are empty yet are set when they
 // have been filled.
 export function restore(values) {

@@ -12,7 +12,7 @@ import { $, on } from "/saying.js";
 import "/shortcuts.js";
 import { setToken } from "/server.js";
 import { server } from "/server_state.js";
-import { checkSeed, showOffers, showSettings } from "/settings.js";
+import { checkSeed, remember, showOffers, showSettings } from "/settings.js";
 import { keyDown, keyUp } from "/takes.js";
 import { prepare } from "/tones.js";
 import "/tools.js";
@@ -44,6 +44,7 @@ on($("file"), "change", async () => {
 on($("settings"), "input", () => {
   checkSeed();
   showSettings();
+  remember();
   work.tell("change");
 });
 on($("preset"), "change", readAhead);
@@ -69,7 +70,13 @@ const keys = new Keys($("keys"),
 offerDuets(keys);
 on($("lower"), "click", () => keys.shift(-1));
 on($("higher"), "click", () => keys.shift(1));
-on($("typing"), "change", () => keys.useLetters($("typing").checked));
+const useLetters = () => keys.useLetters($("typing").checked);
+on($("typing"), "change", () => {
+  useLetters();
+  remember();
+  work.tell("change");
+});
+work.on("piece", useLetters); // A work that is opened has its own settings.
 whileSounding((pitches) => {
   keys.light(pitches);
   $("lower").classList.toggle("lit", pitches.some((x) => x < keys.start));
@@ -86,6 +93,5 @@ server.addEventListener("status", () => {
 await resume();
 showSettings();
 work.tell("piece");
-keys.useLetters($("typing").checked);
 server.watch();
 prepare();
