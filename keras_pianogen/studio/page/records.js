@@ -4,7 +4,7 @@
 // other by numbers. The notes are apart, a Float64Array of four numbers each,
 // because they are large and, once a piece is done, never change.
 
-import { newPiece } from "/pieces.js";
+import { inMilliseconds, newPiece } from "/pieces.js";
 
 const KEPT = ["id", "name", "border", "handle", "until", "position", "done", "made",
   "file", "batch", "viewStart", "viewEnd", "gap", "stopped",
@@ -63,7 +63,10 @@ function finished(piece) {
       note.end = Math.max(note.start + 0.03, piece.until);
     }
   }
-  if (!piece.done && !piece.gap) piece.made.settings.seconds = piece.until - piece.border;
+  if (!piece.done && !piece.gap) {
+    piece.length = inMilliseconds(piece.until - piece.border);
+    piece.made.settings.seconds = piece.length;
+  }
   piece.stopped ||= !piece.done;
   piece.done = true;
   if (!piece.made) piece.until = 0;
