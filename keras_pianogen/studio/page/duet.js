@@ -53,7 +53,10 @@ function hear(line) {
     duet.job = line.job;
     flush();
   } else if (line.error) throw new Error(line.error);
-  else if (line.said) show(line.said);
+  else if (line.end === "timeout") {
+    throw new Error("The duet took too long, and was ended.");
+  }
+  if (line.said) show(line.said);
   else if (line.waiting !== undefined) {
     show(line.waiting ? "Waiting for what is being written …"
       : "The model is loading …");

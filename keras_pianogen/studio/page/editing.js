@@ -3,7 +3,8 @@
 // Each gesture is one step that can be undone. Times in seconds.
 
 import { roll } from "/panel.js";
-import { copies, cutOverlaps, inMilliseconds, newPiece, visible } from "/pieces.js";
+import { copies, cutOverlaps, handleIn, inMilliseconds, newPiece, visible }
+  from "/pieces.js";
 import { audio, release, strike } from "/sound.js";
 import { endTake } from "/takes.js";
 import { work } from "/work.js";
@@ -66,7 +67,8 @@ function put(origin, changed, kind, added = []) {
 function edited(notes) {
   const { base } = work;
   return newPiece({
-    name: "Edited", notes, border: base.border, handle: base.handle,
+    name: "Edited", notes, border: base.border,
+    handle: handleIn(notes, base.handle),
     position: base.position, offers: base.offers,
   });
 }

@@ -40,8 +40,9 @@ const nameOf = (pitch) => `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
 
 for (const [id, fieldsOf] of Object.entries(fields)) {
   on($(id), "change", () => {
-    const value = Number($(id).value);
+    const value = $(id).valueAsNumber; // An empty field has none.
     if (Number.isFinite(value)) change(id, (note) => fieldsOf(note, value));
+    else show();
   });
 }
 on($("note-delete"), "click", deleteChosen);

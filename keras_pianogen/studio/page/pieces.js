@@ -3,11 +3,13 @@
 // A note is {start, end, pitch, velocity}, its end null while it sounds. Notes
 // never change once they have an end: an edit makes new ones. A piece is
 // {id, parent, next, name, notes, border, gap, handle, until, position, done,
-// made, offers, file}: `border` is where its newest music begins, `gap` the
+// made, offers, file, reverts}: `border` is where its newest music begins, `gap` the
 // part {start, end} that was written anew, `handle` where a
 // continuation is to begin, or null for its end, `until` the time up to which
-// a piece that grows is known, and `offers` the candidates that may follow it. Pieces that come from each other without new candidates share
-// their offers, so that these stay in sight.
+// a piece that grows is known, `offers` the candidates that may follow it, and
+// `reverts` the functions that undo calls before it leaves the piece. Pieces
+// that come from each other without new candidates share their offers, so that
+// these stay in sight.
 
 let count = 0;
 
@@ -16,7 +18,7 @@ export function newPiece(fields) {
   return {
     id: count, parent: null, next: null, name: "", notes: [], border: 0,
     handle: null, until: 0, position: 0, done: true, made: null, offers: newOffers(),
-    file: null, ...fields,
+    file: null, reverts: [], ...fields,
   };
 }
 
@@ -117,6 +119,10 @@ export function handleOf(piece) {
   const last = piece.notes.at(-1)?.start ?? 0;
   return piece.handle ?? Math.min(last + AFTER_LAST_NOTE, endOf(piece));
 }
+
+// A handle among notes of which some are gone: null, the end, if it's behind them.
+export const handleIn = (notes, handle) =>
+  handle !== null && handle < indexOf(notes).end ? handle : null;
 
 export const newNotes = ({ notes, border, gap }) => notes.filter(({ start }) =>
   start >= border - 1e-6 && (!gap || start < gap.end));

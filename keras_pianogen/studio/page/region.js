@@ -1,7 +1,7 @@
 // A region of the piece: selected, looped, deleted, or written anew.
 
 import { roll } from "/panel.js";
-import { copies, endOf, inMilliseconds, newPiece } from "/pieces.js";
+import { copies, endOf, handleIn, inMilliseconds, newPiece } from "/pieces.js";
 import { within } from "/pointing.js";
 import { $, on, say } from "/saying.js";
 import { server } from "/server_state.js";
@@ -91,7 +91,7 @@ function deleteNotes() {
   const count = base.notes.length - notes.length;
   if (!count) return say("No note begins in the region.");
   work.goOn(newPiece({
-    name: "Edited", notes, handle: base.handle, offers: base.offers,
+    name: "Edited", notes, handle: handleIn(notes, base.handle), offers: base.offers,
     position: base.position,
   }));
   return say(`${count} notes are deleted. Undo brings them back.`);
@@ -122,8 +122,12 @@ on($("region-clear"), "click", () => {
   roll.box.focus();
 });
 for (const id of ["region-start", "region-end"]) {
-  on($(id), "change", () => setRegion(
-    Number($("region-start").value), Number($("region-end").value)));
+  on($(id), "change", () => {
+    const [start, end] = ["region-start", "region-end"]
+      .map((field) => $(field).valueAsNumber);
+    if (Number.isFinite(start + end)) setRegion(start, end);
+    else show(); // An empty field changes nothing.
+  });
 }
 on($("preset"), "change", () => region && showAnew());
 work.on("piece", () => {

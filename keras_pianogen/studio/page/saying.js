@@ -15,12 +15,20 @@ export function say(sentence, { milliseconds = 6000, label, action } = {}) {
   };
   $("toast").hidden = false;
   clearTimeout(timer);
-  timer = setTimeout(() => { $("toast").hidden = true; }, milliseconds);
+  timer = setTimeout(hide, milliseconds, milliseconds);
+}
+
+// Not while its button has the focus, which would be lost.
+function hide(milliseconds) {
+  const isHeld = $("toast").contains(document.activeElement);
+  if (isHeld) timer = setTimeout(hide, milliseconds, milliseconds);
+  else $("toast").hidden = true;
 }
 
 export function report(error) {
   if (error.name === "AbortError") return;
   if (error.status === 401) {
+    if ($("token").value) say("This is not the token that the studio printed.");
     $("door").hidden = false;
     $("token").focus();
     return;
