@@ -8,6 +8,11 @@ const PAUSE = 2000; // milliseconds between two questions
 const PAUSE_LOADING = 500;
 const PATIENCE = 6000; // milliseconds; a server that compiles is slow
 
+// Said once, not at each question: screen readers read aloud what is set here.
+function tell(sentence) {
+  if ($("state").textContent !== sentence) $("state").textContent = sentence;
+}
+
 class ServerState extends EventTarget {
   status = { backend: "jax", presets: [] };
   loaded = new Set(); // names of presets that have written or are ready
@@ -30,9 +35,9 @@ class ServerState extends EventTarget {
 
   miss(error) {
     this.answers = false;
-    $("state").textContent = error.status ? error.message
+    tell(error.status ? error.message
       : "The server does not answer. Is it still running?"
-        + " This page goes on as soon as it is back.";
+        + " This page goes on as soon as it is back.");
     $("state").dataset.state = "gone";
     $("state").classList.add("bad");
   }
@@ -43,12 +48,12 @@ class ServerState extends EventTarget {
     this.status = status;
     const { state } = status;
     $("door").hidden = true;
-    $("state").textContent = {
+    tell({
       loading: "The model is loading …",
       warming: "The model warms up …",
       ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`,
       failed: status.failure,
-    }[state];
+    }[state]);
     $("state").dataset.state = state;
     $("state").classList.toggle("bad", state === "failed");
     if (state === "ready") this.loaded.add(status.presets[0]);
