@@ -839,7 +839,8 @@ def test_a_sound_whose_client_left_is_stopped_and_dropped(
     for client in clients:
         client.close()
     assert server.write(**wish("slow", seconds=0.1))[-1] == {"end": "done"}
-    assert len(begun) == len(ended) == 1
+    # A job may begin before its own client is missed, but not all of them do.
+    assert 1 <= len(begun) == len(ended) < len(clients)
     assert refused.status_code == 503
 
 
