@@ -34,8 +34,9 @@ from keras_pianogen.notes import cut_overlaps
 MOMENT = 0.05  # notes this close begin together
 LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
 LONGEST_GAP = 30.0  # as in training, see `data.gaps`
-# Of the music before and after a gap, so many seconds say how dense it is, if
-# so many are known and have so many notes.
+# The density of the music beside a gap is measured over `AROUND` seconds. It
+# counts as unknown if fewer than `LEAST_AROUND` seconds or `FEW` notes are
+# there.
 AROUND, LEAST_AROUND, FEW = 6.0, 2.0, 3
 
 
@@ -99,9 +100,8 @@ class InfillRequest(NoteRequest):
             return strengths
         steering, (begin, end) = Steering(self.form), self._asked_between
         clock = np.cumsum(np.maximum(pieces[0][:, 0], 0))
-        for i in np.flatnonzero(clock >= begin):
-            if not i:  # `START` is no note.
-                continue
+        # The first row is `START`, and no note.
+        for i in 1 + np.flatnonzero(clock[1:] >= begin):
             step = (clock[i] - begin) * STEPS // max(end - begin, 1)
             given = strengths, targets[:, min(step, STEPS - 1)]
             new = np.stack([piece[i] for piece in pieces])

@@ -27,11 +27,11 @@ VELOCITIES, SEMITONES = 16.0, 12.0
 # Durations are told apart by their logarithms, from about `SHORT` seconds to
 # `LONG`; `USUAL` is the time from one note to the next in usual music.
 SHORT, USUAL, LONG = 0.05, 0.1, 4.0
-# Times between notes are told apart up to so many times what is asked. Beyond
-# it all are alike, so that no strength makes a pause of many seconds likely.
+# A time between notes counts as at most this multiple of the mean time that is
+# asked for, so that no strength makes a pause of many seconds likely.
 LONGEST_WAIT = 4.0
-# Up to so many notes a second, each note changes the strength alike, and beyond
-# it each second does.
+# Notes a second. In music that is asked to be denser, each note changes the
+# strength by less, so that a second changes it as much as at this density.
 SLOW = 5.0
 # How much the strength of polyphony shortens the times between notes too, where
 # no density is asked for: long notes alone would leave music sparse.

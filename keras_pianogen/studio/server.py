@@ -22,7 +22,6 @@ too many jobs wait already, or no sound could be made.
 
 import asyncio
 import contextlib
-import io
 import json
 import os
 import pathlib
@@ -56,6 +55,7 @@ from keras_pianogen.studio.jobs import MAX_WAITING
 from keras_pianogen.studio.jobs import TIMEOUT
 from keras_pianogen.studio.jobs import Busy
 from keras_pianogen.studio.jobs import Worker
+from keras_pianogen.studio.sharing import midi_bytes
 from keras_pianogen.studio.sharing import piece_page
 
 PAGE = pathlib.Path(__file__).parent / "page"
@@ -237,7 +237,7 @@ class _Studio:
 
     async def midi(self, request):
         notes = await _read(request, messages.read_piece)
-        data = await run_in_threadpool(_as_midi, notes)
+        data = await run_in_threadpool(midi_bytes, notes)
         return Response(data, media_type="audio/midi")
 
     async def page(self, request):
@@ -417,9 +417,3 @@ def _file(path):
         return Response(data, headers={"content-type": kind})
 
     return answer
-
-
-def _as_midi(notes):
-    file = io.BytesIO()
-    midi.write_midi(notes).dump(file=file)
-    return file.getvalue()

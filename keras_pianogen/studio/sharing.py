@@ -103,21 +103,18 @@ def piece_page(
         notes, title=title, prompt_seconds=prompt_seconds, pedal=pedal
     )
     data = {"notes": _rows(notes), "piano": _piano(notes)}
-    page = string.Template(_read("piece.html"))
-    return (
-        page.substitute(
-            title=html.escape(" ".join(title.split())),
-            style=_read("piece.css"),
-            roll=roll,
-            midi=markup.data_address(_midi(notes), "audio/midi"),
-            recipe=_recipe(recipe or {}),
-            data=json.dumps(data, separators=(",", ":")),
-            modules="\n".join(map(_script, _modules())),
-            loader=_read("loader.js"),
-        )
-        .encode("utf-8", "replace")
-        .decode()
-    )  # A lone surrogate becomes "?".
+    page = string.Template(_read("piece.html")).substitute(
+        title=html.escape(" ".join(title.split())),
+        style=_read("piece.css"),
+        roll=roll,
+        midi=markup.data_address(midi_bytes(notes), "audio/midi"),
+        recipe=_recipe(recipe or {}),
+        data=json.dumps(data, separators=(",", ":")),
+        modules="\n".join(map(_script, _modules())),
+        loader=_read("loader.js"),
+    )
+    # A lone surrogate becomes "?".
+    return page.encode("utf-8", "replace").decode()
 
 
 def _rows(notes: np.ndarray) -> list[list[float]]:
@@ -137,7 +134,8 @@ def _piano(notes: np.ndarray) -> dict:
     return piano
 
 
-def _midi(notes: np.ndarray) -> bytes:
+def midi_bytes(notes: np.ndarray) -> bytes:
+    """A MIDI file of some notes."""
     file = io.BytesIO()
     write_midi(notes).dump(file=file)
     return file.getvalue()
