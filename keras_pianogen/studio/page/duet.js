@@ -6,6 +6,7 @@ import { showBase } from "/panel.js";
 import { $, on, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
+import { presetOfNotes } from "/settings.js";
 import { audio, release, strike } from "/sound.js";
 import { player, tellSounding } from "/transport.js";
 import { work } from "/work.js";
@@ -32,10 +33,7 @@ async function begin() {
   show("Asking …");
   // Space hands over; on the button it would end the duet.
   document.querySelector("#keys [tabindex='0']").focus();
-  const [able] = server.status.fill_gaps;
-  const preset = server.status.fill_gaps.includes($("preset").value)
-    ? $("preset").value : able;
-  const json = { preset, takeover: $("takeover").value };
+  const json = { preset: presetOfNotes(), takeover: $("takeover").value };
   const mine = duet;
   try {
     const answer = await ask("/duet", { json, signal: mine.abort.signal });

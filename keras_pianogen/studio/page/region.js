@@ -4,8 +4,7 @@ import { roll } from "/panel.js";
 import { copies, endOf, handleIn, inMilliseconds, newPiece } from "/pieces.js";
 import { within } from "/pointing.js";
 import { $, on, say } from "/saying.js";
-import { server } from "/server_state.js";
-import { shortName } from "/settings.js";
+import { presetOfNotes, shortName } from "/settings.js";
 import { endTake } from "/takes.js";
 import { player, plays, seek, toggle } from "/transport.js";
 import { work } from "/work.js";
@@ -66,15 +65,9 @@ function move() {
   box.style.width = `${Math.max(0, right - x).toFixed(1)}px`;
 }
 
-// Which preset writes it anew: the chosen one, or else the first that can.
-function filler() {
-  const { fill_gaps: able = [] } = server.status;
-  return able.includes($("preset").value) ? $("preset").value : able[0];
-}
-
 function showAnew() {
   const isLong = region.end - region.start > LONGEST_GAP;
-  const able = filler();
+  const able = presetOfNotes();
   $("anew").disabled = isLong || !able || region.start >= endOf(work.base);
   $("anew-about").textContent = isLong
     ? `At most ${LONGEST_GAP} s are written anew at once.`
@@ -113,7 +106,7 @@ function setLoop() {
 
 on($("loop"), "change", setLoop);
 on($("anew"), "click", () => writeAnew({
-  ...region, end: Math.min(region.end, endOf(work.base)), preset: filler(),
+  ...region, end: Math.min(region.end, endOf(work.base)), preset: presetOfNotes(),
   keepMelody: $("keep-melody").checked,
 }));
 on($("region-delete"), "click", deleteNotes);

@@ -51,6 +51,13 @@ export function showSettings() {
   }
 }
 
+// The preset that writes a part anew or plays a duet: the chosen one, or else the
+// first that can.
+export function presetOfNotes() {
+  const { fill_gaps: able = [] } = server.status;
+  return able.includes($("preset").value) ? $("preset").value : able[0];
+}
+
 // Arguments of the model's `generate`, by their names.
 export const settings = () => Object.fromEntries([
   ...controls.filter(isChosen).map(({ id }) => [id, number(id)]),
