@@ -24,6 +24,14 @@ def device_memory():
     return None
 
 
+def seek_gpus():
+    """Has TensorFlow look for GPUs, which changes no setting of theirs."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")
+
+
 def process():
     """The index of this process among JAX's, and their number."""
     import jax

@@ -1025,7 +1025,7 @@ def test_a_missing_library_names_the_extra():
     )
     done = run(code=code)
     assert done.returncode == 2
-    assert "pip install 'keras_pianogen[studio]'" in done.stderr
+    assert "pip install '.[studio]'" in done.stderr
 
 
 def test_a_port_in_use_is_said_to_be():

@@ -1,5 +1,5 @@
 """Relative attention on each backend, over sequences and over a cache."""
 
-from keras_pianogen.chatter import import_quietly
+from keras_pianogen.notices.chatter import import_keras
 
-import_quietly("keras")
+import_keras()

@@ -14,6 +14,7 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.printing import warnings_said
 from keras_pianogen.cli.suggestions import SuggestingCommand
+from keras_pianogen.notices.hints import pip_install
 
 app = typer.Typer(
     help="Expressive piano music: prepare a corpus, train models on it, "
@@ -49,13 +50,11 @@ def begin(
     """Options of the program itself."""
 
 
-# How to install each package that the program can run without.
-INSTALLED_BY = {name: f"pip install {name}" for name in NAMES} | {
-    "tensorboard": "pip install tensorboard",
-    "wandb": "pip install wandb",
-    "starlette": "pip install 'keras_pianogen[studio]'",
-    "uvicorn": "pip install 'keras_pianogen[studio]'",
-}
+# How each package is installed that the program can run without.
+INSTALLED_BY = {
+    package: pip_install(package)
+    for package in (*NAMES, "tensorboard", "wandb")
+} | dict.fromkeys(("starlette", "uvicorn"), pip_install("studio"))
 
 # Errors that the user can mend. Any other error is a bug: its traceback is
 # shown.
@@ -128,7 +127,7 @@ def _explain_missing(error):
     package = (error.name or "").split(".")[0].replace("jaxlib", "jax")
     if package not in INSTALLED_BY:
         raise error
-    hint = f"`{INSTALLED_BY[package]}`"
+    hint = INSTALLED_BY[package]
     if package not in NAMES:
         return f"{package} is not installed.", hint
     others = " or ".join(f"KERAS_BACKEND={name}" for name in NAMES)

@@ -13,7 +13,8 @@ import sys
 
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
+from keras_pianogen.notices.hints import pip_install
 
 VARIABLE = "KERAS_BACKEND"
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -85,8 +86,7 @@ def _choose(work, of_run):
         return in_file, "by keras.json"
     best, fastest = work.best(), work.fastest[0]
     if best != fastest:
-        hint = f"`pip install {fastest}`"
-        return best, f"{NAMES[fastest]} would be faster: {hint}"
+        return best, f"{NAMES[fastest]} would be faster: {pip_install(fastest)}"
     return best, f"the fastest here to {work.verb}; {VARIABLE} overrules"
 
 

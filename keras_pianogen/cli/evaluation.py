@@ -24,7 +24,7 @@ from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
 from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import counting_bar
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 PIECES_AT_ONCE = 16
 

@@ -30,7 +30,7 @@ from keras_pianogen.cli.rendering import figures
 from keras_pianogen.cli.rendering import play
 from keras_pianogen.cli.sharing import recipe_of
 from keras_pianogen.cli.sharing import share
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 
 class Music(Options):

@@ -21,7 +21,7 @@ from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.cli.progress import generation_bar
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 NOTE_PRESET = "note_transformer_maestro"
 

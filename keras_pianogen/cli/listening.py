@@ -16,7 +16,7 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
 from keras_pianogen.cli.progress import counting_bar
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 EXAMPLE = (
     "Such as --condition real=FOLDER --condition transformer=ANOTHER_FOLDER."

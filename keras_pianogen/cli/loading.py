@@ -11,10 +11,10 @@ import time
 
 from rich.console import Console
 
-from keras_pianogen.chatter import NOTHING
-from keras_pianogen.chatter import hidden_lines
-from keras_pianogen.chatter import redirected
 from keras_pianogen.cli.app import REPORTED
+from keras_pianogen.notices.chatter import NOTHING
+from keras_pianogen.notices.chatter import hidden_lines
+from keras_pianogen.notices.chatter import redirected
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Paths of files that commands write, checked before any work."""
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 PICTURES = (".png", ".svg", ".pdf")
 

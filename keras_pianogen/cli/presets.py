@@ -8,7 +8,7 @@ from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import stdout
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 
 @command("Nothing was changed.")

@@ -42,8 +42,8 @@ from keras_pianogen.files import sha256
 from keras_pianogen.files import sync
 from keras_pianogen.files import unseal
 from keras_pianogen.files import whole
-from keras_pianogen.hints import hinted
 from keras_pianogen.midi.reading import MidiReport
+from keras_pianogen.notices.hints import hinted
 
 FORMAT = "keras_pianogen corpus"
 FORMAT_VERSION = 2

@@ -23,7 +23,7 @@ from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 from keras_pianogen.data.pieces import read_table
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 NAME = "maestro-v3.0.0"
 URL = (

@@ -36,8 +36,8 @@ from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.pieces import check_split
 from keras_pianogen.data.pieces import list_pieces
 from keras_pianogen.files import held
-from keras_pianogen.hints import hinted
 from keras_pianogen.midi.reading import check_max_ring
+from keras_pianogen.notices.hints import hinted
 
 DOWNLOAD = (
     "Give a folder with .mid or .midi files in it. With --download, "

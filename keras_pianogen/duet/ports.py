@@ -5,9 +5,10 @@ import time
 
 import mido
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
+from keras_pianogen.notices.hints import pip_install
 
-LIVE = "`pip install 'keras_pianogen[live]'` installs what MIDI ports need."
+LIVE = f"{pip_install('live')} installs what MIDI ports need."
 
 
 class FilePlayer:

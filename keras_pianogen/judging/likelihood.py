@@ -12,12 +12,12 @@ import numpy as np
 
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
-from keras_pianogen.hints import hinted
 from keras_pianogen.judging.ngram import NGram
 from keras_pianogen.judging.scoring import ModelScorer
 from keras_pianogen.judging.scoring import NGramScorer
 from keras_pianogen.judging.scoring import TransposingScorer
 from keras_pianogen.judging.statistics import resampled_interval
+from keras_pianogen.notices.hints import hinted
 
 
 @dataclasses.dataclass(frozen=True)

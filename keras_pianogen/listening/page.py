@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_pianogen.files import whole
-from keras_pianogen.hints import hinted
 from keras_pianogen.judging.features import cut
 from keras_pianogen.judging.features import shuffle_pitches
 from keras_pianogen.notes import check_notes
+from keras_pianogen.notices.hints import hinted
 
 SECONDS = 20.0
 PIECES = 5  # of each condition

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 # From best to worst, as in the paper's figure 11.
 QUALITIES = ("good", "average", "bad")

@@ -2,7 +2,7 @@
 
 import importlib
 
-import keras_pianogen.quiet_keras  # noqa: F401
+import keras_pianogen.notices.quiet_keras  # noqa: F401
 from keras_pianogen.generation.grammar import EventGrammar
 from keras_pianogen.generation.prompt_cache import PromptCache
 from keras_pianogen.models.backbone import MusicTransformerBackbone

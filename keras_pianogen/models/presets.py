@@ -9,7 +9,6 @@ import warnings
 import keras
 import keras_hub
 
-from keras_pianogen.hints import hinted
 from keras_pianogen.layers.ranges import checked
 from keras_pianogen.models.configs import KINDS
 from keras_pianogen.models.configs import check_configs
@@ -24,6 +23,7 @@ from keras_pianogen.models.weights import WEIGHTS
 from keras_pianogen.models.weights import check_agreement
 from keras_pianogen.models.weights import check_weight_files
 from keras_pianogen.models.weights import shards_of
+from keras_pianogen.notices.hints import hinted
 
 # The presets inside the package, with the sha256 of each file that is read
 # when they load.
@@ -127,8 +127,9 @@ PRESETS = {
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
 REINSTALL = (
-    "`pip install --force-reinstall --no-deps keras_pianogen` installs the "
-    "bundled presets again."
+    "`git restore keras_pianogen/presets` in the project's folder, and there "
+    "`pip install --force-reinstall --no-deps .`, bring the bundled presets "
+    "back."
 )
 
 

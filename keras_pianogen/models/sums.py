@@ -8,7 +8,7 @@ import pathlib
 
 from keras_pianogen.files import sha256
 from keras_pianogen.files import whole
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 SUMS = "SHA256SUMS"
 READ = (".json", ".h5")  # suffixes of the files that are read

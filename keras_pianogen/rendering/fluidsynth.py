@@ -15,8 +15,8 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 
-from keras_pianogen.hints import hinted
 from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notices.hints import hinted
 
 PROGRAM = "fluidsynth"
 BUILT_IN = "built-in"  # in place of a SoundFont: the built-in piano

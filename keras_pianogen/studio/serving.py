@@ -7,7 +7,7 @@ import urllib.parse
 
 import uvicorn
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.studio.connections import PromptConnection
 from keras_pianogen.studio.connections import Server

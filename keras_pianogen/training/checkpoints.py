@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_pianogen.files import sync
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 
 class TrainingError(ValueError):

@@ -5,7 +5,7 @@ An epoch here is a few steps, after which a run can be validated and saved.
 
 import logging
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 # How often a long run is validated, and how many samples it writes, by
 # default.

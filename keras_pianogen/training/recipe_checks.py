@@ -3,7 +3,7 @@
 import math
 import numbers
 
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 
 COUNTS = (
     "num_layers",

@@ -28,7 +28,7 @@ from keras_pianogen.files import held
 from keras_pianogen.files import seal
 from keras_pianogen.files import unseal
 from keras_pianogen.files import whole
-from keras_pianogen.hints import hinted
+from keras_pianogen.notices.hints import hinted
 from keras_pianogen.training.checkpoints import Checkpoints
 from keras_pianogen.training.checkpoints import TrainingError
 from keras_pianogen.training.checkpoints import recover_folders

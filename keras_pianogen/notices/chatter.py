@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 
-# Lines that TensorFlow logs while it loads.
+# Lines that TensorFlow logs while it loads and looks for GPUs.
 CHATTER = re.compile(
     r"[IWE]\d{4} |WARNING: All log messages before absl|"
     "To enable the following instructions"
@@ -37,32 +37,47 @@ def redirected(target):
             os.dup2(terminal.fileno(), 2)
 
 
-def import_quietly(*names):
-    """Import modules; of what they print, TensorFlow's chatter is left out.
+@contextlib.contextmanager
+def quietly():
+    """Prints what is logged in this context after it, without chatter.
 
-    Args:
-        *names: the modules' full names. Nothing is done for those that are
-            imported already.
+    Where standard error is closed, or no file can be made, nothing is hidden.
     """
-    names = [name for name in names if name not in sys.modules]
     hidden = hidden_lines()
-    if not names or hidden is NOTHING or sys.stderr is None:
+    if hidden is NOTHING or sys.stderr is None:
+        yield
         return
     try:
         os.fstat(2)
-    except OSError:  # It is closed.
-        return
-    try:
         log = tempfile.TemporaryFile("w+", errors="backslashreplace")  # noqa: SIM115
-    except OSError:  # There is no place for it.
+    except OSError:
+        yield
         return
     with log:
         sys.stderr.flush()
         with redirected(log.fileno()) as terminal:
             try:
-                for name in names:
-                    importlib.import_module(name)
+                yield
             finally:
                 sys.stderr.flush()
                 log.seek(0)
                 terminal.writelines(x for x in log if not hidden.match(x))
+
+
+def import_keras(*others):
+    """Imports Keras quietly, and has TensorFlow look for GPUs.
+
+    TensorFlow would look for them at its first operation, and log that there
+    are none as an error.
+
+    Args:
+        *others: full names of modules that are built on Keras. Nothing is done
+            if all of them are imported already, Keras too.
+    """
+    names = [name for name in ("keras", *others) if name not in sys.modules]
+    if not names:
+        return
+    with quietly():
+        for name in names:
+            importlib.import_module(name)
+        importlib.import_module("keras_pianogen.devices").seek_gpus()
