@@ -6,7 +6,10 @@ import miditoolkit
 import numpy as np
 import pytest
 
+from keras_pianogen.generation.own_music import OwnMusic
 from keras_pianogen.midi.reading import read_notes
+from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.notes import NOTE_DTYPE
 
 pytestmark = pytest.mark.one_backend
 
@@ -68,6 +71,35 @@ def test_the_part_of_a_file_that_is_continued_stays_as_it_was(
     moves = [move for move in moves if move[0] < cut]
     np.testing.assert_allclose(pedal[: len(moves)], moves, atol=0.001)
     assert pedal[len(moves) :] in ([], [(cut, 0)])
+
+
+@pytest.mark.parametrize("volume", [100, 0])
+def test_all_pedals_and_other_controllers_stay_as_they_were(volume):
+    """Volume is 100 at first; after a fade-out, new notes stand apart."""
+    notes = np.array([(0, 1, 60, 80), (1, 2, 62, 80)], NOTE_DTYPE)
+    moves = [
+        (7, 100, 0),
+        (10, 40, 0),
+        (66, 127, 100),
+        (67, 70, 200),
+        (64, 90, 300),
+    ]
+    moves += [(64, 0, 900), (67, 0, 900), (66, 0, 950), (7, volume, 1400)]
+    file = write_midi(notes)
+    part = file.instruments[0]
+    part.control_changes = [miditoolkit.ControlChange(*move) for move in moves]
+    own, new = OwnMusic.of(file), np.array([(2, 3, 64, 80)], NOTE_DTYPE)
+    first, *others = own.until().to_midi(own.continued(new, {})).instruments
+    kept = [(c.number, c.value, c.time) for c in first.control_changes]
+    assert kept == moves
+    assert len(others) == (volume == 0)
+    for other in others:  # It has what doesn't change: the place on the stage.
+        assert [(c.number, c.value) for c in other.control_changes] == [
+            (10, 40)
+        ]
+    first = own.until(0.5).to_midi(own.until(0.5).notes).instruments[0]
+    kept = [(c.number, c.value, c.time) for c in first.control_changes]
+    assert kept == [*moves[:5], (64, 0, 500), (66, 0, 500), (67, 0, 500)]
 
 
 def test_a_prompt_that_is_cut_in_a_rest_is_continued_from_there(

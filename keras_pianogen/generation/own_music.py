@@ -1,8 +1,9 @@
 """Music of the user's that is continued: it stays as it was. In seconds.
 
 New music is appended to it, and nothing else changes: notes, velocities, times
-and the pedal's movements are those of the file, although the model sees them
-rounded. This module knows nothing of events: it serves every form of music.
+and the movements of pedals and other controllers are those of the file,
+although the model sees them rounded. This module knows nothing of events: it
+serves every form of music.
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ from keras_pianogen.notes import cut_overlaps
 # Without another wish, new music begins so long after the last note began, or
 # when it ends, if that is earlier.
 AFTER_LAST_NOTE = 0.5
+PEDALS = (64, 66, 67)  # the controllers: sustain, sostenuto, soft
+RELEASING = 120  # from here on, controllers end notes or reset the others
 OBJECTS = (miditoolkit.MidiFile, symusic.core.ScoreTick)
 SOURCES = (str, bytes, os.PathLike, *OBJECTS)
 
@@ -143,8 +146,8 @@ class OwnMusic:
 
         Returns:
             A `miditoolkit.MidiFile`. New notes lie in the track of this music;
-            or in one with a channel of its own, where the pedal would hold
-            them or there are several tracks.
+            or in one with a channel of its own, where a pedal or another
+            controller would change them or there are several tracks.
         """
         ends = dict(zip(_keys(piece), piece["end"].tolist(), strict=True))
         before = dict(
@@ -155,11 +158,11 @@ class OwnMusic:
         if not self.parts:
             return write_parts([Part.of_notes(piece)], path)
         parts = [_ended(part, before, ends) for part in self.parts]
-        if len(parts) == 1 and not _moves_after(parts[0].pedal, self.cut):
+        if len(parts) == 1 and _is_settled(parts[0].moves, self.cut):
             parts = [_joined(parts[0], new)]
         elif len(new):
-            own = Part.of_notes(new)
-            parts.append(own._replace(program=parts[0].program))
+            alike = _constant(parts[0].moves)
+            parts.append(Part(new, new["end"], alike, parts[0].program))
         return write_parts(parts, path)
 
 
@@ -179,14 +182,14 @@ def _keys(notes):
 
 
 def _until(part, seconds):
-    """A part up to a time, at which its pedal is lifted."""
+    """A part up to a time, at which its pedals are lifted."""
     kept = part.keys["start"] < seconds
-    pedal = part.pedal[part.pedal["time"] < seconds]
-    if _is_down(pedal):
-        lift = np.array([(seconds, 0)], MOVEMENT_DTYPE)
-        pedal = np.concatenate([pedal, lift])
+    moves = part.moves[part.moves["time"] < seconds]
+    lifts = [(seconds, pedal, 0) for pedal in _pedals_down(moves)]
     return part._replace(
-        keys=part.keys[kept], ends=part.ends[kept], pedal=pedal
+        keys=part.keys[kept],
+        ends=part.ends[kept],
+        moves=np.concatenate([moves, np.array(lifts, MOVEMENT_DTYPE)]),
     )
 
 
@@ -212,11 +215,35 @@ def _joined(part, new):
     return part._replace(keys=keys[order], ends=ends[order])
 
 
-def _is_down(pedal):
-    moves = pedal["value"][pedal["value"] >= 0]
-    return bool(len(moves) and moves[-1] >= PEDAL_DOWN)
+def _pedals_down(moves):
+    """The controller numbers of the pedals that are down after all moves."""
+    return [
+        pedal
+        for pedal in PEDALS
+        if (moves["value"][moves["number"] == pedal][-1:] >= PEDAL_DOWN).any()
+    ]
 
 
-def _moves_after(pedal, seconds):
-    """Whether the pedal is down after a time, or moves."""
-    return bool((pedal["time"] > seconds).any()) or _is_down(pedal)
+def _is_settled(moves, seconds):
+    """Whether no controller changes notes from a time on.
+
+    No pedal is down then, none moves later, and the others, such as volume,
+    stay as they were set once: after a fade-out, new notes would be silent.
+    """
+    if (moves["time"] > seconds).any() or _pedals_down(moves):
+        return False
+    others = (moves["number"] < RELEASING) & ~np.isin(moves["number"], PEDALS)
+    return len(_constant(moves)) == others.sum()
+
+
+def _constant(moves):
+    """Movements of controllers that keep one value, such as the volume."""
+    values = {}
+    for _, number, value in moves.tolist():
+        values.setdefault(number, set()).add(value)
+    constant = [
+        number
+        for number, found in values.items()
+        if len(found) == 1 and number < RELEASING and number not in PEDALS
+    ]
+    return moves[np.isin(moves["number"], constant)]

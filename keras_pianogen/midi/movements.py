@@ -19,7 +19,9 @@ MAX_SECONDS = 7_200.0  # two hours: a delta of four bytes can claim days
 MAX_TICK = 2**31 - 1
 MAX_TEMPO = 2**24 - 1  # microseconds a beat, three bytes in a file
 
-SUSTAIN = 64  # the controller of the damper pedal
+# Controllers: the damper pedal, and those that end what sounds or is held; 124
+# to 127 release all keys, as 123 does.
+SUSTAIN, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123
 DRUM_CHANNEL = 9  # "channel 10", counted from zero
 DEFAULT_TEMPO = 500_000  # microseconds a beat, until a file sets its own
 
@@ -37,6 +39,11 @@ def is_too_long(seconds: float) -> bool:
     It may go on in the last second.
     """
     return seconds // 1 > MAX_SECONDS
+
+
+def is_setting(number: np.ndarray) -> np.ndarray:
+    """Which controllers change no note as it is read, by their numbers."""
+    return (number != SUSTAIN) & (number != SOUND_OFF) & (number < NOTES_OFF)
 
 
 class MidiError(ValueError):
@@ -75,6 +82,8 @@ class Movements:
             velocity, voice, program.
         pedals: int64, (3, movements): moment, value (0 to 127, or `CUT`),
             voice.
+        settings: int64, (4, changes): moment, number, value and voice of the
+            other controllers, which change no note: the other pedals, volume.
         tempos: int64, (3, changes): tick, track, microseconds a beat.
         drum_notes: number of strokes on drums; they are not in `keys`.
         repairs: number of repairs of each kind.
@@ -83,6 +92,7 @@ class Movements:
     ticks_per_beat: int
     keys: np.ndarray
     pedals: np.ndarray
+    settings: np.ndarray
     tempos: np.ndarray
     drum_notes: int
     repairs: collections.Counter[str]
@@ -113,6 +123,7 @@ class Movements:
             MidiError: if there are no keys, or a number is out of its range.
         """
         keys, pedals, tempos = self.keys, self.pedals, self.tempos
+        settings = self.settings
         count = keys.shape[1]
         if not count:
             drums = (
@@ -130,6 +141,8 @@ class Movements:
             ("velocities", keys[VELOCITY], 1, 127),
             ("pedal times in ticks", pedals[MOMENT] >> PLACE_BITS, 0, MAX_TICK),
             ("pedal values", pedals[VALUE], CUT, 127),
+            ("controls in ticks", settings[0] >> PLACE_BITS, 0, MAX_TICK),
+            ("controllers and values", settings[1:3], 0, 127),
             ("tempo times in ticks", tempos[0], 0, MAX_TICK),
             ("microseconds a beat", tempos[2], 1, MAX_TEMPO),
         ):

@@ -18,29 +18,29 @@ from keras_pianogen.midi.movements import PLACE_BITS
 from keras_pianogen.midi.movements import SUSTAIN
 from keras_pianogen.midi.movements import Movements
 from keras_pianogen.midi.movements import error
+from keras_pianogen.midi.movements import is_setting
 
 
 def from_symusic(score: typing.Any) -> Movements:
     """The movements of a `symusic.Score` in ticks."""
-    keys, pedals = [np.empty((6, 0), np.int64)], [np.empty((3, 0), np.int64)]
+    keys, controls = [np.empty((6, 0), np.int64)], [np.empty((4, 0), np.int64)]
     for part in score.tracks:
         if part.is_drum:
             continue
-        notes, controls = part.notes.numpy(), part.controls.numpy()
+        notes, moves = part.notes.numpy(), part.controls.numpy()
         start = notes["time"].astype(np.int64)
         rows = start, start + notes["duration"], notes["pitch"]
         voice = np.full(len(start), part.program)
         keys.append(np.stack((*rows, notes["velocity"], voice, voice)))
-        sustain = controls["number"] == SUSTAIN
-        time, value = controls["time"][sustain], controls["value"][sustain]
-        voice = np.full(len(time), part.program)
-        pedals.append(np.stack((time, value, voice)))
+        rows = moves["time"], moves["number"], moves["value"]
+        voice = np.full(len(moves["time"]), part.program)
+        controls.append(np.stack((*rows, voice)).astype(np.int64))
     tempos = score.tempos.numpy()
     rows = tempos["time"], np.zeros(len(score.tempos)), tempos["mspq"]
     return _movements(
         score.ticks_per_quarter,
         np.concatenate(keys, axis=1),
-        np.concatenate(pedals, axis=1),
+        np.concatenate(controls, axis=1),
         np.stack(rows).astype(np.int64),
         sum(len(part.notes) for part in score.tracks if part.is_drum),
     )
@@ -54,11 +54,10 @@ def from_miditoolkit(name: str, file: miditoolkit.MidiFile) -> Movements:
         for part in parts
         for note in part.notes
     ]
-    pedals = [
-        (control.time, control.value, part.program)
+    controls = [
+        (control.time, control.number, control.value, part.program)
         for part in parts
         for control in part.control_changes
-        if control.number == SUSTAIN
     ]
     tempos = [
         (change.time, 0, 60e6 / change.tempo if change.tempo else 0)
@@ -67,7 +66,7 @@ def from_miditoolkit(name: str, file: miditoolkit.MidiFile) -> Movements:
     return _movements(
         file.ticks_per_beat,
         _rows(name, keys, 6),
-        _rows(name, pedals, 3),
+        _rows(name, controls, 4),
         _rows(name, tempos, 3),
         sum(len(part.notes) for part in file.instruments if part.is_drum),
     )
@@ -76,15 +75,24 @@ def from_miditoolkit(name: str, file: miditoolkit.MidiFile) -> Movements:
 def _movements(
     ticks_per_beat: int,
     keys: np.ndarray,
-    pedals: np.ndarray,
+    controls: np.ndarray,
     tempos: np.ndarray,
     drum_notes: int,
 ) -> Movements:
     """Movements whose times are ticks so far; pedals move first in each."""
     keys[:2] = (keys[:2] << PLACE_BITS) + 1
-    pedals[0] <<= PLACE_BITS
+    controls[0] <<= PLACE_BITS
+    number = controls[1]
     repairs: collections.Counter[str] = collections.Counter()
-    return Movements(ticks_per_beat, keys, pedals, tempos, drum_notes, repairs)
+    return Movements(
+        ticks_per_beat,
+        keys,
+        controls[:, number == SUSTAIN][[0, 2, 3]],
+        controls[:, is_setting(number)],
+        tempos,
+        drum_notes,
+        repairs,
+    )
 
 
 def _rows(name: str, values: list, width: int) -> np.ndarray:

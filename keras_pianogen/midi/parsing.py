@@ -23,13 +23,17 @@ from keras_pianogen.midi.movements import DRUM_CHANNEL
 from keras_pianogen.midi.movements import MAX_BYTES
 from keras_pianogen.midi.movements import MAX_CHUNKS
 from keras_pianogen.midi.movements import MAX_TRACKS
+from keras_pianogen.midi.movements import NOTES_OFF
 from keras_pianogen.midi.movements import PRESS
 from keras_pianogen.midi.movements import RELEASE
+from keras_pianogen.midi.movements import RESET
+from keras_pianogen.midi.movements import SOUND_OFF
 from keras_pianogen.midi.movements import SUSTAIN
 from keras_pianogen.midi.movements import VOICE
 from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.movements import Movements
 from keras_pianogen.midi.movements import error
+from keras_pianogen.midi.movements import is_setting
 from keras_pianogen.midi.movements import is_too_long
 from keras_pianogen.midi.track import END
 from keras_pianogen.midi.track import HELD
@@ -48,7 +52,6 @@ TRACK_LENGTH = "wrong lengths of tracks"
 STRAY = "stray bytes between tracks"
 LATE_END = "ends of track beyond two hours"
 
-SOUND_OFF, RESET, NOTES_OFF = 120, 121, 123  # controllers; 124 to 127 as 123
 NOTHING = np.empty((3, 0), np.int64)
 
 Repairs = collections.Counter[str]
@@ -112,6 +115,7 @@ def _parse(name: str, data: bytes) -> Movements:
         clock,
         keys=keys[:, ~is_drum],
         pedals=_pedals(controls),
+        settings=controls[:, is_setting(controls[1])],
         drum_notes=int(is_drum.sum()),
         repairs=+repairs,
     )
@@ -189,7 +193,8 @@ class _Division:
             second = 1_001_000 if self.frames == 29 else 1_000_000
             tempos = np.array([[0], [0], [second]])
         keys = np.empty((6, 0), np.int64)
-        return Movements(per_beat, keys, NOTHING, tempos, 0, repairs)
+        settings = np.empty((4, 0), np.int64)
+        return Movements(per_beat, keys, NOTHING, settings, tempos, 0, repairs)
 
 
 # The chunks of a file.

@@ -1,4 +1,4 @@
-"""Parts of MIDI files as they are played: keys, and the pedal as it moves.
+"""Parts of MIDI files as they are played: keys, and controllers as they move.
 
 `read_notes` gives one performance, in which the pedal lengthens notes. A part
 keeps both apart, so that a file can be written again as it was. Times in
@@ -19,10 +19,11 @@ from keras_pianogen.midi.movements import PEDAL_VOICE
 from keras_pianogen.midi.movements import PLACE_BITS
 from keras_pianogen.midi.movements import PROGRAM
 from keras_pianogen.midi.movements import RELEASE
+from keras_pianogen.midi.movements import SOUND_OFF
 from keras_pianogen.midi.movements import SUSTAIN
 from keras_pianogen.midi.movements import VALUE
 from keras_pianogen.midi.movements import VOICE
-from keras_pianogen.midi.parsing import SOUND_OFF
+from keras_pianogen.midi.movements import Movements
 from keras_pianogen.midi.parsing import open_source
 from keras_pianogen.midi.reading import PEDAL_DOWN
 from keras_pianogen.midi.reading import one_note_at_a_time
@@ -30,8 +31,8 @@ from keras_pianogen.midi.reading import sustained_ends
 from keras_pianogen.midi.writing import save
 from keras_pianogen.midi.writing import write_midi
 
-# A movement of the pedal, or `CUT` where all that rings ends.
-MOVEMENT_DTYPE = np.dtype([("time", "f8"), ("value", "i2")])
+# A movement of a controller, such as a pedal.
+MOVEMENT_DTYPE = np.dtype([("time", "f8"), ("number", "i2"), ("value", "i2")])
 
 
 class Part(typing.NamedTuple):
@@ -40,18 +41,19 @@ class Part(typing.NamedTuple):
     Attributes:
         keys: array of `NOTE_DTYPE`; a note ends where its key is released.
         ends: seconds at which these notes cease to sound, (notes,).
-        pedal: array of `MOVEMENT_DTYPE` in order of time.
+        moves: array of `MOVEMENT_DTYPE` in order of time, without those of
+            controllers that release keys.
         program: General MIDI program, 0 to 127.
     """
 
     keys: np.ndarray
     ends: np.ndarray
-    pedal: np.ndarray
+    moves: np.ndarray
     program: int = 0
 
     @classmethod
     def of_notes(cls, notes: np.ndarray) -> "Part":
-        """A part without a pedal."""
+        """A part without controllers."""
         return cls(notes, notes["end"], np.empty(0, MOVEMENT_DTYPE))
 
 
@@ -71,20 +73,31 @@ def read_parts(source: object) -> list[Part]:
         mine = played.keys[VOICE] == voice
         own = dataclasses.replace(played, keys=played.keys[:, mine])
         released = played.seconds(own.keys[RELEASE] >> PLACE_BITS)
-        moves = played.pedals[:, played.pedals[PEDAL_VOICE] == voice]
-        moves = moves[:, np.argsort(moves[MOMENT], kind="stable")]
-        pedal = np.empty(moves.shape[1], MOVEMENT_DTYPE)
-        pedal["time"] = played.seconds(moves[MOMENT] >> PLACE_BITS)
-        pedal["value"] = moves[VALUE]
         parts.append(
             Part(
                 one_note_at_a_time(own, released),
                 one_note_at_a_time(own, ends[mine])["end"],
-                pedal,
+                _moves(played, voice),
                 int(own.keys[PROGRAM, 0]),
             )
         )
     return parts
+
+
+def _moves(played: Movements, voice: int) -> np.ndarray:
+    """How a voice's controllers move, an array of `MOVEMENT_DTYPE`."""
+    pedals, settings = played.pedals, played.settings
+    pedals = pedals[:, pedals[PEDAL_VOICE] == voice]
+    settings = settings[:, settings[-1] == voice]
+    cuts = pedals[VALUE] == CUT
+    number = np.where(cuts, SOUND_OFF, SUSTAIN)
+    rows = np.stack([pedals[MOMENT], number, np.where(cuts, 0, pedals[VALUE])])
+    rows = np.concatenate([rows, settings[:3]], axis=1)
+    moment, number, value = rows[:, np.argsort(rows[0], kind="stable")]
+    moves = np.empty(len(moment), MOVEMENT_DTYPE)
+    moves["time"] = played.seconds(moment >> PLACE_BITS)
+    moves["number"], moves["value"] = number, value
+    return moves
 
 
 def write_parts(
@@ -107,7 +120,7 @@ def write_parts(
     file.instruments = [other.instruments[0] for other in files]
     file.max_tick = max(other.max_tick for other in files)
     for part, instrument in zip(parts, file.instruments, strict=True):
-        _add_pedal(part, instrument, 2 * file.ticks_per_beat)
+        _add_moves(part, instrument, 2 * file.ticks_per_beat)
         last = [control.time + 1 for control in instrument.control_changes]
         file.max_tick = max([file.max_tick, *last])
     if path is not None:
@@ -115,7 +128,7 @@ def write_parts(
     return file
 
 
-def _add_pedal(
+def _add_moves(
     part: Part, instrument: miditoolkit.Instrument, ticks_per_second: int
 ) -> None:
     """Adds the movements, and keeps them from holding what they did not.
@@ -123,19 +136,15 @@ def _add_pedal(
     A file has the pedal first on each tick. So a key that is released just
     before the pedal comes down is released a tick earlier.
     """
-    ticks = np.rint(part.pedal["time"] * ticks_per_second).astype(int).tolist()
-    values = part.pedal["value"].tolist()
+    moves = part.moves
+    ticks = np.rint(moves["time"] * ticks_per_second).astype(int)
+    columns = moves["number"], moves["value"], ticks
     instrument.control_changes = [
-        miditoolkit.ControlChange(SOUND_OFF, 0, tick)
-        if value == CUT
-        else miditoolkit.ControlChange(SUSTAIN, value, tick)
-        for tick, value in zip(ticks, values, strict=True)
+        miditoolkit.ControlChange(*move)
+        for move in zip(*(column.tolist() for column in columns), strict=True)
     ]
-    presses = {
-        tick
-        for tick, value in zip(ticks, values, strict=True)
-        if value >= PEDAL_DOWN
-    }
+    is_press = (moves["number"] == SUSTAIN) & (moves["value"] >= PEDAL_DOWN)
+    presses = set(ticks[is_press].tolist())
     rings = part.ends > part.keys["end"]
     for note, ring in zip(instrument.notes, rings.tolist(), strict=True):
         if note.end in presses and not ring and note.end > note.start + 1:
