@@ -194,6 +194,7 @@ def test_options_that_exclude_each_other_are_named():
         ("generate", "--sed", "--seed"),
         ("generate", "--top_p", "--top-p"),
         ("generate", "--length", "--seconds"),
+        ("generate", "--lenght", "--seconds"),
         ("generate", "--model", "--preset"),
         ("train", "--lr", "--learning-rate"),
         ("train", "--layers", "--num-layers"),

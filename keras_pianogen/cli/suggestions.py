@@ -47,6 +47,8 @@ def suggest(name, options):
         (['--learning-rate'], ['--num-layers'])
         >>> suggest("--outt", options), suggest("--minutes", options)
         (['--out'], [])
+        >>> suggest("--lenght", ["--seconds"])  # as `--length`
+        ['--seconds']
     """
     name = name.replace("_", "-")
     words = name.strip("-").split("-")
@@ -59,7 +61,10 @@ def suggest(name, options):
         meant = [option for option in options if means(option)]
         if meant:
             return meant
-    return difflib.get_close_matches(name, options, n=1, cutoff=ALIKE)
+    elsewhere = {of: ours for of, ours in ELSEWHERE.items() if ours in options}
+    known = [*options, *elsewhere]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
+    return [elsewhere.get(option, option) for option in close]
 
 
 def _initials(option):
