@@ -15,7 +15,7 @@ ELSEWHERE = {
     "--output": "--out",
     "--time": "--seconds",
 }
-ALIKE = 0.75  # the least similarity of a name to what it may have meant
+ALIKE = 0.8  # the least similarity of a name to what it may have meant
 
 
 class SuggestingCommand(typer.core.TyperCommand):
