@@ -26,16 +26,20 @@ def build(backbone):
         to which it writes in place. `None` if a layer is quantized or does
         not compute in float32, or if the attention is not relative.
     """
+    if hasattr(backbone, "note_embedding"):
+        embedding, ends = backbone.note_embedding.embedding, _note_ends
+    else:
+        embedding, ends = backbone.token_embedding, _event_ends
     if not all(
         hasattr(layer.self_attention, "relative_embeddings")
         for layer in backbone.transformer_layers
     ) or any(
         layer.quantization_mode is not None or layer.compute_dtype != "float32"
-        for layer in _layers(backbone)
+        for layer in (embedding, *_layers(backbone))
     ):
         return None
     blocks = [_Block(layer) for layer in backbone.transformer_layers]
-    embed, outputs = _ends(backbone)
+    embed, outputs = ends(backbone)
 
     def step(last, cache, position):
         position = int(position)
@@ -47,11 +51,15 @@ def build(backbone):
     return step
 
 
-def _ends(backbone):
-    """From tokens to the first block, and from the last block to outputs."""
+# From tokens to the first block, and from the last block to outputs.
+
+
+def _note_ends(backbone):
+    return backbone.embed_rows, norm_of(backbone.layer_norm)
+
+
+def _event_ends(backbone):
     norm = norm_of(backbone.layer_norm)
-    if hasattr(backbone, "note_embedding"):
-        return backbone.embed_rows, norm
     embeddings = value(backbone.token_embedding.embeddings)
     return (
         lambda ids: embeddings[ids.long()],
@@ -59,14 +67,8 @@ def _ends(backbone):
     )
 
 
-def _embedding(backbone):
-    if hasattr(backbone, "note_embedding"):
-        return backbone.note_embedding.embedding
-    return backbone.token_embedding
-
-
 def _layers(backbone):
-    yield from (_embedding(backbone), backbone.layer_norm)
+    yield backbone.layer_norm
     for block in backbone.transformer_layers:
         attention = block.self_attention
         yield from (attention.query, attention.key, attention.value)

@@ -255,16 +255,12 @@ def _likelihood(model, corpus, split, windows, question):
         settings = vars(windows) | {"max_events": question.max_events}
         settings["progress"] = report
         if question.n_gram:
-            if model.preprocessor.form.unit != "event":
-                raise ValueError(
-                    "`--n-gram` counts events, and the preset is of notes. "
-                    f"Received: --n-gram {question.n_gram}"
-                )
+            vocabulary = model.preprocessor.form.events_for("N-grams")
             return likelihood.evaluate_ngram(
                 corpus,
                 split,
                 order=question.n_gram,
-                vocabulary=model.preprocessor.tokenizer.vocabulary,
+                vocabulary=vocabulary,
                 sequence_length=model.backbone.max_sequence_length,
                 **settings,
             )

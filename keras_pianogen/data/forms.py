@@ -3,6 +3,8 @@
 A form has
 
 - `unit`, the name of what is predicted at a position: "event" or "note";
+- `events_for(purpose)`, its `EventVocabulary`, or a `ValueError` which says
+  that the purpose needs events;
 - `recipe_settings()`, a dict of the settings of a training recipe;
 - `training_windows(corpus, split, **settings)`;
 - `evaluation_windows(corpus, split, **settings)`;
@@ -51,6 +53,10 @@ class EventForm:
     vocabulary: EventVocabulary
     unit = "event"
     tokens_a_window = 128
+
+    def events_for(self, purpose: str) -> EventVocabulary:
+        """The vocabulary: everything that needs events can be done."""
+        return self.vocabulary
 
     def backbone_inputs(self, notes: NDArray[np.void]) -> dict[str, Any]:
         """The inputs of a backbone for a performance, without its mask."""
@@ -132,6 +138,16 @@ class NoteForm:
     controls: Controls = NO_CONTROLS
     unit = "note"
     tokens_a_window = 32
+
+    def events_for(self, purpose: str) -> EventVocabulary:
+        """Refuses what needs events, such as "Attention maps".
+
+        Raises:
+            ValueError: in any case.
+        """
+        raise ValueError(
+            f"{purpose} need a model of events. Received: a model of notes"
+        )
 
     @property
     def fields(self) -> Fields:

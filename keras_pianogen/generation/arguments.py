@@ -9,6 +9,8 @@ import numbers
 from collections.abc import Mapping
 
 from keras_pianogen.events import PITCHES
+from keras_pianogen.intervals import Real
+from keras_pianogen.intervals import Whole
 from keras_pianogen.midi.movements import MAX_SECONDS
 
 
@@ -17,31 +19,21 @@ class Number:
     """A number, or `None`.
 
     Args:
-        least: the least that it may be.
-        most: the most that it may be.
-        above: whether it has to be above `least`.
-        is_whole: whether it has to be an integer.
-        expected: the range in words, after "must be".
+        interval: the `Real` or `Whole` that it lies in.
+        expected: the interval in words, after "must be".
     """
 
-    least: float
-    most: float
+    interval: Real | Whole
     expected: str
-    above: bool = False
-    is_whole: bool = False
 
     def check(self, name, value):
-        if value is None:
+        if value is None or value in self.interval:
             return
-        kind, expected = numbers.Real, f"a number ({self.expected})"
-        if self.is_whole:
-            kind, expected = numbers.Integral, self.expected
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise _wrong(TypeError, name, expected, value)
-        is_in_range = self.least <= value <= self.most
-        is_least = self.above and value == self.least
-        if not isinstance(value, kind) or not is_in_range or is_least:
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
             raise _wrong(ValueError, name, self.expected, value)
+        is_whole = isinstance(self.interval, Whole)
+        expected = self.expected if is_whole else f"a number ({self.expected})"
+        raise _wrong(TypeError, name, expected, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +54,8 @@ class OverTime:
 
     def nearest(self, value):
         """The number from the least to the most that is nearest to another."""
-        return float(min(max(value, self.number.least), self.number.most))
+        interval = self.number.interval
+        return float(min(max(value, interval.least), interval.most))
 
     def ends(self, name, value):
         """The numbers where music begins and where it ends, a pair.
@@ -131,33 +124,31 @@ class Output:
 ENDLESS = float("inf")
 UP_TO_THE_LONGEST = f"above 0 and at most {MAX_SECONDS}"
 KINDS = {
-    "seconds": Number(0, MAX_SECONDS, UP_TO_THE_LONGEST, above=True),
-    "prompt_seconds": Number(0, ENDLESS, "0 or above"),
-    "variations": Number(
-        1, 1000, "a positive integer, at most 1,000", is_whole=True
-    ),
-    "seed": Number(-ENDLESS, ENDLESS, "an integer", is_whole=True),
+    "seconds": Number(Real(0, MAX_SECONDS, above=True), UP_TO_THE_LONGEST),
+    "prompt_seconds": Number(Real(0, ENDLESS), "0 or above"),
+    "variations": Number(Whole(1, 1000), "a positive integer, at most 1,000"),
+    "seed": Number(Whole(-ENDLESS, ENDLESS), "an integer"),
     # In these ranges, logits in float32 stay finite, and those of barred events
     # stay far below the others.
-    "repeat_penalty": Number(0, 1000, "0 or above, at most 1,000"),
+    "repeat_penalty": Number(Real(0, 1000), "0 or above, at most 1,000"),
     "temperature": Number(
-        0.001, 1000, "above 0, at least 0.001 and at most 1,000"
+        Real(0.001, 1000), "above 0, at least 0.001 and at most 1,000"
     ),
-    "min_p": Number(0, 1, "from 0 to 1"),
-    "top_p": Number(0, 1, "above 0, at most 1", above=True),
-    "top_k": Number(1, ENDLESS, "a positive integer", is_whole=True),
-    "max_notes": Number(
-        1, PITCHES, f"an integer from 1 to {PITCHES}", is_whole=True
+    "min_p": Number(Real(0, 1), "from 0 to 1"),
+    "top_p": Number(Real(0, 1, above=True), "above 0, at most 1"),
+    "top_k": Number(Whole(1, ENDLESS), "a positive integer"),
+    "max_notes": Number(Whole(1, PITCHES), f"an integer from 1 to {PITCHES}"),
+    "max_note_seconds": Number(
+        Real(0, MAX_SECONDS, above=True), UP_TO_THE_LONGEST
     ),
-    "max_note_seconds": Number(0, MAX_SECONDS, UP_TO_THE_LONGEST, above=True),
     "max_silence_seconds": Number(
-        0, MAX_SECONDS, f"{UP_TO_THE_LONGEST}, or None", above=True
+        Real(0, MAX_SECONDS, above=True), f"{UP_TO_THE_LONGEST}, or None"
     ),
-    "keep": Number(0, 1, "from 0 to 1"),
-    "amount": Number(0, 1, "from 0 to 1"),
-    "density": OverTime(Number(0, 60, "above 0, at most 60", above=True)),
+    "keep": Number(Real(0, 1), "from 0 to 1"),
+    "amount": Number(Real(0, 1), "from 0 to 1"),
+    "density": OverTime(Number(Real(0, 60, above=True), "above 0, at most 60")),
     "loudness": OverTime(
-        Number(1, 127, "from 1 to 127"),
+        Number(Real(1, 127), "from 1 to 127"),
         {
             "pp": 36,
             "p": 46,
@@ -170,13 +161,13 @@ KINDS = {
         },
     ),
     "register": OverTime(
-        Number(21, 108, "a pitch of the piano, 21 to 108"),
+        Number(Real(21, 108), "a pitch of the piano, 21 to 108"),
         {"low": 54, "middle": 63, "high": 72},
     ),
     "polyphony": OverTime(
-        Number(0, PITCHES, f"above 0, at most {PITCHES}", above=True)
+        Number(Real(0, PITCHES, above=True), f"above 0, at most {PITCHES}")
     ),
-    "guidance": Number(0, 20, "from 0 to 20"),
+    "guidance": Number(Real(0, 20), "from 0 to 20"),
     "ending": Bool(),
     "keep_melody": Bool(),
     "strip_prompt": Bool(),

@@ -36,11 +36,7 @@ def attention_weights(model, music, max_events=512):
     Raises:
         ValueError: if there are no events, or attention is local.
     """
-    if model.preprocessor.form.unit != "event":
-        raise ValueError(
-            "`model` must be a Music Transformer over events. Received: "
-            f"{type(model).__name__}"
-        )
+    model.preprocessor.form.events_for("Attention maps")
     ids = model.preprocessor.generate_preprocess([music])["token_ids"]
     ids = ids[:, :max_events]  # (1, time)
     if ids.shape[1] < 2:

@@ -168,14 +168,8 @@ def evaluate(
             "`model` must have a `preprocessor`, whose vocabulary the split "
             "is encoded in. Received: preprocessor=None"
         )
-    if (
-        tuple(transpositions) != (0,)
-        and model.preprocessor.form.unit != "event"
-    ):
-        raise ValueError(
-            "`transpositions` are for models of events. Received: "
-            f"transpositions={transpositions}, a {type(model).__name__}"
-        )
+    if tuple(transpositions) != (0,):
+        model.preprocessor.form.events_for("Transpositions")
     check_split(corpus, split)
     windows_of = functools.partial(
         model.preprocessor.form.evaluation_windows,

@@ -221,14 +221,8 @@ def _one_vocabulary(models):
         raise ValueError("`models` must have one model at least.")
     if REAL in models:
         raise ValueError(f"A model can't be named {REAL!r}, as the floor is.")
-    for name, model in models.items():
-        if model.preprocessor.form.unit != "event":
-            raise ValueError(
-                "`models` must be over events. Received: "
-                f"{name!r}, a {type(model).__name__}"
-            )
     vocabularies = {
-        name: model.preprocessor.tokenizer.vocabulary
+        name: model.preprocessor.form.events_for(f"Continuations by {name!r}")
         for name, model in models.items()
     }
     first = next(iter(vocabularies.values()))

@@ -8,10 +8,10 @@ import typing
 import keras
 from keras import ops
 
+from keras_pianogen.intervals import Real
+from keras_pianogen.intervals import Whole
 from keras_pianogen.layers.ranges import OneOf
-from keras_pianogen.layers.ranges import Real
 from keras_pianogen.layers.ranges import Seed
-from keras_pianogen.layers.ranges import Whole
 from keras_pianogen.layers.ranges import checked
 
 MODES = ("straight_through", "soft", "argmax")

@@ -10,7 +10,6 @@ import collections.abc
 import dataclasses
 import functools
 import inspect
-import numbers
 import reprlib
 import types
 import typing
@@ -19,6 +18,9 @@ from typing import Annotated
 import keras
 import numpy as np
 
+from keras_pianogen.intervals import Real
+from keras_pianogen.intervals import Whole
+
 # The most weights that the sizes of one model may describe, roughly: the true
 # number of a Transformer is at most four times the estimate.
 MOST_WEIGHTS = 2**28
@@ -26,42 +28,6 @@ MOST_WEIGHTS = 2**28
 # Packages whose constructors state no ranges.
 KERAS = ("builtins", "flax", "keras", "keras_hub", "tensorflow", "torch")
 UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-@dataclasses.dataclass(frozen=True)
-class Whole:
-    """The whole numbers from `least` to `most`."""
-
-    least: int
-    most: int
-
-    def __contains__(self, value):
-        return (
-            isinstance(value, numbers.Integral)
-            and not isinstance(value, bool)
-            and self.least <= value <= self.most
-        )
-
-    def __str__(self):
-        return f"a whole number from {self.least:,} to {self.most:,}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Real:
-    """The numbers from `least` to `most`."""
-
-    least: float
-    most: float
-
-    def __contains__(self, value):
-        return (
-            isinstance(value, numbers.Real)
-            and not isinstance(value, bool)
-            and self.least <= value <= self.most
-        )
-
-    def __str__(self):
-        return f"a number from {self.least:g} to {self.most:g}"
 
 
 @dataclasses.dataclass(frozen=True)

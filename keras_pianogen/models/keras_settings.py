@@ -11,8 +11,8 @@ import typing
 import keras
 import keras_hub
 
+from keras_pianogen.intervals import Real
 from keras_pianogen.layers.ranges import Flag
-from keras_pianogen.layers.ranges import Real
 from keras_pianogen.layers.ranges import Several
 
 # The keys of a configuration of an object.

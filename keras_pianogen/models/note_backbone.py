@@ -7,6 +7,8 @@ import keras_hub
 
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.fields import Fields
+from keras_pianogen.intervals import Real
+from keras_pianogen.intervals import Whole
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
 from keras_pianogen.layers.note_embedding import row_classes
@@ -15,11 +17,9 @@ from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Heads
 from keras_pianogen.layers.ranges import Layers
 from keras_pianogen.layers.ranges import Named
-from keras_pianogen.layers.ranges import Real
 from keras_pianogen.layers.ranges import SettingsOf
 from keras_pianogen.layers.ranges import Several
 from keras_pianogen.layers.ranges import Share
-from keras_pianogen.layers.ranges import Whole
 from keras_pianogen.layers.ranges import Width
 from keras_pianogen.layers.ranges import Words
 from keras_pianogen.models.backbone import LowRankOnly

@@ -21,6 +21,7 @@ from keras_pianogen.models.note_backbone import Seconds
 from keras_pianogen.models.note_backbone import Ticks
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import is_batch
+from keras_pianogen.models.tokenizer import pack_each
 from keras_pianogen.note_tuples import NOTE_TUPLE_DTYPE
 from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.notes import check_notes
@@ -219,13 +220,12 @@ class NoteTransformerCausalLMPreprocessor(
 
     def call(self, x, y=None, sample_weight=None, sequence_length=None):
         length = sequence_length or self.sequence_length
-        batched = is_batch(x)
-        pieces = self.tokenizer.tokenize(list(x) if batched else [x])
-        x, y, sample_weight = self._pack([(p, 0) for p in pieces], length)
-        if not batched:
-            x = {name: array[0] for name, array in x.items()}
-            y, sample_weight = y[0], sample_weight[0]
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+        def pack(performances):
+            pieces = self.tokenizer.tokenize(performances)
+            return self._pack([(piece, 0) for piece in pieces], length)
+
+        return pack_each(pack, x)
 
     def windows(self, x, sequence_length=None):
         """Cut performances into consecutive training windows.

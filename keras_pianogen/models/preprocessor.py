@@ -12,6 +12,7 @@ from keras_pianogen.models.backbone import MusicTransformerBackbone
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.models.tokenizer import PerformanceTokenizer
 from keras_pianogen.models.tokenizer import is_batch
+from keras_pianogen.models.tokenizer import pack_each
 
 
 @bundled_presets
@@ -106,15 +107,12 @@ class MusicTransformerCausalLMPreprocessor(
 
     def call(self, x, y=None, sample_weight=None, sequence_length=None):
         length = sequence_length or self.sequence_length
-        batched = is_batch(x)
-        sequences = self._sequences(x if batched else [x])
-        x, y, sample_weight = self._pack(
-            [s[: length + 1] for s in sequences], length
-        )
-        if not batched:
-            x = {name: array[0] for name, array in x.items()}
-            y, sample_weight = y[0], sample_weight[0]
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+        def pack(performances):
+            sequences = self._sequences(performances)
+            return self._pack([s[: length + 1] for s in sequences], length)
+
+        return pack_each(pack, x)
 
     def windows(self, x, sequence_length=None):
         """Cut performances into consecutive training windows.

@@ -10,11 +10,11 @@ import numpy as np
 
 from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.intervals import Real
+from keras_pianogen.intervals import Whole
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import OneOf
-from keras_pianogen.layers.ranges import Real
 from keras_pianogen.layers.ranges import TokenizerFile
-from keras_pianogen.layers.ranges import Whole
 from keras_pianogen.layers.ranges import check
 from keras_pianogen.layers.ranges import hints_of
 from keras_pianogen.midi.reading import read_notes
@@ -202,6 +202,26 @@ def is_batch(inputs):
     return not isinstance(inputs, str | bytes | os.PathLike) and (
         len(getattr(inputs, "shape", ())) > 1
     )
+
+
+def pack_each(pack, inputs):
+    """What `fit` is given of each performance, or of a single one.
+
+    Args:
+        pack: a function of a list of performances. It returns the inputs, a
+            dict; the targets; and the sample weights, each with a first axis
+            for the performances.
+        inputs: a performance or a list of performances.
+
+    Returns:
+        What `pack` returns; for a single performance without the first axis.
+    """
+    batched = is_batch(inputs)
+    x, y, sample_weight = pack(list(inputs) if batched else [inputs])
+    if not batched:
+        x = {name: array[0] for name, array in x.items()}
+        y, sample_weight = y[0], sample_weight[0]
+    return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
 
 def _first(inputs):

@@ -1,5 +1,7 @@
 """Language models of a recipe, built and compiled."""
 
+import dataclasses
+
 import keras
 
 from keras_pianogen.events import EventVocabulary
@@ -19,18 +21,82 @@ from keras_pianogen.models.losses import SmoothedCrossentropy
 from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.training.optimizers import build_optimizer
 
-# The backbone and the language model of each architecture, and the settings
-# that only some backbones have.
+# Settings that only some backbones have.
 _HEADS = ("num_heads", "intermediate_dim")
 _RELATIVE = ("share_heads", "local_block_size", "attend_previous_block")
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfEvents:
+    """Models over events.
+
+    Args:
+        backbone: class of the backbone.
+        model: class of the language model.
+        names: settings that the backbone has besides those that all have.
+    """
+
+    backbone: type
+    model: type
+    names: tuple[str, ...] = ()
+
+    def build(self, recipe, config):
+        """A model, whose backbone has a configuration, or the recipe's own."""
+        # A preset of notes may be trained with these, so that no recipe is
+        # refused before.
+        for name in ("infilling", "performing", "controls"):
+            if value := getattr(recipe, name):
+                raise ValueError(
+                    f"`{name}` is for the architecture 'note_transformer'. "
+                    f"Received: {name}={value!r}, "
+                    f"architecture={recipe.architecture!r}"
+                )
+        vocabulary = EventVocabulary.named(recipe.vocabulary)
+        preprocessor = MusicTransformerCausalLMPreprocessor(
+            PerformanceTokenizer.from_vocabulary(vocabulary),
+            sequence_length=recipe.sequence_length,
+        )
+        config = config or {
+            "vocabulary_size": len(vocabulary),
+            **_settings(recipe),
+            **{name: getattr(recipe, name) for name in self.names},
+        }
+        return self.model(self.backbone.from_config(config), preprocessor)
+
+
+class _OfNotes:
+    """Models over notes."""
+
+    def build(self, recipe, config):
+        """A model, whose backbone has a configuration, or the recipe's own."""
+        config = config or {
+            "form": NoteTuples(),
+            **_settings(recipe),
+            **{name: getattr(recipe, name) for name in _HEADS},
+            "share_heads": recipe.share_heads,
+            "infilling": bool(recipe.infilling),
+            "performing": bool(recipe.performing),
+        }
+        backbone = NoteTransformerBackbone.from_config(config)
+        preprocessor = NoteTransformerCausalLMPreprocessor(
+            NoteTupleTokenizer(**backbone.form.get_config()),
+            sequence_length=recipe.sequence_length,
+            infilling=recipe.infilling,
+            performing=recipe.performing,
+            controls=backbone.controls,
+        )
+        return NoteTransformerCausalLM(backbone, preprocessor)
+
+
 MODELS = {
-    "music_transformer": (
-        MusicTransformerBackbone,
-        MusicTransformerCausalLM,
-        _HEADS + _RELATIVE,
+    "music_transformer": _OfEvents(
+        MusicTransformerBackbone, MusicTransformerCausalLM, _HEADS + _RELATIVE
     ),
-    "transformer": (TransformerBackbone, TransformerLanguageModel, _HEADS),
-    "lstm": (LSTMBackbone, LSTMLanguageModel, ()),
+    "note_transformer": _OfNotes(),
+    "transformer": _OfEvents(
+        TransformerBackbone, TransformerLanguageModel, _HEADS
+    ),
+    "lstm": _OfEvents(LSTMBackbone, LSTMLanguageModel),
 }
 
 
@@ -42,65 +108,23 @@ def build_model(recipe, backbone=None):
 
     Args:
         recipe: a `Recipe`.
-        backbone: dict. Configuration of a `MusicTransformerBackbone` that is
-            built in place of the recipe's own: that of a preset can have
-            settings that a recipe lacks. Defaults to `None`.
+        backbone: dict. Configuration of the backbone that is built in place of
+            the recipe's own: that of a preset can have settings that a recipe
+            lacks. Defaults to `None`.
     """
     keras.utils.set_random_seed(recipe.seed)
-    if recipe.architecture == "note_transformer":
-        return _note_model(recipe, backbone)
-    # A preset of notes may be trained with them, so a recipe is not refused.
-    for name in ("infilling", "performing", "controls"):
-        if value := getattr(recipe, name):
-            raise ValueError(
-                f"`{name}` is for the architecture 'note_transformer'. "
-                f"Received: {name}={value!r}, "
-                f"architecture={recipe.architecture!r}"
-            )
-    vocabulary = EventVocabulary.named(recipe.vocabulary)
-    preprocessor = MusicTransformerCausalLMPreprocessor(
-        PerformanceTokenizer.from_vocabulary(vocabulary),
-        sequence_length=recipe.sequence_length,
-    )
-    if backbone is not None:
-        backbone = MusicTransformerBackbone.from_config(backbone)
-        return MusicTransformerCausalLM(backbone, preprocessor)
-    backbone_class, model_class, names = MODELS[recipe.architecture]
-    backbone = backbone_class(
-        vocabulary_size=len(vocabulary),
-        num_layers=recipe.num_layers,
-        hidden_dim=recipe.hidden_dim,
-        dropout=recipe.dropout,
-        max_sequence_length=recipe.sequence_length,
-        dtype=recipe.on_device().dtype,
-        **{name: getattr(recipe, name) for name in names},
-    )
-    return model_class(backbone, preprocessor)
+    return MODELS[recipe.architecture].build(recipe, backbone)
 
 
-def _note_model(recipe, backbone):
-    backbone = backbone or {
-        "form": NoteTuples(),
+def _settings(recipe):
+    """The settings that the backbones of all architectures have."""
+    return {
         "num_layers": recipe.num_layers,
-        "num_heads": recipe.num_heads,
         "hidden_dim": recipe.hidden_dim,
-        "intermediate_dim": recipe.intermediate_dim,
         "dropout": recipe.dropout,
         "max_sequence_length": recipe.sequence_length,
-        "share_heads": recipe.share_heads,
-        "infilling": bool(recipe.infilling),
-        "performing": bool(recipe.performing),
         "dtype": recipe.on_device().dtype,
     }
-    backbone = NoteTransformerBackbone.from_config(backbone)
-    preprocessor = NoteTransformerCausalLMPreprocessor(
-        NoteTupleTokenizer(**backbone.form.get_config()),
-        sequence_length=recipe.sequence_length,
-        infilling=recipe.infilling,
-        performing=recipe.performing,
-        controls=backbone.controls,
-    )
-    return NoteTransformerCausalLM(backbone, preprocessor)
 
 
 def compile_model(recipe, model, steps=None):
