@@ -349,7 +349,9 @@ def _samples(run, recipe, evaluated, state):
         save(notes, path, picture=len(notes) > 0)
 
     share = None if run.config["steps"] else looks.SHARE
-    times = looks.Evenly(run.config["samples"], state, "sampled", share)
+    times = looks.Evenly(
+        run.config["samples"], state, "sampled", share, SECONDS_A_SAMPLE
+    )
     return [looks.Samples(run, times, generate, write)]
 
 

@@ -19,8 +19,9 @@ from keras_pianogen.judging.collapse import FIGURES
 from keras_pianogen.judging.collapse import CollapseFigures
 
 # Validation takes at most a tenth of a run, and so do samples. This share is
-# planned; the rest is for a preset's own figure, before the first step.
-SHARE = 0.08
+# planned, because the last look is never left out; of it, the second one is for
+# a preset's own figure, before the first step.
+SHARE, FIRST_SHARE = 0.08, 0.04
 # Validating on an event takes as long as training on so many: it is read twice,
 # and only the loss is computed, a third of the work.
 EVENTS_TRAINED = 2 / 3
@@ -29,7 +30,9 @@ EVENTS_TRAINED = 2 / 3
 FEWEST_EVENTS, FEWEST_VALIDATIONS = 2_000, 5
 
 
-def validation_size(trained, most, events=None, validations=None):
+def validation_size(
+    trained, most, events=None, validations=None, most_events=math.inf
+):
     """How many events a validation reads, and how many a run has.
 
     Args:
@@ -37,6 +40,8 @@ def validation_size(trained, most, events=None, validations=None):
         most: dict of the largest `validation_events` and `validations`.
         events: number of events, if it is given.
         validations: number of validations, if it is given.
+        most_events: number of events that there is time for, if none is
+            given. Defaults to any number.
 
     Returns:
         Both numbers. One that isn't given is such that all validations
@@ -45,7 +50,8 @@ def validation_size(trained, most, events=None, validations=None):
     room = SHARE * trained / EVENTS_TRAINED
     if events is None:
         events = round(room / (validations or FEWEST_VALIDATIONS))
-        events = min(max(events, FEWEST_EVENTS), most["validation_events"])
+        most_events = min(most["validation_events"], most_events)
+        events = min(max(events, FEWEST_EVENTS), most_events)
     if validations is None:
         validations = min(max(int(room / events), 1), most["validations"])
     return events, validations
@@ -64,14 +70,17 @@ class Evenly:
         share: float. Largest share of the time of the run that what is due may
             take; it is left out where it would take more. Defaults to `None`,
             any share.
+        likely: float. How many seconds the first one takes, roughly.
     """
 
-    def __init__(self, times, state, name, share=None):
+    def __init__(self, times, state, name, share=None, likely=0.0):
         self.times = times
         self.state = state
         self.name = name
         self.share = share
         state.setdefault(name, 0)
+        # The seconds of all so far, and of the last one.
+        state.setdefault(f"{name}_seconds", [0.0, likely])
 
     def is_due(self, recorder):
         if recorder.finished or self.times is None:
@@ -83,19 +92,23 @@ class Evenly:
         )
 
     def _has_time(self, recorder):
-        spent, times = self.state.get(f"{self.name}_time", (0.0, 0))
-        if self.share is None or not times:
+        if self.share is None:
             return True
-        return spent * (times + 1) / times <= self.share * recorder.seconds
+        spent, last = self.state[f"{self.name}_seconds"]
+        return spent + last <= self.share * recorder.seconds
+
+    def spend(self, spent, last):
+        """Count seconds, and those of the last one."""
+        before, _ = self.state[f"{self.name}_seconds"]
+        self.state[f"{self.name}_seconds"] = [before + spent, last]
 
     @contextlib.contextmanager
     def counted(self, recorder):
         """A context that does what is due."""
         began = time.monotonic()
         yield
-        spent, times = self.state.get(f"{self.name}_time", (0.0, 0))
-        spent += time.monotonic() - began
-        self.state[f"{self.name}_time"] = [spent, times + 1]
+        seconds = time.monotonic() - began
+        self.spend(seconds, seconds)
         self.state[self.name] = int(recorder.done * (self.times or 1))
 
 
@@ -113,8 +126,9 @@ class Validation:
     """Measures the validation loss, and keeps the model if it is the best.
 
     Args:
-        size: a function of the number of events that the run trains on. It
-            returns how many events a validation reads, and how many there are.
+        size: a function of the number of events that the run trains on, and
+            of `most_events`, see `validation_size`. It returns how many events
+            a validation reads, and how many there are.
         trained: that number; or `None` if it depends on the speed, for a run
             by the clock.
         measure: a function of the number of events to read. It returns a
@@ -157,7 +171,11 @@ class Validation:
     def choose(self, trained):
         """Choose how many events a validation reads, and how many there are."""
         self.state["trained"] = trained
-        self.events, self.times.times = self.size(trained)
+        self.events, self.times.times = self._size(trained)
+
+    def _size(self, trained):
+        most = self.state.get("most_events", math.inf)
+        return self.size(trained, most_events=most)
 
     def look(self, recorder):
         with self.times.counted(recorder):
@@ -176,22 +194,38 @@ class Validation:
 
         Args:
             length: the `Steps` or `Minutes` of the run. A run by the clock
-                learns its pace from this measurement.
+                learns its pace from this measurement, if there is time.
             events_per_step: events that a step trains on.
         """
-        if self.events is not None:
-            found = self.measure(self.events)
-        elif (found := self.measure(FEWEST_EVENTS)) is not None:
-            # It has compiled, and now tells the speed.
-            began = time.monotonic()
-            found = self.measure(FEWEST_EVENTS)
-            seconds = time.monotonic() - began
-            pace = EVENTS_TRAINED * found.num_events / seconds
-            length.tell_pace(events_per_step / pace)
-            self.choose(length.seconds * pace)
-            if self.events > FEWEST_EVENTS:
-                found = self.measure(self.events)
+        if self.events is None:
+            return self._measure_first_by_the_clock(length, events_per_step)
+        found = self.measure(self.events)
         return None if found is None else found.nats_per_event
+
+    def _measure_first_by_the_clock(self, length, events_per_step):
+        limit, began = FIRST_SHARE * length.seconds, time.monotonic()
+        if (found := self.measure(FEWEST_EVENTS)) is None:
+            return None
+        spent = took = time.monotonic() - began
+        self.state["most_events"], trained = FEWEST_EVENTS, None
+        if 2 * spent <= limit:
+            # It has compiled, and now tells the speed.
+            found = self.measure(FEWEST_EVENTS)
+            took = time.monotonic() - began - spent
+            pace = found.num_events / took
+            most = int((limit - spent - took) * pace)
+            self.state["most_events"] = max(most, FEWEST_EVENTS)
+            trained = length.seconds * EVENTS_TRAINED * pace
+            length.tell_pace(events_per_step / (EVENTS_TRAINED * pace))
+            self.choose(trained)
+        # All validations read the same events, so that they compare.
+        events, _ = self._size(trained or 0)
+        if events != FEWEST_EVENTS:
+            before = time.monotonic()
+            found = self.measure(events)
+            took = time.monotonic() - before
+        self.times.spend(time.monotonic() - began, took)
+        return found.nats_per_event
 
 
 class Likelihood:
