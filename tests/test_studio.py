@@ -48,6 +48,7 @@ from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import connections  # noqa: E402
 from keras_pianogen.studio import controls  # noqa: E402
+from keras_pianogen.studio import fields  # noqa: E402
 from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
@@ -218,7 +219,7 @@ def test_the_page_gets_what_generate_writes(server, preset, model):
             sampler=sampler,
             grammar=EventGrammar(max_note_seconds=0.4),
         )
-        assert own[-1]["notes"] == messages.to_rows(piece)
+        assert own[-1]["notes"] == fields.to_rows(piece)
 
 
 def test_streamed_events_are_the_notes_of_the_piece(server, preset):
@@ -251,7 +252,7 @@ def test_new_music_begins_at_the_handle_as_generate_has_it(
     piece = model.generate(
         notes, seconds=2, seed=1, sampler=sampler, prompt_seconds=0.8
     )
-    assert lines[-2]["notes"] == messages.to_rows(piece)
+    assert lines[-2]["notes"] == fields.to_rows(piece)
 
 
 def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
@@ -274,7 +275,7 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     )
     sampler = AdjustableSampler()
     expected = model.generate(notes, seconds=2, seed=1, sampler=sampler)
-    assert lines[-1]["notes"] == messages.to_rows(expected)
+    assert lines[-1]["notes"] == fields.to_rows(expected)
 
 
 def test_two_clients_get_their_own_pieces(server, preset):
@@ -322,21 +323,21 @@ def test_a_file_s_notes_are_not_rounded_and_other_instruments_counted(client):
     data, kind = file.getvalue(), {"content-type": "audio/midi"}
     answer = client.post("/read", content=data, headers=kind).json()
     assert answer["notes"] == [list(note) for note in read_notes(data).tolist()]
-    assert answer["notes"][0] != messages.to_rows(read_notes(data))[0]
+    assert answer["notes"][0] != fields.to_rows(read_notes(data))[0]
     assert answer["other_notes"] == 2
 
 
 def test_the_longest_piece_passes_the_guard():
     """Numbers in JavaScript have 24 characters at most."""
     row = "[0.0000012345678901234567,7199.999999999999998,127,127]"
-    rows = ",".join([row] * messages.MAX_NOTES)
+    rows = ",".join([row] * fields.MAX_NOTES)
     body = f'{{"preset":"{"x" * 4000}","notes":[{rows}]}}'.encode()
     assert len(body) <= guard.MAX_BODY
-    message = messages.read_json(body)
+    message = fields.read_json(body)
     notes = messages.read_piece({"notes": message["notes"]})
-    assert len(notes) == messages.MAX_NOTES
+    assert len(notes) == fields.MAX_NOTES
     message["notes"] *= 2
-    with pytest.raises(messages.BadMessage, match="60,000 notes"):
+    with pytest.raises(fields.BadMessage, match="60,000 notes"):
         messages.read_piece({"notes": message["notes"]})
 
 
@@ -378,7 +379,7 @@ def test_a_soundfont_that_goes_missing_is_named(client, monkeypatch):
 def test_status_names_presets_and_limits_as_they_are(server, preset):
     status = server.client.get("/status").json()
     assert status["presets"] == [preset]
-    assert status["max_candidates"] == messages.MAX_CANDIDATES
+    assert status["max_candidates"] == fields.MAX_CANDIDATES
     assert status["max_wav_seconds"] == studio_server.MAX_WAV_SECONDS
 
 
@@ -415,7 +416,7 @@ def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
         assert taken[row.name] == row.value
         for wrong in (row.least - 1, row.most + 1, str(row.value)):
             message[row.name] = wrong
-            with pytest.raises(messages.BadMessage, match=f"`{row.name}`"):
+            with pytest.raises(fields.BadMessage, match=f"`{row.name}`"):
                 messages.read_wish(message, ["x"])
 
 
@@ -432,7 +433,7 @@ def test_a_preset_s_own_controls_are_told_without_loading_it(tmp_path):
     assert settings["composer"] == "Anna Bon" and settings["density"] == 3
     for wrong in ("", "x" * 300, 3):
         message["composer"] = wrong
-        with pytest.raises(messages.BadMessage, match="`composer` must be a"):
+        with pytest.raises(fields.BadMessage, match="`composer` must be a"):
             messages.read_wish(message, ["x"])
     written = composer.Composer([str(tmp_path)])._generate(
         messages.Wish(str(tmp_path), None, settings=settings | {"seconds": 1}),
@@ -453,7 +454,7 @@ def test_a_part_is_written_anew_as_infill_has_it(tmp_path):
     del message["seconds"]
     message |= {"keep_melody": True, "temperature": 0.9, "seeds": [4, 5]}
     for field, wrong in {"start": -1, "end": "3", "keep_melody": 1}.items():
-        with pytest.raises(messages.BadMessage, match=f"`{field}`"):
+        with pytest.raises(fields.BadMessage, match=f"`{field}`"):
             messages.read_gap(message | {field: wrong}, [str(tmp_path)])
     gap = messages.read_gap(message, [str(tmp_path)])
     lines = []
@@ -467,7 +468,7 @@ def test_a_part_is_written_anew_as_infill_has_it(tmp_path):
     expected = made._model(str(tmp_path)).infill(
         gap.notes, 1.0, 3.0, keep_melody=True, temperature=0.9, seed=5
     )
-    assert whole[1] == messages.to_rows(expected)
+    assert whole[1] == fields.to_rows(expected)
     job.stop()
     with pytest.raises(jobs.Stopped):
         made.fill(gap, job)

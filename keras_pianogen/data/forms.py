@@ -11,9 +11,10 @@ A form has
 - `backbone_inputs(notes)`, the inputs of a backbone, a dict of arrays whose
   first axis is time, for a whole performance without start and end;
 - `times(notes)`, when the events or notes of a performance come, in seconds;
-- `strokes(tokens)`, the note-ons and note-offs of tokens that a model makes,
-  as rows of time, pitch and velocity, which is 0 for a note-off, and the time
-  up to which the music is known. More tokens only add rows at the end;
+- `strokes(tokens, after)`, the note-ons and note-offs of tokens that a model
+  makes, as rows of time, pitch and velocity, which is 0 for a note-off, and the
+  time up to which the music is known. More tokens only add rows at the end; the
+  first `after` rows are left out;
 - `tokens_a_window`, how many of them are a few seconds of MAESTRO.
 """
 
@@ -42,6 +43,15 @@ from keras_pianogen.note_tuples import rows_of
 Strokes = tuple[list[tuple[float, int, int]], float]
 
 
+def _rows(
+    times: NDArray[np.floating],
+    pitches: NDArray[np.integer],
+    velocities: NDArray[np.integer],
+) -> list[tuple[float, int, int]]:
+    lists = times.tolist(), pitches.tolist(), velocities.tolist()
+    return list(zip(*lists, strict=True))
+
+
 @dataclasses.dataclass(frozen=True)
 class EventForm:
     """Music as events.
@@ -66,27 +76,21 @@ class EventForm:
         """When each event of a performance comes, in seconds."""
         return self.vocabulary.times(self.vocabulary.encode(notes))
 
-    def strokes(self, tokens: NDArray[np.integer]) -> Strokes:
+    def strokes(self, tokens: NDArray[np.integer], after: int = 0) -> Strokes:
         """The note-ons and note-offs of event ids."""
         ids, vocabulary = np.asarray(tokens), self.vocabulary
         times = vocabulary.times(ids)
-        is_velocity = ids >= vocabulary.velocity_id
-        latest = np.maximum.accumulate(
-            np.where(is_velocity, np.arange(len(ids)), -1)
-        )
-        bins = ids[latest].astype(np.int64) - vocabulary.velocity_id
-        said = vocabulary.to_velocities(np.maximum(bins, 0))
-        velocities = np.where(latest < 0, DEFAULT_VELOCITY, said)
         is_key = (ids >= vocabulary.note_on_id) & (ids < vocabulary.shift_id)
-        codes = ids[is_key].astype(np.int64) - vocabulary.note_on_id
-        velocities = np.where(codes < PITCHES, velocities[is_key], 0)
-        rows = zip(
-            times[is_key].tolist(),
-            (codes % PITCHES).tolist(),
-            velocities.tolist(),
-            strict=True,
-        )
-        return list(rows), float(times[-1]) if len(times) else 0.0
+        keys = np.flatnonzero(is_key)[after:]
+        said = np.flatnonzero(ids >= vocabulary.velocity_id)
+        latest = np.searchsorted(said, keys) - 1
+        bins = np.append(ids[said], 0)[latest] - vocabulary.velocity_id
+        velocities = vocabulary.to_velocities(np.maximum(bins, 0))
+        velocities = np.where(latest < 0, DEFAULT_VELOCITY, velocities)
+        codes = ids[keys].astype(np.int64) - vocabulary.note_on_id
+        velocities = np.where(codes < PITCHES, velocities, 0)
+        rows = _rows(times[keys], codes % PITCHES, velocities)
+        return rows, float(times[-1]) if len(times) else 0.0
 
     def recipe_settings(self) -> dict[str, Any]:
         """The settings of a training recipe for this form.
@@ -165,7 +169,7 @@ class NoteForm:
         shifts = self.note_tuples.encode(notes)["shift"]
         return np.cumsum(shifts, dtype=np.int64) * self.note_tuples.time_step
 
-    def strokes(self, tokens: NDArray[np.integer]) -> Strokes:
+    def strokes(self, tokens: NDArray[np.integer], after: int = 0) -> Strokes:
         """The note-ons and note-offs of rows, see `generation.notewise`.
 
         What happens when the last note begins is left for later: there may be
@@ -174,13 +178,12 @@ class NoteForm:
         tokens = np.asarray(tokens)
         notes = self.note_tuples.decode(rows_of(tokens[tokens[:, 0] >= 0]))
         until = float(notes["start"].max(initial=0))
-        rows = [
-            (time, pitch, velocity)
-            for start, end, pitch, velocity in notes.tolist()
-            for time, velocity in ((start, velocity), (end, 0))
-            if time < until
-        ]
-        return sorted(rows, key=lambda row: (row[0], row[2] > 0, row[1])), until
+        times = np.concatenate([notes["start"], notes["end"]])
+        pitches = np.tile(notes["pitch"], 2)
+        velocities = np.append(notes["velocity"], np.zeros(len(notes), "u1"))
+        order = np.lexsort((pitches, velocities > 0, times))
+        order = order[times[order] < until][after:]
+        return _rows(times[order], pitches[order], velocities[order]), until
 
     def recipe_settings(self) -> dict[str, Any]:
         """The settings of a training recipe for this form."""

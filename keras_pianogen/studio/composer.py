@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.studio import duets
+from keras_pianogen.studio.fields import to_rows
 from keras_pianogen.studio.messages import Wish
-from keras_pianogen.studio.messages import to_rows
 
 # As all that the page asks for, it sets the sampler.
 WARM_UP = {"seconds": 0.1, "temperature": 1.0}
@@ -203,11 +203,10 @@ class _Feed:
 
     def __call__(self, pieces):
         self._job.check()
-        strokes, until = self._form.strokes(pieces[0])
-        new = strokes[self._told :]
+        new, until = self._form.strokes(pieces[0], self._told)
         if not new and until <= self._until:
             return
-        self._told, self._until = len(strokes), until
+        self._told, self._until = self._told + len(new), until
         self._job.report(
             {
                 "candidate": self._candidate,

@@ -15,7 +15,7 @@ import socket
 
 from starlette.requests import ClientDisconnect
 
-MAX_BODY = 4_000_000  # `messages.MAX_NOTES` notes, with all digits
+MAX_BODY = 4_000_000  # `fields.MAX_NOTES` notes, with all digits
 BODY_TIMEOUT = 20.0
 
 POLICY = "; ".join(

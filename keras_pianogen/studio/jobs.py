@@ -13,6 +13,9 @@ import time
 MAX_WAITING = 4  # jobs, besides the current one
 TIMEOUT = 120.0  # seconds of work, without the time in the queue
 QUIET = 4.0  # seconds without a job before preparations continue
+# Until a job that is to stop is over for its listener, even if its work is in a
+# call that can't be interrupted, such as a compilation. Later jobs wait for it.
+GRACE = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ class Stopped(Exception):
 class Job:
     """A piece of work, and the listener that is told about it.
 
+    After a report that ends the job, there are no others.
+
     Args:
         work: a function of the job.
         report: a function that is called with a dict, in the worker's thread.
@@ -39,9 +44,16 @@ class Job:
     def __init__(self, work, report):
         self.id = secrets.token_urlsafe(16)
         self.work = work
-        self.report = report
+        self._report = report
+        self._reporting, self._is_over = threading.Lock(), False
         self._deadline = None
         self._stopped = threading.Event()
+
+    def report(self, message):
+        with self._reporting:
+            if not self._is_over:
+                self._is_over = "end" in message or "error" in message
+                self._report(message)
 
     def begin(self, timeout):
         self._deadline = time.monotonic() + timeout
@@ -146,6 +158,8 @@ class Worker:
         with self._changed:
             if self._current is not None and self._current.id == job_id:
                 self._current.stop()
+                last = [{"end": "stopped"}]
+                threading.Timer(GRACE, self._current.report, last).start()
                 return True
             for job in self._waiting:
                 if job.id == job_id:

@@ -22,11 +22,9 @@ too many jobs wait already, or no sound could be made.
 
 import asyncio
 import contextlib
-import json
 import os
 import pathlib
 import queue
-import re
 import tempfile
 
 from starlette.applications import Starlette
@@ -35,17 +33,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 from starlette.responses import Response
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from keras_pianogen import midi
 from keras_pianogen.rendering import synthesis
 from keras_pianogen.rendering.tones import piano_json
+from keras_pianogen.studio import answers
 from keras_pianogen.studio import controls
+from keras_pianogen.studio import fields
 from keras_pianogen.studio import messages
+from keras_pianogen.studio import opening
+from keras_pianogen.studio import sliders
 from keras_pianogen.studio.composer import Composer
 from keras_pianogen.studio.duets import PageKeys
-from keras_pianogen.studio.going_on import going_on
 from keras_pianogen.studio.guard import MAX_BODY
 from keras_pianogen.studio.guard import Guard
 from keras_pianogen.studio.guard import Refused
@@ -55,8 +54,6 @@ from keras_pianogen.studio.jobs import MAX_WAITING
 from keras_pianogen.studio.jobs import TIMEOUT
 from keras_pianogen.studio.jobs import Busy
 from keras_pianogen.studio.jobs import Worker
-from keras_pianogen.studio.sharing import midi_bytes
-from keras_pianogen.studio.sharing import piece_page
 
 PAGE = pathlib.Path(__file__).parent / "page"
 TYPES = {
@@ -110,9 +107,9 @@ def make_app(
             Route("/page", studio.page, methods=["POST"]),
         ],
         exception_handlers={
-            Refused: _refuse,
-            messages.BadMessage: _refuse,
-            HTTPException: _refuse,
+            Refused: answers.refuse,
+            fields.BadMessage: answers.refuse,
+            HTTPException: answers.refuse,
         },
         lifespan=studio.lifespan,
     )
@@ -156,7 +153,7 @@ class _Studio:
             reports.put_nowait({"end": "stopped"})
 
     async def status(self, request):
-        return _json(
+        return answers.as_json(
             {
                 "state": self.composer.state,
                 "failure": self.composer.failure,
@@ -171,7 +168,7 @@ class _Studio:
                     if controls.fills_gaps(preset)
                 ],
                 "backend": os.environ.get("KERAS_BACKEND") or "tensorflow",
-                "max_candidates": messages.MAX_CANDIDATES,
+                "max_candidates": fields.MAX_CANDIDATES,
                 "max_bytes": MAX_BODY,
                 "max_wav_seconds": MAX_WAV_SECONDS,
             }
@@ -186,7 +183,7 @@ class _Studio:
         """Prefill a prompt that the page may soon continue."""
         wish = await _read(request, messages.read_prompt, self.composer.presets)
         self._worker.foresee(lambda job: self.composer.read(wish, job))
-        return _json({}, 202)
+        return answers.as_json({}, 202)
 
     async def write(self, request):
         wish = await _read(request, messages.read_wish, self.composer.presets)
@@ -201,7 +198,7 @@ class _Studio:
         job, reports = self._submit(work)
         if keys is not None:
             self._duets[job.id] = keys
-        return _Lines(reports, lambda: self._end(job, reports))
+        return answers.Lines(reports, lambda: self._end(job, reports))
 
     async def duet(self, request):
         """Play a duet; what the partner does comes as a stream of lines."""
@@ -224,31 +221,32 @@ class _Studio:
                 keys.put(message)
         except queue.Full:
             raise Refused(429, "Too many keys wait to be heard.") from None
-        return _json({}, 202)
+        return answers.as_json({}, 202)
 
     async def stop(self, request):
         job_id = await _read(request, messages.read_job)
-        return _json({"stopped": self._worker.stop(job_id)})
+        return answers.as_json({"stopped": self._worker.stop(job_id)})
 
     async def read(self, request):
         check_type(request, "audio/midi")
         body = await read_body(request)
-        return await run_in_threadpool(_read_midi, body)
+        answer = await run_in_threadpool(opening.read, body)
+        return answers.as_json(answer)
 
     async def midi(self, request):
-        notes = await _read(request, messages.read_piece)
-        data = await run_in_threadpool(midi_bytes, notes)
+        piece = await _read(request, messages.read_piece)
+        data = await run_in_threadpool(piece.to_bytes)
         return Response(data, media_type="audio/midi")
 
     async def page(self, request):
         """A piece as a web page of its own, to be kept or sent."""
-        shared = await _read(request, messages.read_shared)
-        page = await run_in_threadpool(lambda: piece_page(**shared))
+        piece, about = await _read(request, messages.read_shared)
+        page = await run_in_threadpool(lambda: piece.to_page(**about))
         return Response(page, media_type="text/html")
 
     async def wav(self, request):
-        notes = await _read(request, messages.read_piece)
-        if notes["end"].max() > MAX_WAV_SECONDS:
+        piece = await _read(request, messages.read_piece)
+        if piece.notes["end"].max() > MAX_WAV_SECONDS:
             raise Refused(
                 400, f"A WAV file may last {MAX_WAV_SECONDS:,.0f} seconds."
             )
@@ -257,7 +255,12 @@ class _Studio:
             path = pathlib.Path(folder) / "piece.wav"
 
             def render(job):
-                synthesis.render(notes, path, progress=lambda _: job.check())
+                synthesis.render(
+                    piece.notes,
+                    path,
+                    pedal=piece.spans,
+                    progress=lambda _: job.check(),
+                )
 
             await self._finish(request, render)
             return FileResponse(
@@ -269,7 +272,8 @@ class _Studio:
     async def _finish(self, request, work):
         """Wait until a job is done, or stop it as soon as the client leaves."""
         job, reports = self._submit(work)
-        end, left = map(asyncio.ensure_future, (_last(reports), _left(request)))
+        waited = answers.last(reports), answers.left(request)
+        end, left = map(asyncio.ensure_future, waited)
         try:
             await asyncio.wait((end, left), return_when=asyncio.FIRST_COMPLETED)
             if not end.done():
@@ -307,48 +311,6 @@ class _Studio:
         self._worker.stop(job.id)
 
 
-class _Lines(StreamingResponse):
-    """Lines of a job's reports.
-
-    Args:
-        reports: an `asyncio.Queue` of dicts.
-        end: a function that is called in the end, also if the client left
-            before the first line.
-    """
-
-    def __init__(self, reports, end):
-        super().__init__(_lines(reports), media_type="application/x-ndjson")
-        self._end = end
-
-    async def __call__(self, scope, receive, send):
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._end()
-
-
-async def _lines(reports):
-    while True:
-        report = await reports.get()
-        yield await run_in_threadpool(_line, report)
-        if "end" in report or "error" in report:
-            return
-
-
-async def _last(reports):
-    """The last report of a job."""
-    while True:
-        report = await reports.get()
-        if "end" in report or "error" in report:
-            return report
-
-
-async def _left(request):
-    """Wait until the client closes the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _read(request, read, *arguments):
     """Read a request's JSON with a function of `messages`.
 
@@ -358,60 +320,14 @@ async def _read(request, read, *arguments):
     check_type(request, "application/json")
     body = await read_body(request)
     return await run_in_threadpool(
-        lambda: read(messages.read_json(body), *arguments)
+        lambda: read(fields.readanswers.as_json(body), *arguments)
     )
-
-
-def _read_midi(data):
-    """The answer to a MIDI file."""
-    try:
-        notes, report = midi.read_notes(data, return_report=True)
-    except midi.MidiError as error:
-        # The page says which file; a user knows nothing of Python's bytes.
-        sentence = re.sub(r"`?<bytes>`?", "It", str(error), count=1)
-        sentence = re.sub(r"\bb(['\"])", r"\1", sentence)
-        raise Refused(400, sentence) from None
-    if len(notes) > messages.MAX_NOTES:
-        raise Refused(
-            400,
-            f"The file must have at most {messages.MAX_NOTES:,} notes. "
-            f"Received: {len(notes):,}",
-        )
-    return _json(
-        {
-            # Not rounded, so that they are the same events as the file's own.
-            "notes": notes.tolist(),
-            "goes_on": going_on(notes),
-            "drum_notes": report.drum_notes,
-            "other_notes": sum(report.other_programs.values()),
-        }
-    )
-
-
-async def _refuse(request, error):
-    if isinstance(error, HTTPException):
-        sentence, status = error.detail, error.status_code
-    else:
-        sentence, status = str(error), getattr(error, "status", 400)
-    headers = getattr(error, "headers", None)
-    return _json({"error": sentence}, status, headers)
-
-
-def _json(content, status=200, headers=None):
-    """An answer in ASCII, which holds any text, lone surrogates too."""
-    return Response(
-        _line(content), status, headers, media_type="application/json"
-    )
-
-
-def _line(content):
-    return json.dumps(content, separators=(",", ":")) + "\n"
 
 
 def _file(path):
     """An endpoint that answers with a file of the page."""
     data, kind = path.read_bytes(), TYPES[path.suffix]
-    data = data.replace(b"<!-- controls -->", controls.render().encode())
+    data = data.replace(b"<!-- controls -->", sliders.render().encode())
 
     async def answer(request):
         return Response(data, headers={"content-type": kind})

@@ -24,6 +24,7 @@ from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.tones import PITCHES
 from keras_pianogen.rendering.tones import piano_json
+from keras_pianogen.studio.fields import to_rows
 
 HERE = pathlib.Path(__file__).parent
 SHARED = HERE / "shared"
@@ -96,18 +97,23 @@ def piece_page(
     prompt_seconds: float | None = None,
     pedal: np.ndarray | None = None,
     recipe: Mapping[str, object] | None = None,
+    midi: bytes | None = None,
 ) -> str:
-    """The text of such a page; see `save_page`."""
+    """The text of such a page; see `save_page`.
+
+    Args:
+        midi: The MIDI file in it. Defaults to one of the notes alone.
+    """
     notes = check_notes(notes)
     roll = piano_roll_svg(
         notes, title=title, prompt_seconds=prompt_seconds, pedal=pedal
     )
-    data = {"notes": _rows(notes), "piano": _piano(notes)}
+    data = {"notes": to_rows(notes), "piano": _piano(notes)}
     page = string.Template(_read("piece.html")).substitute(
         title=html.escape(" ".join(title.split())),
         style=_read("piece.css"),
         roll=roll,
-        midi=markup.data_address(midi_bytes(notes), "audio/midi"),
+        midi=markup.data_address(midi or _midi(notes), "audio/midi"),
         recipe=_recipe(recipe or {}),
         data=json.dumps(data, separators=(",", ":")),
         modules="\n".join(map(_script, _modules())),
@@ -115,13 +121,6 @@ def piece_page(
     )
     # A lone surrogate becomes "?".
     return page.encode("utf-8", "replace").decode()
-
-
-def _rows(notes: np.ndarray) -> list[list[float]]:
-    return [
-        [round(start, 3), round(end, 3), pitch, velocity]
-        for start, end, pitch, velocity in notes.tolist()
-    ]
 
 
 def _piano(notes: np.ndarray) -> dict:
@@ -134,7 +133,7 @@ def _piano(notes: np.ndarray) -> dict:
     return piano
 
 
-def midi_bytes(notes: np.ndarray) -> bytes:
+def _midi(notes: np.ndarray) -> bytes:
     """A MIDI file of some notes."""
     file = io.BytesIO()
     write_midi(notes).dump(file=file)

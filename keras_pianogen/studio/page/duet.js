@@ -1,19 +1,18 @@
 // A duet: what is played here is answered by a model, which listens again as
 // soon as a key is struck. Times in seconds; MIDI messages are three bytes.
 
-import { inMilliseconds, newPiece } from "/pieces.js";
-import { showBase } from "/panel.js";
+import { Growing } from "/growing.js";
+import { newPiece } from "/pieces.js";
 import { $, on, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
 import { presetOfNotes } from "/settings.js";
-import { audio, release, strike } from "/sound.js";
+import { audio } from "/sound.js";
 import { player, tellSounding } from "/transport.js";
 import { work } from "/work.js";
 
 const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
 const SIGNAL = 67; // the soft pedal
-const SHORTEST = 0.03; // seconds of a note
 const SHOWN = 8; // seconds that are seen at least
 const PATIENCE = 900; // milliseconds that an end may take
 const OWN_SPACE = "input:not([type=range]):not([type=checkbox]), select, "
@@ -26,10 +25,7 @@ export const isDuet = () => Boolean(duet);
 async function begin() {
   player.pause();
   audio(); // While the click still counts.
-  duet = {
-    job: null, abort: new AbortController(), piece: null, began: 0,
-    down: { mine: new Map(), partner: new Map() }, unsent: [],
-  };
+  duet = { job: null, abort: new AbortController(), growing: null, unsent: [] };
   show("Asking …");
   // Space hands over; on the button it would end the duet.
   document.querySelector("#keys [tabindex='0']").focus();
@@ -77,78 +73,48 @@ async function stop(mine) {
   else mine.abort.abort();
 }
 
-// End the duet at once: its piece is left, or used for something else.
-export function endDuet() {
-  if (!duet?.piece) return;
+// End the duet at once, because something else begins.
+export function endDuet(why = "") {
+  if (!duet) return;
   const mine = duet;
-  finish();
+  finish(why);
   stop(mine).catch(report);
 }
 
-// All keys are let go. What both played stays as the piece.
-function finish() {
-  for (const [who, open] of Object.entries(duet.down)) {
-    for (const pitch of [...open.keys()]) up(who, pitch);
-  }
-  const { piece } = duet;
+// Its piece is left, or used for something else. Before it has a piece, another
+// one may come.
+export function leaveDuet() {
+  if (duet?.growing) endDuet();
+}
+
+// What both played stays as the piece.
+function finish(why = "") {
+  const { growing } = duet;
   duet = null;
-  show("");
-  if (!piece) return;
-  piece.notes = [...piece.notes]; // Other notes than those kept last.
-  piece.until = 0;
-  piece.planned = null;
-  showBase();
-  work.tell("played");
-  work.tell("change");
+  tellSounding([]);
+  show(why);
+  growing?.end();
 }
 
 // === Notes of both ===
 
-const now = () => inMilliseconds((performance.now() - duet.began) / 1000);
-
-// The first note begins a piece, which both write.
-function beginPiece() {
-  const piece = newPiece({ name: "Duet" });
-  duet.began = performance.now();
-  work.goOn(piece); // Only the piece before is left by this, not the duet's.
-  duet.piece = piece;
-  grow();
-}
-
-// The piece grows while both play.
-function grow() {
-  if (!duet?.piece) return;
-  const { piece } = duet;
-  if (duet.down.mine.size || duet.down.partner.size) {
-    piece.until = now();
-    piece.planned = Math.max(SHOWN, piece.until + 2);
-    if (work.base === piece) showBase();
-  }
-  requestAnimationFrame(grow);
-}
-
 function down(who, pitch, velocity) {
-  up(who, pitch);
-  if (!duet.piece) beginPiece();
-  const note = { start: now(), end: null, pitch, velocity };
-  const voice = strike(pitch, velocity, audio().currentTime);
-  duet.down[who].set(pitch, { note, voice });
-  duet.piece.notes.push(note);
+  if (!duet.growing) { // The first note begins a piece, which both write.
+    const piece = newPiece({ name: "Duet" });
+    work.goOn(piece); // Only the piece before is left by this, not the duet's.
+    duet.growing = new Growing(piece, { shown: SHOWN });
+  }
+  duet.growing.down(pitch, velocity, who);
   showPartner();
-  work.tell("change");
 }
 
 function up(who, pitch) {
-  const sounding = duet.down[who].get(pitch);
-  if (!sounding) return;
-  duet.down[who].delete(pitch);
-  sounding.note.end = Math.max(now(), sounding.note.start + SHORTEST);
-  release(sounding.voice, audio().currentTime);
+  duet.growing?.up(pitch, who);
   showPartner();
-  work.tell("change");
 }
 
-const showPartner = () => tellSounding([...duet.down.partner.keys()]);
+const showPartner = () =>
+  tellSounding([...duet.growing?.open.partner.keys() || []]);
 
 export function duetDown(pitch, velocity) {
   down("mine", pitch, velocity);

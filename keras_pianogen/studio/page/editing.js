@@ -69,7 +69,7 @@ function edited(notes) {
   return newPiece({
     name: "Edited", notes, border: base.border,
     handle: handleIn(notes, base.handle),
-    position: base.position, offers: base.offers,
+    position: base.position, offers: base.offers, pedal: base.pedal,
   });
 }
 
@@ -82,14 +82,17 @@ export function change(kind, fieldsOf) {
   put(origin, new Map(pairs), kind);
 }
 
+// What is moved or stretched goes by no pedal any longer.
 function changedNote(note, fields) {
   const { start, end, pitch, velocity } = { ...note, ...fields };
   const begin = inMilliseconds(Math.max(0, start));
-  return {
+  const changed = {
     start: begin, end: inMilliseconds(Math.max(begin + SHORTEST, end)),
     pitch: clamp(Math.round(pitch), 0, 127),
     velocity: clamp(Math.round(velocity), 1, 127),
   };
+  const isInPlace = ["start", "end", "pitch"].every((x) => changed[x] === note[x]);
+  return isInPlace && note.up !== undefined ? { ...changed, up: note.up } : changed;
 }
 
 export const moved = (time, semitones) => ({ start, end, pitch }) => {

@@ -1,6 +1,7 @@
 // Files and texts that come to the page, and that leave it.
 
-import { fileName, newPiece, rows, toNote } from "/pieces.js";
+import { asFile } from "/pedal.js";
+import { fileName, newPiece, toNote } from "/pieces.js";
 import { $, say } from "/saying.js";
 import { ask } from "/server.js";
 import { server } from "/server_state.js";
@@ -19,8 +20,10 @@ export async function openMidi(file) {
   const left = read.drum_notes ? ` ${read.drum_notes} drum notes are left out.` : "";
   const others = read.other_notes
     ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
+  const notes = read.notes.map(toNote);
+  read.ups?.forEach((up, i) => { notes[i].up = up; });
   work.goOn(newPiece({
-    name: file.name, file: file.name, notes: read.notes.map(toNote),
+    name: file.name, file: file.name, notes, pedal: read.pedal || null,
     handle: read.goes_on,
   }));
   say(`${file.name}: ${read.notes.length} notes.${left}${others}`);
@@ -38,7 +41,7 @@ async function readMidi(file) {
 export async function download(piece, kind) {
   endTake();
   if (kind === "wav") say("The WAV file is made …", { milliseconds: FOREVER });
-  const answer = await ask(`/${kind}`, { json: { notes: rows(piece.notes) } });
+  const answer = await ask(`/${kind}`, { json: asFile(piece) });
   const stem = fileName(piece).replace(/\.midi?$/i, "");
   const name = kind === "wav" ? `${stem}.wav` : `${stem}.mid`;
   save(await answer.blob(), name);
@@ -54,11 +57,11 @@ export function save(blob, name) {
 }
 
 export async function copy(piece, how) {
-  const prompt = piece.parent.notes.length ? fileName(piece.parent) : null;
+  const prompt = piece.from.notes.length ? fileName(piece.from) : null;
   const text = how(piece.made, prompt, fileName(piece));
   try {
     await navigator.clipboard.writeText(text);
-    say(prompt ? `Copied. It reads ${prompt}: the MIDI file of the piece before.`
+    say(prompt ? `Copied. It reads ${prompt}: the MIDI file of its prompt.`
       : "Copied.");
   } catch { // Not everywhere may a page write to the clipboard.
     $("copied-text").value = text;

@@ -1,5 +1,6 @@
 // The panel of the piece that is worked on.
 
+import { spansOf } from "/pedal.js";
 import { endOf } from "/pieces.js";
 import { Roll } from "/roll.js";
 import { $ } from "/saying.js";
@@ -20,8 +21,10 @@ export function showBase() {
   const { base } = work;
   const { notes } = base;
   $("hint").hidden = notes.length > 0;
+  const presses = spansOf(base.pedal).length;
   $("piece-about").textContent = notes.length
-    ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s` : "";
+    ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s`
+      + (presses ? `, pedal pressed ${presses} times` : "") : "";
   $("undo").disabled = !work.canUndo;
   $("redo").disabled = !base.next;
   for (const id of ["to-cursor", "clear", "piece-midi"]) {

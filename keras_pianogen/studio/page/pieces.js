@@ -1,9 +1,10 @@
 // Pieces and their notes. Times in seconds.
 //
-// A note is {start, end, pitch, velocity}, its end null while it sounds. Notes
-// never change once they have an end: an edit makes new ones. A piece is
-// {id, parent, next, name, notes, border, gap, handle, until, position, done,
-// made, offers, file, reverts}: `border` is where its newest music begins, `gap` the
+// A note is {start, end, pitch, velocity}, its end null while it sounds, and has
+// `up` if it's of a file with a pedal, see `pedal.js`. Notes never change once
+// they have an end: an edit makes new ones. A piece is {id, parent, next, from, name, notes, border, gap, handle, until, position, done,
+// made, offers, file, pedal, reverts}: `parent` is what undo goes back to, `from` what a
+// candidate was written for, `border` is where its newest music begins, `gap` the
 // part {start, end} that was written anew, `handle` where a
 // continuation is to begin, or null for its end, `until` the time up to which
 // a piece that grows is known, `offers` the candidates that may follow it, and
@@ -16,9 +17,9 @@ let count = 0;
 export function newPiece(fields) {
   count = Math.max(count + 1, fields.id || 0);
   return {
-    id: count, parent: null, next: null, name: "", notes: [], border: 0,
+    id: count, parent: null, next: null, from: null, name: "", notes: [], border: 0,
     handle: null, until: 0, position: 0, done: true, made: null, offers: newOffers(),
-    file: null, reverts: [], ...fields,
+    file: null, pedal: null, reverts: [], ...fields,
   };
 }
 
@@ -31,13 +32,24 @@ export const toNote = ([start, end, pitch, velocity]) =>
   ({ start, end, pitch, velocity });
 
 // Milliseconds are what MIDI files keep: a piece that is no file as it was read
-// has no others, so that its download is just what a model continues.
-export const inMilliseconds = (seconds) => Math.round(1000 * seconds) / 1000;
+// has no others, so that its download is just what a model continues. Halves are
+// rounded to even numbers, as NumPy does where it writes files.
+export function inMilliseconds(seconds) {
+  const exact = 1000 * seconds;
+  const isHalf = exact % 1 === 0.5;
+  return (isHalf ? 2 * Math.round(exact / 2) : Math.round(exact)) / 1000;
+}
 
-export const copies = (notes) => notes.map((note) => ({
-  ...note, start: inMilliseconds(note.start),
-  end: note.end === null ? null : inMilliseconds(note.end),
-}));
+export const copies = (notes) => notes.map((note) => {
+  const copy = { ...note, start: inMilliseconds(note.start) };
+  if (copy.end !== null) copy.end = inMilliseconds(copy.end);
+  if (copy.up !== undefined) copy.up = inMilliseconds(copy.up);
+  return copy;
+});
+
+// When the key of a note goes up; null while it sounds.
+export const keyUp = ({ end, up }) =>
+  (up === undefined || end === null ? end : Math.min(up, end));
 
 export const endOf = (piece) =>
   Math.max(piece.until || 0, indexOf(piece.notes).end);

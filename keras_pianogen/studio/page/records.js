@@ -1,8 +1,10 @@
 // Works as plain records, which a database or a file can keep, and back.
 //
 // A record is {base, pieces, offers, settings}. Pieces and offers name each
-// other by numbers. The notes are apart, a Float64Array of four numbers each,
-// because they are large and, once a piece is done, never change.
+// other by numbers. Notes and pedal are apart, because they are large and, once a
+// piece is done, never change: {notes, ups, pedal}, arrays of four numbers a note,
+// of one a note, NaN for none, and of two a movement. Works that were kept earlier
+// have the first array alone.
 
 import { inMilliseconds, newPiece } from "/pieces.js";
 
@@ -18,7 +20,7 @@ export function reachable(base) {
     const piece = open.pop();
     if (!piece || found.has(piece)) continue;
     found.add(piece);
-    open.push(piece.parent, piece.next, ...piece.offers.pieces);
+    open.push(piece.parent, piece.next, piece.from, ...piece.offers.pieces);
   }
   return [...found];
 }
@@ -33,21 +35,22 @@ export function toRecord(base, settings) {
       ({ count, pieces: list.map(id) })),
     pieces: pieces.map((piece) => ({
       ...Object.fromEntries(KEPT.map((name) => [name, piece[name]])),
-      parent: id(piece.parent), next: id(piece.next),
+      parent: id(piece.parent), next: id(piece.next), from: id(piece.from),
       offers: offers.indexOf(piece.offers),
     })),
   };
 }
 
-// `notesOf(id)` gives the packed notes of a piece. Returns the base.
+// `notesOf(id)` gives what was packed of a piece. Returns the base.
 export function fromRecord(record, notesOf) {
   const offers = record.offers.map(({ count }) => ({ count, pieces: [] }));
   const pieces = new Map(record.pieces.map((kept) => [kept.id,
-    finished(newPiece({ ...kept, notes: unpack(notesOf(kept.id)) }))]));
+    finished(newPiece({ ...kept, ...unpack(notesOf(kept.id)) }))]));
   for (const kept of record.pieces) {
     const piece = pieces.get(kept.id);
     piece.parent = pieces.get(kept.parent) || null;
     piece.next = pieces.get(kept.next) || null;
+    piece.from = pieces.get(kept.from) || (kept.made ? piece.parent : null);
     piece.offers = offers[kept.offers];
   }
   record.offers.forEach(({ pieces: list }, i) => {
@@ -73,24 +76,31 @@ function finished(piece) {
   return piece;
 }
 
-export function pack(notes) {
+export function pack({ notes, pedal }) {
   const numbers = new Float64Array(4 * notes.length);
   notes.forEach(({ start, end, pitch, velocity }, i) => {
-    numbers[4 * i] = start;
-    numbers[4 * i + 1] = end ?? NaN;
-    numbers[4 * i + 2] = pitch;
-    numbers[4 * i + 3] = velocity;
+    numbers.set([start, end ?? NaN, pitch, velocity], 4 * i);
   });
-  return numbers;
+  if (!pedal) return { notes: numbers };
+  return {
+    notes: numbers, ups: Float64Array.from(notes, ({ up }) => up ?? NaN),
+    pedal: Float64Array.from(pedal.flat()),
+  };
 }
 
-function unpack(numbers) {
+function unpack(packed) {
+  const { notes: numbers, ups, pedal } = packed.notes ? packed : { notes: packed };
   const notes = [];
-  for (let i = 0; i < numbers.length; i += 4) {
-    notes.push({
-      start: numbers[i], end: numbers[i + 1], pitch: numbers[i + 2],
-      velocity: numbers[i + 3],
-    });
+  for (let i = 0; i < numbers.length / 4; i++) {
+    const [start, end, pitch, velocity] = numbers.slice(4 * i, 4 * i + 4);
+    const note = { start, end, pitch, velocity };
+    if (ups && !Number.isNaN(ups[i])) note.up = ups[i];
+    notes.push(note);
   }
-  return notes;
+  return { notes, pedal: pedal ? pairs(pedal) : null };
+}
+
+function pairs(numbers) {
+  return Array.from({ length: numbers.length / 2 },
+    (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }

@@ -5,7 +5,8 @@
 
 import { colours, onColours, shadeOf } from "/colours.js";
 import { Dense } from "/dense.js";
-import { endOf, indexOf, visible } from "/pieces.js";
+import { spansOf } from "/pedal.js";
+import { endOf, indexOf, keyUp, visible } from "/pieces.js";
 import { paintRuler } from "/ruler.js";
 
 const BLACK = new Set([1, 3, 6, 8, 10]);
@@ -13,6 +14,7 @@ const MIN_SPAN = 24; // semitones
 const SOUNDING = 3; // seconds that a note with no end yet is drawn at most
 const MANY = 1500; // notes at once, which are drawn without round corners
 const RULER = 20; // pixels
+const LANE = 12; // pixels of the pedal's lane, under the notes
 
 const rolls = new Set();
 onColours(() => rolls.forEach((roll) => roll.draw()));
@@ -91,20 +93,27 @@ export class Roll {
     return (time - this.begin) * this.perSecond;
   }
 
+  // The pedal's lane in pixels; a piece without a pedal has none.
+  get lane() {
+    return spansOf(this.piece.pedal).length ? LANE : 0;
+  }
+
   // The lowest pitch, the highest one, and the height of a row in pixels.
   get pitches() {
     const [low, high] = this.range();
-    return { low, high, row: (this.box.clientHeight - this.top) / (high - low + 1) };
+    const height = this.box.clientHeight - this.top - this.lane;
+    return { low, high, row: height / (high - low + 1) };
   }
 
-  // The time and the pitch at a place on the screen.
+  // The time and the pitch at a place on the screen, and whether it is beside the
+  // pitches, on the ruler or in the pedal's lane.
   at({ clientX, clientY }) {
     const box = this.box.getBoundingClientRect();
     const { high, row } = this.pitches;
     return {
       time: this.begin + (clientX - box.left) / this.perSecond,
       pitch: high - Math.floor((clientY - box.top - this.top) / row),
-      isRuler: clientY - box.top < this.top,
+      isBeside: clientY < box.top + this.top || clientY >= box.bottom - this.lane,
     };
   }
 
@@ -140,7 +149,21 @@ export class Roll {
     for (let pitch = Math.ceil(low / 12) * 12; pitch <= high; pitch += 12) {
       brush.fillText(`C${pitch / 12 - 1}`, 4, Math.max(top + 10, y(pitch) + row - 2));
     }
+    if (this.lane) this.paintPedal(width, height);
     if (top) paintRuler(this, width, top);
+  }
+
+  paintPedal(width, height) {
+    const { brush, lane } = this;
+    brush.fillStyle = colours().black;
+    brush.fillRect(0, height - lane, width, lane);
+    brush.fillStyle = colours().pedal;
+    for (const [start, end] of spansOf(this.piece.pedal)) {
+      if (end < this.begin || start > this.end) continue;
+      const x = Math.max(0, this.x(start));
+      const right = Math.min(width, this.x(end));
+      brush.fillRect(x, height - lane + 3, Math.max(1, right - x - 1), lane - 6);
+    }
   }
 
   paintGround(low, high, row, y, width) {
@@ -179,6 +202,8 @@ export class Roll {
     const dense = last - first > MANY
       ? new Dense(this.box.clientWidth, this.box.clientHeight, devicePixelRatio || 1)
       : null;
+    const fill = dense ? (...place) => dense.fill(...place)
+      : (...place) => fillRound(brush, ...place);
     const framed = [];
     for (let i = first; i < last; i++) {
       const note = notes[i];
@@ -187,11 +212,13 @@ export class Roll {
       if (end < begin) continue;
       const x = Math.max(0, (note.start - begin) * perSecond);
       const long = Math.max(1.5, (end - begin) * perSecond - x - 0.5);
-      const kind = this.isGiven(note) ? shade.given : shade.made;
-      const fill = kind[shadeOf(note.velocity)];
-      if (dense) dense.fill(fill, x, y(note.pitch), long, tall);
-      else fillRound(brush, fill, x, y(note.pitch), long, tall);
-      if (this.chosen.has(note)) framed.push([x, y(note.pitch), long, tall]);
+      const held = (keyUp(note) ?? end) < end
+        ? Math.max(1.5, (keyUp(note) - begin) * perSecond - x) : long;
+      const kind = this.isGiven(note) ? "given" : "made";
+      const place = [x, y(note.pitch), long, tall];
+      if (held < long) fill(shade.rung[kind][shadeOf(note.velocity)], ...place);
+      fill(shade[kind][shadeOf(note.velocity)], x, y(note.pitch), held, tall);
+      if (this.chosen.has(note)) framed.push(place);
     }
     dense?.drawOn(brush);
     framed.forEach((place) => this.frame(...place));

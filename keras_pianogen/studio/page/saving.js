@@ -173,11 +173,12 @@ async function put(record) {
   const change = database.transaction(["works", "notes"], "readwrite");
   change.objectStore("works").put({ ...record, id, changed: Date.now() });
   const store = change.objectStore("notes");
-  for (const { id: piece, notes } of reachable(work.base)) {
-    const [before, number] = kept.get(piece) || [];
+  for (const piece of reachable(work.base)) {
+    const { notes } = piece;
+    const [before, number] = kept.get(piece.id) || [];
     if (before === notes && number === notes.length) continue;
-    store.put(pack(notes), [id, piece]);
-    kept.set(piece, [notes, notes.length]);
+    store.put(pack(piece), [id, piece.id]);
+    kept.set(piece.id, [notes, notes.length]);
   }
   const there = new Set(record.pieces.map((piece) => piece.id));
   for (const piece of kept.keys()) {

@@ -2,14 +2,15 @@
 
 import { asCommand } from "/commands.js";
 import { save } from "/files.js";
-import { fileName, rows } from "/pieces.js";
+import { asFile } from "/pedal.js";
+import { fileName } from "/pieces.js";
 import { say } from "/saying.js";
 import { ask } from "/server.js";
 
 export async function savePage(piece) {
   const name = fileName(piece);
   const stem = name.replace(/\.midi?$/i, "");
-  const json = { notes: rows(piece.notes), title: stem, recipe: recipeOf(piece) };
+  const json = { ...asFile(piece), title: stem, recipe: recipeOf(piece) };
   if (piece.border > 0 && !piece.gap) json.prompt_seconds = piece.border;
   const answer = await ask("/page", { json });
   save(await answer.blob(), `${stem}.html`);
@@ -17,8 +18,8 @@ export async function savePage(piece) {
 }
 
 function recipeOf(piece) {
-  const { made, parent } = piece;
-  const prompt = parent.notes.length ? fileName(parent) : null;
+  const { made, from } = piece;
+  const prompt = from.notes.length ? fileName(from) : null;
   const recipe = { Preset: made.preset, Seed: String(made.seed) };
   for (const [name, value] of Object.entries(made.settings)) {
     recipe[name.replaceAll("_", " ")] = String(value);

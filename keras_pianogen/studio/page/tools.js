@@ -12,10 +12,10 @@ const seekBase = (time) => seek(work.base, time);
 const listening = seeking(roll, seekBase);
 const tools = { listen: listening, select: selecting, edit: editing };
 
-// On the ruler a pointer always seeks; with Shift it always selects.
-function toolOf(event, { isRuler }) {
+// Beside the pitches a pointer always seeks; with Shift it always selects.
+function toolOf(event, { isBeside }) {
   if (event.shiftKey) return selecting;
-  if (isRuler) return listening;
+  if (isBeside) return listening;
   return tools[document.querySelector("[name=tool]:checked").value];
 }
 

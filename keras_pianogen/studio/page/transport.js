@@ -1,6 +1,6 @@
 // Plays pieces, and shows for each whether it plays, and where.
 
-import { clockTime, endOf, visible } from "/pieces.js";
+import { clockTime, endOf, keyUp, visible } from "/pieces.js";
 import { Player } from "/player.js";
 import { work } from "/work.js";
 
@@ -24,7 +24,7 @@ export const player = new Player((piece) => {
 function sounding({ notes, position }) {
   const [first, last] = visible(notes, position, position);
   return notes.slice(first, last)
-    .filter(({ end }) => end === null || end > position)
+    .filter((note) => note.end === null || keyUp(note) > position)
     .map(({ pitch }) => pitch);
 }
 

@@ -14,7 +14,7 @@ export const isWorkFile = (file) => /\.json$/i.test(file.name);
 
 export function saveWork() {
   const notes = Object.fromEntries(reachable(work.base)
-    .map((piece) => [piece.id, Array.from(pack(piece.notes))]));
+    .map((piece) => [piece.id, asLists(pack(piece))]));
   const content = { kind: KIND, ...toRecord(work.base, keep()), notes };
   const name = `studio-${new Date().toISOString().slice(0, 10)}.json`;
   save(new Blob([JSON.stringify(content)], { type: "application/json" }), name);
@@ -28,7 +28,7 @@ export async function openWork(file) {
   try {
     content = JSON.parse(await file.text());
     if (content.kind !== KIND) throw new Error();
-    base = fromRecord(content, (id) => notesOf(content.notes[id]));
+    base = fromRecord(content, (id) => asPacked(content.notes[id]));
     if (!base) throw new Error();
   } catch {
     throw new Error(`${file.name} is no work that the studio has saved.`);
@@ -37,10 +37,22 @@ export async function openWork(file) {
   say(`${file.name} is open.`);
 }
 
-// JSON has no NaN, the end of a note that was still sounding.
-function notesOf(numbers) {
-  return numbers.map((x, i) => {
-    if (x === null && i % 4 === 1) return NaN;
+const asLists = (packed) => Object.fromEntries(
+  Object.entries(packed).map(([name, numbers]) => [name, Array.from(numbers)]));
+
+// JSON has no NaN, the end of a note that was still sounding, or of no key.
+function asPacked(lists) {
+  if (Array.isArray(lists)) return numbersOf(lists, (i) => i % 4 === 1);
+  const { notes, ups, pedal } = lists;
+  return {
+    notes: numbersOf(notes, (i) => i % 4 === 1),
+    ups: ups && numbersOf(ups, () => true), pedal: pedal && numbersOf(pedal),
+  };
+}
+
+function numbersOf(list, mayLack = () => false) {
+  return list.map((x, i) => {
+    if (x === null && mayLack(i)) return NaN;
     if (!Number.isFinite(x)) throw new Error();
     return x;
   });

@@ -1,6 +1,8 @@
 // Writing: the server is asked for candidates, which grow as it answers.
 
+import { endDuet } from "/duet.js";
 import { copies, countBefore, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
+import { pedalUntil } from "/pedal.js";
 import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
@@ -13,11 +15,18 @@ import { work } from "/work.js";
 const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
 const SEEN = 200; // pixels of the candidates that are enough
 const PATIENCE = 900; // milliseconds that a stop may take
+const NEAR = 0.001; // seconds between two times of one note
 
 let writing = null;
 
-export function write() {
+function leaveKeys() {
+  checkNothingIsWritten();
+  endDuet("The duet has ended, because something is written.");
   endTake();
+}
+
+export function write() {
+  leaveKeys();
   const { base } = work;
   const own = settings();
   return run("/write", { ...own, ...promptOf(base) }, {
@@ -29,18 +38,19 @@ export function write() {
 
 // Write another candidate in the place of one, with another seed.
 export function writeAgain(piece) {
-  const { parent, made } = piece;
+  leaveKeys();
+  const { from, made } = piece;
   const { prompt_seconds: handle = null } = made.settings;
-  const prompt = promptOf({ notes: parent.notes, handle });
+  const prompt = promptOf({ notes: from.notes, handle });
   return run("/write", { ...made.settings, ...prompt, seeds: anySeeds(1) }, {
-    parent, preset: made.preset, seconds: made.settings.seconds, handle,
+    parent: from, preset: made.preset, seconds: made.settings.seconds, handle,
     settings: made.settings, instead: piece,
   });
 }
 
 // Write a part of the piece anew.
 export function writeAnew({ start, end, preset, keepMelody }) {
-  endTake();
+  leaveKeys();
   const own = settings();
   const { seconds: _, ...others } = own;
   const gap = { start, end, keep_melody: keepMelody };
@@ -51,7 +61,6 @@ export function writeAnew({ start, end, preset, keepMelody }) {
 }
 
 async function run(path, message, fields) {
-  checkNothingIsWritten();
   if ($("listen").checked) audio(); // While the click still counts.
   const batch = 1 + Math.max(0, ...work.base.offers.pieces.map((x) => x.batch));
   const run = {
@@ -99,12 +108,13 @@ function begin(run, { seed, start }) {
   const { offers } = run.parent;
   offers.count += 1;
   const piece = newPiece({
-    parent: run.parent, name: `Candidate ${offers.count}`,
+    parent: run.parent, from: run.parent, name: `Candidate ${offers.count}`,
     notes: promptNotes(run),
     border: start, until: start, position: Math.max(0, start - 1), done: false,
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
     handle: run.gap ? run.parent.handle : null,
     length: run.seconds, planned: start + run.seconds, gap: run.gap,
+    pedal: run.gap ? run.parent.pedal : pedalUntil(run.parent.pedal, run.handle),
     viewEnd: run.gap && run.gap.end + BEFORE,
     made: {
       preset: run.preset, backend: run.backend, seed,
@@ -137,7 +147,8 @@ function promptNotes({ parent, handle, gap }) {
   }
   if (handle === null) return copies(parent.notes);
   return copies(parent.notes.slice(0, countBefore(parent.notes, handle)))
-    .map((note) => note.end > handle ? { ...note, end: null } : note);
+    .map((note) => note.end > handle ? { ...note, end: null, was: note.end }
+      : note);
 }
 
 // What is sent of a piece. One note after the handle, which the server leaves
@@ -183,17 +194,37 @@ function firstNote(run, piece) {
   player.play(piece, piece.border);
 }
 
-// The whole piece, as the server has it; notes that sound stay the same ones.
+// The whole piece, as the server has it; notes that were known stay the same ones.
+// The server knows nothing of keys: where a note of the prompt ends otherwise than
+// it did, its key goes up then.
 function complete(run, { candidate, notes }) {
   const piece = run.pieces[candidate];
-  const key = (note) => `${note.pitch} ${note.start.toFixed(3)}`;
-  const known = new Map(piece.notes.filter((n) => n.start >= piece.border - 1e-6)
-    .map((note) => [key(note), note]));
+  const find = finder(piece.notes);
   piece.notes = notes.map(toNote).map((note) => {
-    const same = known.get(key(note));
-    return same ? Object.assign(same, note) : note;
+    const same = find(note);
+    if (!same) return note;
+    const { was = same.end } = same;
+    delete same.was;
+    const isSame = was !== null && Math.abs(was - note.end) < NEAR;
+    same.end = isSame ? was : note.end;
+    if (same.up !== undefined && !isSame) same.up = note.end;
+    return same;
   });
   close(piece);
+}
+
+// Finds notes again, in their order: the server rounds times.
+function finder(notes) {
+  const byPitch = Map.groupBy(notes, ({ pitch }) => pitch);
+  const places = new Map();
+  return ({ pitch, start }) => {
+    const list = byPitch.get(pitch) || [];
+    let place = places.get(pitch) || 0;
+    while (place < list.length && list[place].start < start - NEAR) place += 1;
+    const isFound = list[place]?.start < start + NEAR;
+    places.set(pitch, place + isFound);
+    return isFound ? list[place] : null;
+  };
 }
 
 function close(piece) {
@@ -252,9 +283,10 @@ function showWriting(sentence, bad = false) {
   showButtons();
 }
 
+// They keep the focus of who presses them: buttons that are `disabled` lose it.
 function showButtons() {
-  $("write").disabled = Boolean(writing);
-  $("stop").disabled = !writing;
+  $("write").ariaDisabled = String(Boolean(writing));
+  $("stop").ariaDisabled = String(!writing);
 }
 
 export function checkNothingIsWritten() {
