@@ -76,6 +76,17 @@ def cut_overlaps(notes: np.ndarray) -> np.ndarray:
     return cut
 
 
+def to_rows(notes: np.ndarray) -> list[list[float]]:
+    """Notes as lists of start, end, pitch and velocity, for JSON.
+
+    Times are rounded to 0.1 ms.
+    """
+    return [
+        [round(start, 4), round(end, 4), pitch, velocity]
+        for start, end, pitch, velocity in notes.tolist()
+    ]
+
+
 def check_pedal(pedal: np.ndarray) -> np.ndarray:
     """Checks when a pedal is down, and sorts a copy by start.
 

@@ -45,6 +45,7 @@ from keras_pianogen.models import PerformanceTokenizer  # noqa: E402
 from keras_pianogen.models.extending import extended  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
+from keras_pianogen.notes import to_rows  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import connections  # noqa: E402
 from keras_pianogen.studio import controls  # noqa: E402
@@ -219,7 +220,7 @@ def test_the_page_gets_what_generate_writes(server, preset, model):
             sampler=sampler,
             grammar=EventGrammar(max_note_seconds=0.4),
         )
-        assert own[-1]["notes"] == fields.to_rows(piece)
+        assert own[-1]["notes"] == to_rows(piece)
 
 
 def test_streamed_events_are_the_notes_of_the_piece(server, preset):
@@ -252,7 +253,7 @@ def test_new_music_begins_at_the_handle_as_generate_has_it(
     piece = model.generate(
         notes, seconds=2, seed=1, sampler=sampler, prompt_seconds=0.8
     )
-    assert lines[-2]["notes"] == fields.to_rows(piece)
+    assert lines[-2]["notes"] == to_rows(piece)
 
 
 def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
@@ -275,7 +276,7 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     )
     sampler = AdjustableSampler()
     expected = model.generate(notes, seconds=2, seed=1, sampler=sampler)
-    assert lines[-1]["notes"] == fields.to_rows(expected)
+    assert lines[-1]["notes"] == to_rows(expected)
 
 
 def test_two_clients_get_their_own_pieces(server, preset):
@@ -323,7 +324,7 @@ def test_a_file_s_notes_are_not_rounded_and_other_instruments_counted(client):
     data, kind = file.getvalue(), {"content-type": "audio/midi"}
     answer = client.post("/read", content=data, headers=kind).json()
     assert answer["notes"] == [list(note) for note in read_notes(data).tolist()]
-    assert answer["notes"][0] != fields.to_rows(read_notes(data))[0]
+    assert answer["notes"][0] != to_rows(read_notes(data))[0]
     assert answer["other_notes"] == 2
 
 
@@ -334,7 +335,7 @@ def test_the_longest_piece_passes_the_guard():
     body = f'{{"preset":"{"x" * 4000}","notes":[{rows}]}}'.encode()
     assert len(body) <= guard.MAX_BODY
     message = fields.read_json(body)
-    notes = messages.read_piece({"notes": message["notes"]})
+    notes = messages.read_piece({"notes": message["notes"]}).notes
     assert len(notes) == fields.MAX_NOTES
     message["notes"] *= 2
     with pytest.raises(fields.BadMessage, match="60,000 notes"):
@@ -344,7 +345,7 @@ def test_the_longest_piece_passes_the_guard():
 def test_a_file_of_more_notes_than_are_taken_is_refused_at_once(
     client, monkeypatch
 ):
-    monkeypatch.setattr(messages, "MAX_NOTES", 2)
+    monkeypatch.setattr(fields, "MAX_NOTES", 2)
     file = io.BytesIO()
     write_midi(np.array([tuple(n) for n in NOTES], NOTE_DTYPE)).dump(file=file)
     answer = client.post(
@@ -468,7 +469,7 @@ def test_a_part_is_written_anew_as_infill_has_it(tmp_path):
     expected = made._model(str(tmp_path)).infill(
         gap.notes, 1.0, 3.0, keep_melody=True, temperature=0.9, seed=5
     )
-    assert whole[1] == fields.to_rows(expected)
+    assert whole[1] == to_rows(expected)
     job.stop()
     with pytest.raises(jobs.Stopped):
         made.fill(gap, job)
@@ -820,7 +821,7 @@ def test_a_sound_whose_client_left_is_stopped_and_dropped(
 ):
     begun, ended = [], []
 
-    def render(notes, path, progress):
+    def render(notes, path, pedal, progress):
         begun.append(path)
         try:
             while True:
@@ -878,7 +879,7 @@ def test_an_answer_that_nobody_reads_closes_the_connection(
 ):
     monkeypatch.setattr(connections, "READ_TIMEOUT", 0.3)
 
-    def render(notes, path, progress):
+    def render(notes, path, pedal, progress):
         path.write_bytes(bytes(30_000_000))
 
     monkeypatch.setattr(studio_server.synthesis, "render", render)

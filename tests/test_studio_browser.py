@@ -14,6 +14,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("httpx2")
 sync_api = pytest.importorskip("playwright.sync_api")
 
+from miditoolkit import ControlChange  # noqa: E402
 from note_models import build_note_model  # noqa: E402
 from test_studio import Served  # noqa: E402
 from test_studio import preset  # noqa: E402, F401
@@ -150,6 +151,19 @@ def play_notes(page):
     expect(page.locator("#piece-about")).to_contain_text("4 notes")
 
 
+def open_pedalled(page, folder):
+    """A file in which the pedal holds the first of two notes."""
+    notes = np.array([(0, 0.2, 60, 80), (0.5, 0.9, 64, 80)], NOTE_DTYPE)
+    file = write_midi(notes)
+    file.instruments[0].control_changes = [
+        ControlChange(64, value, tick)
+        for value, tick in ((30, 50), (90, 100), (127, 110), (0, 700))
+    ]
+    file.dump(folder / "pedalled.mid")
+    page.locator("#file").set_input_files(folder / "pedalled.mid")
+    expect(page.locator("#piece-about")).to_contain_text("pressed 1 times")
+
+
 def choose(page, seconds=4, candidates=2, seed="7"):
     page.locator("#seconds").fill(str(seconds))
     page.locator("#candidates").select_option(str(candidates))
@@ -211,7 +225,7 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     # A nearly empty piece is drawn again, but not while it is heard.
     monkeypatch.setattr(emptiness, "fill", lambda made, *_: made)
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
-    play_notes(page)
+    open_pedalled(page, tmp_path)
     page.locator("#handle").focus()
     page.keyboard.press("ArrowLeft")
     write(page, candidates=1)

@@ -17,7 +17,7 @@ def hinted(error: Error, hint: str) -> Error:
     return error
 
 
-def pip_install(package):
+def pip_install(package: str) -> str:
     """The command that installs a package, in words, between backquotes.
 
     This package is on no index, so that its extras, such as `"jax"` and

@@ -7,8 +7,8 @@ before. A `Composer` is used by one thread, see `jobs.Worker`.
 import numpy as np
 
 from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import to_rows
 from keras_pianogen.studio import duets
-from keras_pianogen.studio.fields import to_rows
 from keras_pianogen.studio.messages import Wish
 
 # As all that the page asks for, it sets the sampler.
@@ -126,14 +126,20 @@ class Composer:
             prompt_seconds=wish.prompt_seconds,
             on_events=lambda pieces: job.check(),
         )
+        request = model.request_class.from_music(
+            model, wish.notes, prompt_seconds=wish.prompt_seconds
+        )
+        request.initial_state(request.prompts)
 
     def _model(self, preset):
         if preset not in self._models:
             from keras_pianogen.models import MusicTransformerCausalLM
-            from keras_pianogen.models import PromptCache
+            from keras_pianogen.studio import reading
 
-            self._prompt_caches[preset] = PromptCache()
-            self._models[preset] = MusicTransformerCausalLM.from_preset(preset)
+            model = MusicTransformerCausalLM.from_preset(preset)
+            model.request_class = reading.remembering(model.request_class)
+            self._prompt_caches[preset] = reading.LastingCache()
+            self._models[preset] = model
         return self._models[preset]
 
     def _model_of_notes(self, preset):

@@ -18,7 +18,7 @@ from keras_pianogen.notes import check_notes
 
 MAX_CANDIDATES = 4
 MAX_NOTES = 60_000  # twice as many as MAESTRO's longest piece has
-MAX_MOVEMENTS = 100_000  # of a pedal; MAESTRO's busiest has 31,000
+MAX_MOVEMENTS = 100_000  # of pedals and other controllers
 MAX_SEED = 2**32 - 1
 TOO_LARGE = 1e9  # no number of a note
 # Wider than `NOTE_DTYPE`, so that nothing is cut before it is checked.
@@ -168,19 +168,20 @@ def own_notes(message):
     return _notes_of(columns[:, :4]), _notes_of(keys)
 
 
-def pedal(message):
-    """The movements of a pedal, an array of `MOVEMENT_DTYPE`."""
-    rows = message.get("pedal", [])
+def moves(message):
+    """How controllers move, an array of `MOVEMENT_DTYPE`."""
+    rows = message.get("moves", [])
     columns = None
     if isinstance(rows, list) and len(rows) <= MAX_MOVEMENTS:
-        columns = _numbers(rows, 2)
-    if columns is None or (columns > [MAX_SECONDS, 127]).any():
+        columns = _numbers(rows, 3)
+    if columns is None or (columns > [MAX_SECONDS, 127, 127]).any():
         raise BadMessage(
-            f"`pedal` must be at most {MAX_MOVEMENTS:,} pairs of a time in "
-            "seconds and a value of 0 to 127."
+            f"`moves` must be at most {MAX_MOVEMENTS:,} rows of a time in "
+            "seconds, a controller's number and its value, 0 to 127."
         )
     found = np.empty(len(columns), MOVEMENT_DTYPE)
-    found["time"], found["value"] = columns.T
+    for name, column in zip(MOVEMENT_DTYPE.names, columns.T, strict=True):
+        found[name] = column
     return found[np.argsort(found["time"], kind="stable")]
 
 
@@ -211,11 +212,3 @@ def _numbers(rows, width):
         return None
     is_in_range = (columns >= 0) & (columns < TOO_LARGE)
     return columns if is_in_range.all() else None
-
-
-def to_rows(notes):
-    """Rows as `notes` takes them; times are rounded to 0.1 ms."""
-    return [
-        [round(start, 4), round(end, 4), pitch, velocity]
-        for start, end, pitch, velocity in notes.tolist()
-    ]

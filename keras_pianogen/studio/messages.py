@@ -18,7 +18,7 @@ from keras_pianogen.studio.played import Played
 
 NAMES = [*(control.name for control in ALL), *LABELS]
 PROMPT = {"preset", "notes", "prompt_seconds"}
-PIECE = {"notes", "own", "pedal"}
+PIECE = {"notes", "own", "moves"}
 MAX_MIDI = 1_000  # messages at once
 MAX_TEXT = 4_000  # characters of a title, or of a row of a recipe
 MAX_ROWS = 20  # of a recipe
@@ -148,7 +148,7 @@ def _played(message):
     own, keys = fields.own_notes(message)
     most = fields.MAX_NOTES - len(own)
     new = fields.notes(message, least=0 if len(own) else 1, most=most)
-    return Played(new, own, keys, fields.pedal(message))
+    return Played(new, own, keys, fields.moves(message))
 
 
 def read_duet(message, presets):

@@ -3,7 +3,6 @@
 import re
 
 from keras_pianogen import midi
-from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.parts import read_parts
 from keras_pianogen.studio import fields
 from keras_pianogen.studio.going_on import going_on
@@ -38,23 +37,21 @@ def read(data):
         )
     return {
         "notes": notes.tolist(),
-        **_keys_and_pedal(data, notes),
+        **_keys_and_moves(data, notes),
         "goes_on": going_on(notes),
         "drum_notes": report.drum_notes,
         "other_notes": sum(report.other_programs.values()),
     }
 
 
-def _keys_and_pedal(data, notes):
-    """When the keys of the notes are released, and how the pedal moves.
+def _keys_and_moves(data, notes):
+    """When the keys of the notes are released, and how its pedals move.
 
-    Nothing is told of a file without a pedal, of several instruments, or with
-    messages that silence it: its notes are all that is kept of it.
+    Of a file without them, or of several instruments, nothing but its notes is
+    kept.
     """
     parts = read_parts(data)
-    keys, _, pedal, _ = parts[0]
-    if len(parts) > 1 or len(keys) != len(notes):
+    keys, _, moves, _ = parts[0]
+    if len(parts) > 1 or not 0 < len(moves) <= fields.MAX_MOVEMENTS:
         return {}
-    if not 0 < len(pedal) <= fields.MAX_MOVEMENTS or CUT in pedal["value"]:
-        return {}
-    return {"ups": keys["end"].tolist(), "pedal": pedal.tolist()}
+    return {"ups": keys["end"].tolist(), "moves": moves.tolist()}

@@ -1,4 +1,4 @@
-"""A piece of the page as it is played: its notes, and the pedal of its file.
+"""A piece of the page as it is played: its notes, and its file's pedals.
 
 Notes that a user's file has keep the moments at which their keys are released;
 all other notes have none, and end where they end. Times in seconds.
@@ -19,19 +19,19 @@ from keras_pianogen.studio.sharing import piece_page
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Played:
-    """A piece, and what its file says of keys and pedal.
+    """A piece, and what its file says of keys and controllers.
 
     Attributes:
         new: array of `NOTE_DTYPE`, the notes that are of no file.
         own: those of the file.
         keys: the same notes as `own`, each until its key is released.
-        pedal: array of `midi.parts.MOVEMENT_DTYPE`.
+        moves: array of `MOVEMENT_DTYPE`, of the controllers of the file.
     """
 
     new: np.ndarray
     own: np.ndarray
     keys: np.ndarray
-    pedal: np.ndarray
+    moves: np.ndarray
 
     @property
     def notes(self):
@@ -42,7 +42,7 @@ class Played:
         """A `miditoolkit.MidiFile`, as `OwnMusic.to_midi` writes it."""
         notes, parts = self.notes, []
         if len(self.own):
-            parts = [Part(self.keys, self.own["end"], self.pedal)]
+            parts = [Part(self.keys, self.own["end"], self.moves)]
         cut = float(self.new["start"].min(initial=notes["end"].max()))
         spans = np.empty(0, PEDAL_DTYPE)
         return OwnMusic(self.own, parts, spans, cut).to_midi(notes)

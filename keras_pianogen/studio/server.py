@@ -320,7 +320,7 @@ async def _read(request, read, *arguments):
     check_type(request, "application/json")
     body = await read_body(request)
     return await run_in_threadpool(
-        lambda: read(fields.readanswers.as_json(body), *arguments)
+        lambda: read(fields.read_json(body), *arguments)
     )
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from keras_pianogen.files import whole
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import check_notes
+from keras_pianogen.notes import to_rows
 from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.tones import PITCHES
 from keras_pianogen.rendering.tones import piano_json
-from keras_pianogen.studio.fields import to_rows
 
 HERE = pathlib.Path(__file__).parent
 SHARED = HERE / "shared"

@@ -40,13 +40,13 @@ export function asPython(made, prompt, out) {
     "model = keras_pianogen.from_preset(",
     `    ${JSON.stringify(made.preset)}`,
     ")",
-    `notes = model.${isGap ? "infill" : "generate"}(`,
+    isGap ? "notes = model.infill(" : "piece = model.generate(",
     ...(prompt ? [`    ${JSON.stringify(prompt)},`] : []),
     ...Object.entries(made.settings).map(
       ([name, value]) => `    ${name}=${inPython(value)},`),
     `    seed=${made.seed},`,
-    ")",
-    `keras_pianogen.write_midi(notes, ${JSON.stringify(out)})`,
+    ...(isGap ? [")", `keras_pianogen.write_midi(notes, ${JSON.stringify(out)})`]
+      : ['    output="midi",', ")", `piece.dump(${JSON.stringify(out)})`]),
     "",
   ].join("\n");
 }

@@ -69,7 +69,7 @@ function edited(notes) {
   return newPiece({
     name: "Edited", notes, border: base.border,
     handle: handleIn(notes, base.handle),
-    position: base.position, offers: base.offers, pedal: base.pedal,
+    position: base.position, offers: base.offers, moves: base.moves,
   });
 }
 

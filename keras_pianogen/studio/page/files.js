@@ -23,7 +23,7 @@ export async function openMidi(file) {
   const notes = read.notes.map(toNote);
   read.ups?.forEach((up, i) => { notes[i].up = up; });
   work.goOn(newPiece({
-    name: file.name, file: file.name, notes, pedal: read.pedal || null,
+    name: file.name, file: file.name, notes, moves: read.moves || null,
     handle: read.goes_on,
   }));
   say(`${file.name}: ${read.notes.length} notes.${left}${others}`);

@@ -21,7 +21,7 @@ export function showBase() {
   const { base } = work;
   const { notes } = base;
   $("hint").hidden = notes.length > 0;
-  const presses = spansOf(base.pedal).length;
+  const presses = spansOf(base.moves).length;
   $("piece-about").textContent = notes.length
     ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s`
       + (presses ? `, pedal pressed ${presses} times` : "") : "";

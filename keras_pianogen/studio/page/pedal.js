@@ -1,47 +1,53 @@
-// The sustain pedal of a file that was opened. Times in seconds.
+// Pedals and other controllers of a file that was opened. Times in seconds.
 //
-// A piece's `pedal` has pairs of time and value, 0 to 127, in order; or it is null.
-// Notes of the file have `up`, when their keys are released; they sound until
-// their `end`, as the pedal holds them.
+// A piece's `moves` has rows of time, controller and value, 0 to 127, in order; or
+// it is null. Notes of the file have `up`, when their keys are released; they sound
+// until their `end`, as the pedal holds them.
 
 import { rows } from "/pieces.js";
 
-const DOWN = 64; // from this value on, the pedal is down
+export const SUSTAIN = 64;
+const PEDALS = [SUSTAIN, 66, 67];
+const DOWN = 64; // from this value on, a pedal is down
 
 const known = new WeakMap();
 
-// When it is down: pairs of start and end, the last end Infinity if it stays.
-export function spansOf(pedal) {
-  if (!pedal) return [];
-  if (known.has(pedal)) return known.get(pedal);
+// When the sustain pedal is down: pairs of start and end.
+export function spansOf(moves) {
+  if (!moves) return [];
+  if (!known.has(moves)) known.set(moves, findSpans(moves));
+  return known.get(moves);
+}
+
+function findSpans(moves) {
   const spans = [];
   let start = null;
-  for (const [time, value] of pedal) {
+  for (const [time, number, value] of moves) {
+    if (number !== SUSTAIN) continue;
     if (value >= DOWN) start ??= time;
     else if (start !== null) {
       spans.push([start, time]);
       start = null;
     }
   }
-  if (start !== null) spans.push([start, Infinity]);
-  known.set(pedal, spans);
-  return spans;
+  return start === null ? spans : [...spans, [start, Infinity]];
 }
 
-// The pedal of music that is cut at a time, where it is lifted.
-export function pedalUntil(pedal, time) {
-  if (!pedal || time === null) return pedal;
-  const kept = pedal.filter(([at]) => at < time);
-  if (kept.length && kept.at(-1)[1] >= DOWN) kept.push([time, 0]);
-  return kept;
+// The moves of music that is cut at a time, where its pedals are lifted.
+export function movesUntil(moves, time) {
+  if (!moves || time === null) return moves;
+  const kept = moves.filter(([at]) => at < time);
+  const isDown = (pedal) =>
+    kept.findLast(([, number]) => number === pedal)?.[2] >= DOWN;
+  return [...kept, ...PEDALS.filter(isDown).map((pedal) => [time, pedal, 0])];
 }
 
 // A piece as the server takes it to write files of it.
-export function asFile({ notes, pedal }) {
-  if (!pedal) return { notes: rows(notes) };
+export function asFile({ notes, moves }) {
+  if (!moves) return { notes: rows(notes) };
   const own = notes.filter(({ up }) => up !== undefined);
   return {
-    notes: rows(notes.filter(({ up }) => up === undefined)), pedal,
+    notes: rows(notes.filter(({ up }) => up === undefined)), moves,
     own: rows(own).map((row, i) => [...row, own[i].up]),
   };
 }

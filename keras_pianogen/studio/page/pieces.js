@@ -3,7 +3,7 @@
 // A note is {start, end, pitch, velocity}, its end null while it sounds, and has
 // `up` if it's of a file with a pedal, see `pedal.js`. Notes never change once
 // they have an end: an edit makes new ones. A piece is {id, parent, next, from, name, notes, border, gap, handle, until, position, done,
-// made, offers, file, pedal, reverts}: `parent` is what undo goes back to, `from` what a
+// made, offers, file, moves, reverts}: `parent` is what undo goes back to, `from` what a
 // candidate was written for, `border` is where its newest music begins, `gap` the
 // part {start, end} that was written anew, `handle` where a
 // continuation is to begin, or null for its end, `until` the time up to which
@@ -19,7 +19,7 @@ export function newPiece(fields) {
   return {
     id: count, parent: null, next: null, from: null, name: "", notes: [], border: 0,
     handle: null, until: 0, position: 0, done: true, made: null, offers: newOffers(),
-    file: null, pedal: null, reverts: [], ...fields,
+    file: null, moves: null, reverts: [], ...fields,
   };
 }
 

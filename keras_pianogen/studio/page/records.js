@@ -1,9 +1,9 @@
 // Works as plain records, which a database or a file can keep, and back.
 //
 // A record is {base, pieces, offers, settings}. Pieces and offers name each
-// other by numbers. Notes and pedal are apart, because they are large and, once a
-// piece is done, never change: {notes, ups, pedal}, arrays of four numbers a note,
-// of one a note, NaN for none, and of two a movement. Works that were kept earlier
+// other by numbers. Notes and moves are apart, because they are large and, once a
+// piece is done, never change: {notes, ups, moves}, arrays of four numbers a note,
+// of one a note, NaN for none, and of three a movement. Works that were kept earlier
 // have the first array alone.
 
 import { inMilliseconds, newPiece } from "/pieces.js";
@@ -76,20 +76,20 @@ function finished(piece) {
   return piece;
 }
 
-export function pack({ notes, pedal }) {
+export function pack({ notes, moves }) {
   const numbers = new Float64Array(4 * notes.length);
   notes.forEach(({ start, end, pitch, velocity }, i) => {
     numbers.set([start, end ?? NaN, pitch, velocity], 4 * i);
   });
-  if (!pedal) return { notes: numbers };
+  if (!moves) return { notes: numbers };
   return {
     notes: numbers, ups: Float64Array.from(notes, ({ up }) => up ?? NaN),
-    pedal: Float64Array.from(pedal.flat()),
+    moves: Float64Array.from(moves.flat()),
   };
 }
 
 function unpack(packed) {
-  const { notes: numbers, ups, pedal } = packed.notes ? packed : { notes: packed };
+  const { notes: numbers, ups, moves } = packed.notes ? packed : { notes: packed };
   const notes = [];
   for (let i = 0; i < numbers.length / 4; i++) {
     const [start, end, pitch, velocity] = numbers.slice(4 * i, 4 * i + 4);
@@ -97,10 +97,10 @@ function unpack(packed) {
     if (ups && !Number.isNaN(ups[i])) note.up = ups[i];
     notes.push(note);
   }
-  return { notes, pedal: pedal ? pairs(pedal) : null };
+  return { notes, moves: moves ? triples(moves) : null };
 }
 
-function pairs(numbers) {
-  return Array.from({ length: numbers.length / 2 },
-    (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
+function triples(numbers) {
+  return Array.from({ length: numbers.length / 3 },
+    (_, i) => Array.from(numbers.slice(3 * i, 3 * i + 3)));
 }

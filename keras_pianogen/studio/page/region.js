@@ -85,7 +85,7 @@ function deleteNotes() {
   if (!count) return say("No note begins in the region.");
   work.goOn(newPiece({
     name: "Edited", notes, handle: handleIn(notes, base.handle), offers: base.offers,
-    position: base.position, pedal: base.pedal,
+    position: base.position, moves: base.moves,
   }));
   return say(`${count} notes are deleted. Undo brings them back.`);
 }

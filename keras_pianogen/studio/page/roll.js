@@ -95,7 +95,7 @@ export class Roll {
 
   // The pedal's lane in pixels; a piece without a pedal has none.
   get lane() {
-    return spansOf(this.piece.pedal).length ? LANE : 0;
+    return spansOf(this.piece.moves).length ? LANE : 0;
   }
 
   // The lowest pitch, the highest one, and the height of a row in pixels.
@@ -158,7 +158,7 @@ export class Roll {
     brush.fillStyle = colours().black;
     brush.fillRect(0, height - lane, width, lane);
     brush.fillStyle = colours().pedal;
-    for (const [start, end] of spansOf(this.piece.pedal)) {
+    for (const [start, end] of spansOf(this.piece.moves)) {
       if (end < this.begin || start > this.end) continue;
       const x = Math.max(0, this.x(start));
       const right = Math.min(width, this.x(end));

@@ -21,7 +21,7 @@ function begin() {
   const from = endOf(base);
   const piece = newPiece({
     name: "Played", notes: copies(base.notes), border: from, until: from,
-    offers: base.offers, pedal: base.pedal,
+    offers: base.offers, moves: base.moves,
   });
   work.goOn(piece);
   take = new Growing(piece, { from });

@@ -43,10 +43,10 @@ const asLists = (packed) => Object.fromEntries(
 // JSON has no NaN, the end of a note that was still sounding, or of no key.
 function asPacked(lists) {
   if (Array.isArray(lists)) return numbersOf(lists, (i) => i % 4 === 1);
-  const { notes, ups, pedal } = lists;
+  const { notes, ups, moves } = lists;
   return {
     notes: numbersOf(notes, (i) => i % 4 === 1),
-    ups: ups && numbersOf(ups, () => true), pedal: pedal && numbersOf(pedal),
+    ups: ups && numbersOf(ups, () => true), moves: moves && numbersOf(moves),
   };
 }
 

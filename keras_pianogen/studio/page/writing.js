@@ -2,7 +2,7 @@
 
 import { endDuet } from "/duet.js";
 import { copies, countBefore, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
-import { pedalUntil } from "/pedal.js";
+import { movesUntil } from "/pedal.js";
 import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
@@ -114,7 +114,7 @@ function begin(run, { seed, start }) {
     viewStart: Math.max(0, start - BEFORE), batch: run.batch,
     handle: run.gap ? run.parent.handle : null,
     length: run.seconds, planned: start + run.seconds, gap: run.gap,
-    pedal: run.gap ? run.parent.pedal : pedalUntil(run.parent.pedal, run.handle),
+    moves: run.gap ? run.parent.moves : movesUntil(run.parent.moves, run.handle),
     viewEnd: run.gap && run.gap.end + BEFORE,
     made: {
       preset: run.preset, backend: run.backend, seed,
