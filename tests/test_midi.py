@@ -774,6 +774,7 @@ def rmid(data):
             parsing.STRAY,
             [(0, 1, 60), (0, 1, 62)],
         ),
+        (raw_file(KEY + END) * 2, parsing.ANOTHER, [(0, 1, 60)]),
     ],
 )
 def test_a_file_with_one_clear_meaning_is_read_and_the_repair_counted(

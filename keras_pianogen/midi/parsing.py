@@ -50,6 +50,7 @@ HEADER = "headers longer than 6 bytes"
 SMPTE = "times in SMPTE frames"
 TRACK_LENGTH = "wrong lengths of tracks"
 STRAY = "stray bytes between tracks"
+ANOTHER = "further files after the first one"
 LATE_END = "ends of track beyond two hours"
 
 NOTHING = np.empty((3, 0), np.int64)
@@ -227,7 +228,7 @@ def _chunks(
         if not good:
             raise error(name, expected, found)
     repairs[HEADER] += length > 6
-    tracks = _tracks(name, data, 8 + length, declared, repairs)
+    tracks = _tracks(name, data, 8 + length, repairs)
     return _Division.of(name, division), tracks
 
 
@@ -248,7 +249,7 @@ def _unwrap(data: bytes, repairs: Repairs) -> bytes:
 
 
 def _tracks(
-    name: str, data: bytes, place: int, declared: int, repairs: Repairs
+    name: str, data: bytes, place: int, repairs: Repairs
 ) -> list[bytes]:
     """The bytes of the tracks; other chunks are passed over."""
     tracks: list[bytes] = []
@@ -259,13 +260,14 @@ def _tracks(
         if kind == b"MTrk":
             end = _track_end(data, place + 8, size, repairs)
             tracks.append(data[place + 8 : end])
+        elif kind == b"MThd":
+            repairs[ANOTHER] += 1
+            break
         else:
             end = place + 8 + size
             if not _is_boundary(data, end):
-                if len(tracks) >= declared:
-                    break  # The tracks are all here: the rest is no MIDI.
-                end = data.find(b"MTrk", place)
-                if end < 0:
+                end = _next_chunk(data, place)
+                if end == len(data):
                     break
                 repairs[STRAY] += 1
         if len(tracks) > MAX_TRACKS:
@@ -289,8 +291,13 @@ def _track_end(data: bytes, begin: int, size: int, repairs: Repairs) -> int:
     if data[end - 3 : end] == END and end <= len(data):
         return end
     repairs[TRACK_LENGTH] += 1
-    following = data.find(b"MTrk", begin)
-    return len(data) if following < 0 else following
+    return _next_chunk(data, begin)
+
+
+def _next_chunk(data: bytes, place: int) -> int:
+    """Where the next track or file begins, or the end of the data."""
+    found = [data.find(kind, place) for kind in (b"MTrk", b"MThd")]
+    return min((at for at in found if at >= 0), default=len(data))
 
 
 def _is_boundary(data: bytes, place: int) -> bool:

@@ -37,10 +37,12 @@ How a performance is read, whoever reads it:
 import collections
 import dataclasses
 import logging
+import math
 import typing
 
 import numpy as np
 
+from keras_pianogen.intervals import Real
 from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import MOMENT
 from keras_pianogen.midi.movements import PEDAL_VOICE
@@ -58,6 +60,7 @@ from keras_pianogen.notes import PEDAL_DTYPE
 from keras_pianogen.notes import cut_overlaps
 
 PEDAL_DOWN = 64  # of 0 to 127
+ABOVE_ZERO = Real(0, math.inf, above=True)
 LONG_RING = 20.0  # seconds after the release of its key
 
 logger = logging.getLogger(__name__)
@@ -198,9 +201,9 @@ def read_notes(
 
 def check_max_ring(max_ring: float | None) -> None:
     """Refuses a limit of ringing that is not above 0 s."""
-    if max_ring is not None and not max_ring > 0:
+    if max_ring is not None and max_ring not in ABOVE_ZERO:
         raise ValueError(
-            f"`max_ring` must be above 0 s. Received: max_ring={max_ring}"
+            f"`max_ring` must be above 0 s. Received: max_ring={max_ring!r}"
         )
 
 
