@@ -627,6 +627,19 @@ def test_a_score_in_seconds_or_quarters_is_read():
         np.testing.assert_allclose(again["start"], notes["start"], atol=2e-3)
 
 
+@pytest.mark.parametrize("number", [120, 121, 123])
+def test_objects_obey_controllers_that_end_what_sounds(number):
+    track = [control(0, 127), on(0, 60), off(100, 60), on(0, 62)]
+    track += [control(100, 0, number), off(100, 62), control(100, 0)]
+    data = file_bytes(track)
+    notes = midi.read_notes(data)
+    for source in (
+        miditoolkit.MidiFile(file=io.BytesIO(data)),
+        symusic.Score.from_midi(data),
+    ):
+        np.testing.assert_array_equal(midi.read_notes(source), notes)
+
+
 def test_objects_take_parts_of_one_program_to_share_a_pedal():
     right = [control(0, 127), on(0, 60), off(100, 60), control(400, 0)]
     data = file_bytes(right, [on(0, 40), off(100, 40)])

@@ -19,9 +19,6 @@ MAX_SECONDS = 7_200.0  # two hours: a delta of four bytes can claim days
 MAX_TICK = 2**31 - 1
 MAX_TEMPO = 2**24 - 1  # microseconds a beat, three bytes in a file
 
-# Controllers: the damper pedal, and those that end what sounds or is held; 124
-# to 127 release all keys, as 123 does.
-SUSTAIN, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123
 DRUM_CHANNEL = 9  # "channel 10", counted from zero
 DEFAULT_TEMPO = 500_000  # microseconds a beat, until a file sets its own
 
@@ -39,11 +36,6 @@ def is_too_long(seconds: float) -> bool:
     It may go on in the last second.
     """
     return seconds // 1 > MAX_SECONDS
-
-
-def is_setting(number: np.ndarray) -> np.ndarray:
-    """Which controllers change no note as it is read, by their numbers."""
-    return (number != SUSTAIN) & (number != SOUND_OFF) & (number < NOTES_OFF)
 
 
 class MidiError(ValueError):

@@ -18,22 +18,17 @@ import symusic
 
 from keras_pianogen.midi import foreign
 from keras_pianogen.midi import objects
-from keras_pianogen.midi.movements import CUT
+from keras_pianogen.midi.controllers import end_keys
+from keras_pianogen.midi.controllers import pedals_of
+from keras_pianogen.midi.controllers import settings_of
 from keras_pianogen.midi.movements import DRUM_CHANNEL
 from keras_pianogen.midi.movements import MAX_BYTES
 from keras_pianogen.midi.movements import MAX_CHUNKS
 from keras_pianogen.midi.movements import MAX_TRACKS
-from keras_pianogen.midi.movements import NOTES_OFF
-from keras_pianogen.midi.movements import PRESS
-from keras_pianogen.midi.movements import RELEASE
-from keras_pianogen.midi.movements import RESET
-from keras_pianogen.midi.movements import SOUND_OFF
-from keras_pianogen.midi.movements import SUSTAIN
 from keras_pianogen.midi.movements import VOICE
 from keras_pianogen.midi.movements import MidiError
 from keras_pianogen.midi.movements import Movements
 from keras_pianogen.midi.movements import error
-from keras_pianogen.midi.movements import is_setting
 from keras_pianogen.midi.movements import is_too_long
 from keras_pianogen.midi.track import END
 from keras_pianogen.midi.track import HELD
@@ -108,15 +103,16 @@ def _parse(name: str, data: bytes) -> Movements:
     keys = np.concatenate([rows for rows, _ in found], axis=1)
     how = np.concatenate([how for _, how in found])
     controls = np.concatenate([track.controls() for track in tracks], axis=1)
-    _end_by_controllers(keys, how, controls)
+    how[end_keys(keys, controls)] = NORMAL
     is_drum = keys[VOICE] == DRUM_CHANNEL
+    controls = controls[:, controls[3] != DRUM_CHANNEL]
     for kind, way in ((RESTRIKES, RESTRUCK), (HELD, NEVER)):
         repairs[kind] += int((how[~is_drum] == way).sum())
     return dataclasses.replace(
         clock,
         keys=keys[:, ~is_drum],
-        pedals=_pedals(controls),
-        settings=controls[:, is_setting(controls[1])],
+        pedals=pedals_of(controls),
+        settings=settings_of(controls),
         drum_notes=int(is_drum.sum()),
         repairs=+repairs,
     )
@@ -132,32 +128,6 @@ def _end(track: Track, clock: Movements, repairs: Repairs) -> int:
         return last
     repairs[LATE_END] += 1
     return track.last_movement
-
-
-def _end_by_controllers(
-    keys: np.ndarray, how: np.ndarray, controls: np.ndarray
-) -> None:
-    """Ends the strokes of a channel at all-notes-off and all-sound-off."""
-    number = controls[1]
-    stops = controls[:, (number == SOUND_OFF) | (number >= NOTES_OFF)]
-    for channel in np.unique(stops[3]):
-        moments = np.sort(stops[0, stops[3] == channel])
-        mine = np.flatnonzero(keys[VOICE] == channel)
-        place = np.searchsorted(moments, keys[PRESS, mine])
-        stop = np.append(moments, np.iinfo(np.int64).max)[place]
-        earlier = stop < keys[RELEASE, mine]
-        keys[RELEASE, mine[earlier]] = stop[earlier]
-        how[mine[earlier]] = NORMAL
-
-
-def _pedals(controls: np.ndarray) -> np.ndarray:
-    """The movements of pedals; a reset lifts them, all-sound-off cuts."""
-    moment, number, value, channel = controls
-    value = np.where(number == RESET, 0, value)
-    value = np.where(number == SOUND_OFF, CUT, value)
-    counts = np.isin(number, (SUSTAIN, RESET, SOUND_OFF))
-    counts &= channel != DRUM_CHANNEL
-    return np.stack([moment, value, channel])[:, counts]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,14 +13,14 @@ import typing
 import miditoolkit
 import numpy as np
 
+from keras_pianogen.midi.controllers import SOUND_OFF
+from keras_pianogen.midi.controllers import SUSTAIN
 from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import MOMENT
 from keras_pianogen.midi.movements import PEDAL_VOICE
 from keras_pianogen.midi.movements import PLACE_BITS
 from keras_pianogen.midi.movements import PROGRAM
 from keras_pianogen.midi.movements import RELEASE
-from keras_pianogen.midi.movements import SOUND_OFF
-from keras_pianogen.midi.movements import SUSTAIN
 from keras_pianogen.midi.movements import VALUE
 from keras_pianogen.midi.movements import VOICE
 from keras_pianogen.midi.movements import Movements
