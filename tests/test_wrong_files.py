@@ -67,8 +67,11 @@ def test_another_kind_of_file_is_named(data, said, tmp_path):
         read_notes(path)
     assert said in str(raised.value)
     assert str(raised.value).startswith(str(path))
-    error, _ = fail("generate", "--prompt", path, "--out", tmp_path / "a.mid")
+    error, hint = fail(
+        "generate", "--prompt", path, "--out", tmp_path / "a.mid"
+    )
     assert said in error and "my song.mid" in error
+    assert "Give a MIDI file" in hint
 
 
 @pytest.mark.parametrize("command", ["prepare", "compare"])

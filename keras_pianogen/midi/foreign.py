@@ -23,6 +23,8 @@ SIGNS = (
     (0, b"\x93NUMPY", "a NumPy array. Load it, and pass the array"),
     (0, b"PK\x03\x04", f"a compressed MusicXML file, {SCORE}"),
     (0, b"\x1f\x8b", "a gzip archive. Unpack it first"),
+    (0, b"7z\xbc\xaf", "a 7z archive. Unpack it first"),
+    (0, b"Rar!", "a RAR archive. Unpack it first"),
     (0, b"version https://git-lfs", "a pointer of Git LFS. Fetch the file"),
 )
 MUSICXML = b"<score-partwise", b"<score-timewise"

@@ -38,15 +38,20 @@ def is_too_long(seconds: float) -> bool:
     return seconds // 1 > MAX_SECONDS
 
 
+# How to mend a MIDI file, and what to do with any other file.
+SAVE_AGAIN = "Open the file in a sequencer, and save it again."
+ANOTHER_FILE = "Give a MIDI file; its name ends in .mid or .midi."
+
+
 class MidiError(ValueError):
     """The source is not a MIDI performance within this module's limits.
 
     The message names the file, what was expected and what was found.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, hint: str = SAVE_AGAIN) -> None:
         super().__init__(message)
-        self.add_note("Open the file in a sequencer, and save it again.")
+        self.add_note(hint)
 
 
 class TooManyError(MidiError):
@@ -121,7 +126,10 @@ class Movements:
             drums = (
                 f"{self.drum_notes} drum notes" if self.drum_notes else "none"
             )
-            raise MidiError(f"{name} holds no piano notes. Found {drums}")
+            raise MidiError(
+                f"{name} holds no piano notes. Found {drums}",
+                "Give a file with notes of other instruments than drums.",
+            )
         press, release = keys[PRESS] >> PLACE_BITS, keys[RELEASE] >> PLACE_BITS
         for what, values, low, high in (
             ("a number of notes", count, 1, MAX_NOTES),

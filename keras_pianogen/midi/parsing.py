@@ -21,6 +21,7 @@ from keras_pianogen.midi import objects
 from keras_pianogen.midi.controllers import end_keys
 from keras_pianogen.midi.controllers import pedals_of
 from keras_pianogen.midi.controllers import settings_of
+from keras_pianogen.midi.movements import ANOTHER_FILE
 from keras_pianogen.midi.movements import DRUM_CHANNEL
 from keras_pianogen.midi.movements import MAX_BYTES
 from keras_pianogen.midi.movements import MAX_CHUNKS
@@ -82,7 +83,9 @@ def _read(path: str) -> bytes:
     """The bytes of a file; a pipe or a device could have no end."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise MidiError(f"{path} is a pipe or a device. Expected a MIDI file")
+        raise MidiError(
+            f"{path} is a pipe or a device. Expected a MIDI file", ANOTHER_FILE
+        )
     with open(path, "rb") as file:
         return file.read(MAX_BYTES + 1)
 
@@ -176,9 +179,11 @@ def _chunks(
 ) -> tuple[_Division, list[bytes]]:
     """Splits a file into its division and the bytes of its tracks."""
     if not data:
-        raise MidiError(f"{name} is empty. Expected a MIDI file")
+        raise MidiError(f"{name} is empty. Expected a MIDI file", ANOTHER_FILE)
     if kind := foreign.describe(data):
-        raise MidiError(f"{name} is not a MIDI file. It is {kind}")
+        raise MidiError(
+            f"{name} is not a MIDI file. It is {kind}", ANOTHER_FILE
+        )
     if len(data) > MAX_BYTES:
         raise MidiError(
             f"{name} is too large. Expected at most {MAX_BYTES:,} bytes"
@@ -187,7 +192,8 @@ def _chunks(
     if len(data) < 14 or data[:4] != b"MThd":
         raise MidiError(
             f"{name} is not a MIDI file. Expected a header of 14 bytes that "
-            f"begins with b'MThd'. Found {len(data)} bytes: {data[:14]!r}"
+            f"begins with b'MThd'. Found {len(data)} bytes: {data[:14]!r}",
+            ANOTHER_FILE,
         )
     length, form, declared, division = struct.unpack_from(">IHHH", data, 4)
     separate = form == 2 and declared > 1
