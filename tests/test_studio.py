@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -46,6 +47,7 @@ from keras_pianogen.models.extending import extended  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.notes import to_rows  # noqa: E402
+from keras_pianogen.studio import compiled  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import connections  # noqa: E402
 from keras_pianogen.studio import controls  # noqa: E402
@@ -133,7 +135,7 @@ class Slow:
     """In a composer's place: writes 0.1 s of silence every 20 ms."""
 
     presets = ["slow"]
-    state, failure = "ready", None
+    state, step, failure = "ready", ("", 1.0), None
     preparations = ()
 
     def write(self, wish, job):
@@ -279,6 +281,18 @@ def test_a_prompt_is_read_before_it_is_asked_for(preset, model):
     assert lines[-1]["notes"] == to_rows(expected)
 
 
+def test_a_prompt_that_was_sent_is_named_afterwards(server, preset):
+    prompt = {"preset": preset, "notes": NOTES, "prompt_seconds": 0.8}
+    name = server.client.post("/prompt", json=prompt).json()["prompt"]
+    asked = {"seconds": 2, "seeds": [3]}
+    named = server.write(preset=preset, prompt=name, **asked)
+    assert named[1:] == server.write(**prompt, **asked)[1:]  # Jobs differ.
+    gone = server.write(preset=preset, prompt="another", **asked)
+    assert gone.status_code == 410
+    both = server.write(**prompt, prompt=name, **asked)
+    assert both.status_code == 400
+
+
 def test_two_clients_get_their_own_pieces(server, preset):
     places, results = [], {}
 
@@ -413,12 +427,12 @@ def test_a_control_is_an_argument_an_option_and_a_part_of_the_page(client):
         message = wish("nowhere", preset="x", **{row.name: row.value})
         if row.name == "top_p":
             message.pop("min_p", None)
-        taken = messages.read_wish(message, ["x"]).settings
+        taken = messages.read_wish(message, ["x"], None).settings
         assert taken[row.name] == row.value
         for wrong in (row.least - 1, row.most + 1, str(row.value)):
             message[row.name] = wrong
             with pytest.raises(fields.BadMessage, match=f"`{row.name}`"):
-                messages.read_wish(message, ["x"])
+                messages.read_wish(message, ["x"], None)
 
 
 def test_a_preset_s_own_controls_are_told_without_loading_it(tmp_path):
@@ -430,12 +444,12 @@ def test_a_preset_s_own_controls_are_told_without_loading_it(tmp_path):
     assert controls.controls_of("music_transformer_maestro") == {}
     assert controls.controls_of(str(tmp_path / "nothing")) == {}
     message = wish("nowhere", preset="x", composer="Anna Bon", density=3)
-    settings = messages.read_wish(message, ["x"]).settings
+    settings = messages.read_wish(message, ["x"], None).settings
     assert settings["composer"] == "Anna Bon" and settings["density"] == 3
     for wrong in ("", "x" * 300, 3):
         message["composer"] = wrong
         with pytest.raises(fields.BadMessage, match="`composer` must be a"):
-            messages.read_wish(message, ["x"])
+            messages.read_wish(message, ["x"], None)
     written = composer.Composer([str(tmp_path)])._generate(
         messages.Wish(str(tmp_path), None, settings=settings | {"seconds": 1}),
         None,
@@ -980,6 +994,27 @@ def test_other_addresses_need_a_token():
 # What it takes at the start.
 
 
+def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
+    monkeypatch, tmp_path
+):
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setenv(variable, "chosen")
+    compiled.keep()
+    assert os.environ[variable] == "chosen"
+    monkeypatch.delenv(variable)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiled, "MOST", 5)
+    compiled.keep()
+    folder = pathlib.Path(os.environ.pop(variable))
+    for age, name in enumerate(("new", "old", "oldest")):
+        (folder / name).write_bytes(b"two")
+        os.utime(folder / name, (0, 100 - age))
+    compiled.keep()
+    monkeypatch.delenv(variable)
+    assert [path.name for path in folder.iterdir()] == ["new"]
+
+
 def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
     assert set(serving.BUNDLED) == set(PRESETS)
     folder, name = os.path.split(preset)
@@ -1046,6 +1081,7 @@ from keras_pianogen.studio import server
 
 class Stubborn:
     presets, state, failure, preparations = ["slow"], "ready", None, ()
+    step = "", 1.0
     def __init__(self, presets):
         pass
     def write(self, wish, job):

@@ -259,6 +259,24 @@ def test_a_download_and_the_copied_command_are_the_same_piece(
     assert files[1].read_bytes() == downloaded
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_core_finds_no_serious_fault(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(color_scheme=scheme, reduced_motion="reduce")
+    play_notes(page)
+    write(page, candidates=1)
+    page.locator("#tool-edit").check(force=True)
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    page.keyboard.press("[")
+    found = axe.run(page).response["violations"]
+    assert [
+        (fault["id"], [node["html"] for node in fault["nodes"]])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ] == []
+
+
 def test_what_is_held_is_in_the_download_whose_name_is_its_own(
     open_page, tmp_path
 ):

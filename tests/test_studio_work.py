@@ -116,9 +116,12 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     expect(page.locator("#progress")).to_contain_text("does not answer")
     expect(page.locator("#write")).to_be_enabled()
     page.unroute("**/status")
-    loading = json.dumps(status | {"state": "loading"})
+    step = {"state": "loading", "step": ["The model is loading …", 0.5]}
+    loading = json.dumps(status | step)
     page.route("**/status", lambda route: route.fulfill(body=loading))
     expect(state).to_have_text("The model is loading …", **DONE)
+    bar = page.get_by_role("progressbar", name="The model is loading …")
+    expect(bar).to_have_attribute("aria-valuenow", "50")
     page.unroute("**/status")
     expect(state).to_contain_text("Ready", **DONE)
 
@@ -172,7 +175,7 @@ def test_a_nearly_empty_candidate_is_told_and_offered_again(
     def answer(route):
         message = route.request.post_data_json
         seeds.append(message["seeds"])
-        rows = [*message["notes"], [19.9, 20.5, 62, 80]]
+        rows = [*notes.tolist(), [19.9, 20.5, 62, 80]]
         about = {"candidate": 0, "seed": message["seeds"][0]}
         lines = [about | {"start": 19.8}, about | {"notes": rows}]
         lines.append({"end": "done"})

@@ -4,12 +4,20 @@ Keras is imported when the first model is loaded, so that the page answers
 before. A `Composer` is used by one thread, see `jobs.Worker`.
 """
 
+import importlib
+
 import numpy as np
 
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import to_rows
 from keras_pianogen.studio import duets
 from keras_pianogen.studio.messages import Wish
+
+# What is done before the first answer, and the share of the time that has
+# passed when it begins.
+IMPORT = "The libraries are loading …", 0.0
+LOAD = "The model is loading …", 0.5
+COMPILE = "The model is being compiled …", 0.6
 
 # As all that the page asks for, it sets the sampler.
 WARM_UP = {"seconds": 0.1, "temperature": 1.0}
@@ -24,13 +32,15 @@ class Composer:
 
     Attributes:
         state: `"loading"`, `"warming"` (it compiles), `"ready"` or `"failed"`.
+        step: what it does until it is ready, a sentence, and the share of the
+            time that has passed, 0 to 1.
         failure: the reason why the first preset can't be loaded, a sentence;
             or `None`.
     """
 
     def __init__(self, presets):
         self.presets = list(presets)
-        self.state = "loading"
+        self.state, self.step = "loading", IMPORT
         self.failure = None
         self._models = {}
         self._prompt_caches = {}
@@ -152,12 +162,14 @@ class Composer:
         return model
 
     def _load_first(self):
+        importlib.import_module("keras_pianogen.models")
+        self.step = LOAD
         try:
             self._model(self.presets[0])
         except Exception as error:
             self.state, self.failure = "failed", str(error)
             raise
-        self.state = "warming"
+        self.state, self.step = "warming", COMPILE
 
     def _warm_up(self):
         """Compile the functions that a new piece needs."""

@@ -60,20 +60,25 @@ class Gap(Wish):
     keep_melody: bool = False
 
 
-def read_wish(message, presets):
+def read_wish(message, presets, prompts):
     """A `Wish` from a JSON object.
 
     Args:
-        message: a dict from `fields.read_json`.
+        message: a dict from `fields.read_json`. Its prompt is the name of one
+            that was sent before, or notes.
         presets: the names that the server offers.
+        prompts: the `Prompts` that the server has.
     """
-    fields.check_fields(message, {*PROMPT, "seeds", *NAMES})
+    fields.check_fields(message, {*PROMPT, "prompt", "seeds", *NAMES})
     preset = fields.preset(message, presets)
     settings = _settings(message)
-    notes, begin = (
-        fields.notes(message, least=0),
-        fields.prompt_seconds(message),
-    )
+    if "prompt" in message:
+        fields.check_fields(message, {"preset", "prompt", "seeds", *NAMES})
+        name = fields.word(message, "prompt", MOST_CHARACTERS)
+        notes, begin = prompts.find(name)
+    else:
+        notes = fields.notes(message, least=0)
+        begin = fields.prompt_seconds(message)
     if notes["end"].max(initial=0) + settings["seconds"] > MAX_SECONDS:
         raise BadMessage(
             f"`notes` and `seconds` after them must end by {MAX_SECONDS:,.0f} "

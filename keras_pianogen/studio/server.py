@@ -5,7 +5,7 @@
 | `/`, files |                          | the page                            |
 | `/status`  |                          | JSON: state, presets and limits     |
 | `/tones`   |                          | JSON: the piano, see `tones`        |
-| `/prompt`  | JSON: preset and notes   | empty; the prompt is prefilled      |
+| `/prompt`  | JSON: preset and notes   | JSON: its name; it is prefilled     |
 | `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/infill`  | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/duet`    | JSON, see `messages`     | lines of JSON, while it is played   |
@@ -54,6 +54,7 @@ from keras_pianogen.studio.jobs import MAX_WAITING
 from keras_pianogen.studio.jobs import TIMEOUT
 from keras_pianogen.studio.jobs import Busy
 from keras_pianogen.studio.jobs import Worker
+from keras_pianogen.studio.prompts import Prompts
 
 PAGE = pathlib.Path(__file__).parent / "page"
 TYPES = {
@@ -130,6 +131,7 @@ class _Studio:
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._worker = None
+        self._prompts = Prompts()
         self._duets = {}  # the `PageKeys` of each, by its job's id
         self._listening = set()  # A queue of reports for each open answer.
 
@@ -156,6 +158,7 @@ class _Studio:
         return answers.as_json(
             {
                 "state": self.composer.state,
+                "step": self.composer.step,
                 "failure": self.composer.failure,
                 "presets": self.composer.presets,
                 "controls": {
@@ -183,10 +186,12 @@ class _Studio:
         """Prefill a prompt that the page may soon continue."""
         wish = await _read(request, messages.read_prompt, self.composer.presets)
         self._worker.foresee(lambda job: self.composer.read(wish, job))
-        return answers.as_json({}, 202)
+        return answers.as_json({"prompt": self._prompts.keep(wish)}, 202)
 
     async def write(self, request):
-        wish = await _read(request, messages.read_wish, self.composer.presets)
+        wish = await _read(
+            request, messages.read_wish, self.composer.presets, self._prompts
+        )
         return self._stream(lambda job: self.composer.write(wish, job))
 
     async def infill(self, request):

@@ -9,6 +9,7 @@ import uvicorn
 
 from keras_pianogen.notices.hints import hinted
 from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.studio import compiled
 from keras_pianogen.studio.connections import PromptConnection
 from keras_pianogen.studio.connections import Server
 from keras_pianogen.studio.guard import is_loopback
@@ -112,6 +113,7 @@ def serve(presets, host, port, token, announce):
     Raises:
         OSError: if the address or the port is taken.
     """
+    compiled.keep()
     with _listen(host, port) as listener:
         app = make_app(presets, host=host, token=token)
         config = uvicorn.Config(

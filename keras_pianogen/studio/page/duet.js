@@ -98,13 +98,13 @@ function finish(why = "") {
 
 // === Notes of both ===
 
-function down(who, pitch, velocity) {
+function down(who, pitch, velocity, source) {
   if (!duet.growing) { // The first note begins a piece, which both write.
     const piece = newPiece({ name: "Duet" });
     work.goOn(piece); // Only the piece before is left by this, not the duet's.
     duet.growing = new Growing(piece, { shown: SHOWN });
   }
-  duet.growing.down(pitch, velocity, who);
+  duet.growing.down(pitch, velocity, { who, source });
   showPartner();
 }
 
@@ -116,8 +116,8 @@ function up(who, pitch) {
 const showPartner = () =>
   tellSounding([...duet.growing?.open.partner.keys() || []]);
 
-export function duetDown(pitch, velocity) {
-  down("mine", pitch, velocity);
+export function duetDown(pitch, velocity, source) {
+  down("mine", pitch, velocity, source);
   send(ON, pitch, velocity);
 }
 

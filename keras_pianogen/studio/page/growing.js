@@ -39,10 +39,10 @@ export class Growing {
     if (work.base === piece) showBase();
   }
 
-  down(pitch, velocity, who = "mine") {
+  down(pitch, velocity, { who = "mine", source } = {}) {
     this.up(pitch, who);
     const note = { start: this.now(), end: null, pitch, velocity };
-    const voice = strike(pitch, velocity, audio().currentTime);
+    const voice = strike(pitch, velocity, audio().currentTime, source);
     this.open[who].set(pitch, { note, voice });
     this.piece.notes.push(note);
     this.show();

@@ -10,7 +10,8 @@ const NAMES = ["C", "C sharp", "D", "D sharp", "E", "F", "F sharp", "G",
 const nameOf = ({ code, key }) => code || key.toLowerCase();
 
 export class Keys {
-  // `onDown(pitch, velocity)` and `onUp(pitch)` are called for each key.
+  // `onDown(pitch, velocity, source)` and `onUp(pitch)` are called for each key; the
+  // source is the name of a MIDI keyboard.
   constructor(box, onDown, onUp) {
     this.box = box;
     this.low = 48;
@@ -23,7 +24,6 @@ export class Keys {
     this.sustained = new Set(); // of these, what its pedal alone holds
     this.pedal = false;
     this.pointers = new Map();
-    this.access = null; // to MIDI keyboards: a second one would hear all twice
     this.listen();
     new ResizeObserver(() => this.build()).observe(box);
     this.build();
@@ -97,12 +97,12 @@ export class Keys {
     return key;
   }
 
-  down(pitch, velocity) {
+  down(pitch, velocity, source) {
     const count = this.held.get(pitch) || 0;
     this.held.set(pitch, count + 1);
     if (count) return;
     this.key(pitch)?.classList.add("down");
-    this.onDown(pitch, Math.max(1, Math.min(127, Math.round(velocity))));
+    this.onDown(pitch, Math.max(1, Math.min(127, Math.round(velocity))), source);
   }
 
   up(pitch) {
@@ -206,44 +206,13 @@ export class Keys {
     this.typed.clear();
   }
 
-  // Web MIDI. `onState(sentence)` is told what is listened to.
-  async useMidi(onState) {
-    if (!navigator.requestMIDIAccess) {
-      onState(isSecureContext ? "This browser has no Web MIDI."
-        : "MIDI keyboards need the page at 127.0.0.1, or https.");
-      return;
-    }
-    let access;
-    try {
-      this.access ??= navigator.requestMIDIAccess();
-      access = await this.access;
-    } catch {
-      this.access = null;
-      onState("The browser does not allow MIDI keyboards.");
-      return;
-    }
-    const attach = () => {
-      const names = [];
-      for (const input of access.inputs.values()) {
-        input.onmidimessage = (event) => this.hear(event.data);
-        if (input.state !== "disconnected") names.push(input.name);
-      }
-      onState(names.length ? `Listening to ${names.join(", ")}`
-        : "No MIDI keyboard yet: plug one in.");
-    };
-    access.onstatechange = ({ port }) => {
-      if (port.type === "input" && port.state === "disconnected") this.letGo();
-      attach();
-    };
-    attach();
-  }
-
-  hear([status, first, second]) {
+  // A MIDI message of the keyboard of that name.
+  hear([status, first, second], source) {
     const kind = status & 0xf0;
     if (kind === 0x90 && second > 0) {
       this.end(first);
       this.struck.add(first);
-      this.down(first, second);
+      this.down(first, second, source);
     } else if (kind === 0x80 || kind === 0x90) {
       if (this.pedal) this.sustained.add(first);
       else this.end(first);

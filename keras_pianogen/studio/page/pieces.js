@@ -40,10 +40,13 @@ export function inMilliseconds(seconds) {
   return (isHalf ? 2 * Math.round(exact / 2) : Math.round(exact)) / 1000;
 }
 
+const TIMES = ["start", "end", "up"];
+
+// Notes whose times are in milliseconds already stay the same.
 export const copies = (notes) => notes.map((note) => {
-  const copy = { ...note, start: inMilliseconds(note.start) };
-  if (copy.end !== null) copy.end = inMilliseconds(copy.end);
-  if (copy.up !== undefined) copy.up = inMilliseconds(copy.up);
+  if (TIMES.every((x) => !note[x] || inMilliseconds(note[x]) === note[x])) return note;
+  const copy = { ...note };
+  for (const x of TIMES) if (copy[x]) copy[x] = inMilliseconds(copy[x]);
   return copy;
 });
 
@@ -82,24 +85,43 @@ export function cutOverlaps(notes, fresh) {
 const indexes = new WeakMap();
 
 // Of notes in the order of their starts: the lowest and the highest pitch, when
-// all have ended, and for each note `reach`, the latest end so far.
+// all have ended, and for each note `reach`, the latest end so far. Notes that are
+// added later, or end later, are looked at then; `settled` is what stays.
 export function indexOf(notes) {
-  const known = indexes.get(notes);
-  if (known && !known.isOpen && known.reach.length === notes.length) return known;
-  const index = {
-    low: 127, high: 0, end: 0, isOpen: false, reach: new Float64Array(notes.length),
-  };
-  let reach = 0;
-  notes.forEach(({ start, end, pitch }, i) => {
-    index.low = Math.min(index.low, pitch);
-    index.high = Math.max(index.high, pitch);
-    index.end = Math.max(index.end, end ?? start);
-    index.isOpen ||= end === null;
-    reach = Math.max(reach, end ?? Infinity);
-    index.reach[i] = reach;
-  });
-  indexes.set(notes, index);
+  let index = indexes.get(notes);
+  if (index?.count === notes.length && index.settled.count === index.count) return index;
+  if (!index) {
+    index = {
+      reach: new Float64Array(notes.length),
+      settled: { count: 0, low: 127, high: 0, end: 0, reach: 0 },
+    };
+    indexes.set(notes, index);
+  }
+  if (index.reach.length < notes.length) {
+    const { reach } = index;
+    index.reach = new Float64Array(2 * notes.length);
+    index.reach.set(reach);
+  }
+  update(index, notes);
   return index;
+}
+
+function update(index, notes) {
+  const now = { ...index.settled };
+  let settled = null;
+  for (let i = now.count; i < notes.length; i++) {
+    const { start, end, pitch } = notes[i];
+    if (end === null) settled ??= { ...now };
+    now.low = Math.min(now.low, pitch);
+    now.high = Math.max(now.high, pitch);
+    now.end = Math.max(now.end, end ?? start);
+    now.reach = Math.max(now.reach, end ?? Infinity);
+    now.count = i + 1;
+    index.reach[i] = now.reach;
+  }
+  index.settled = settled ?? now;
+  const { low, high, end, count } = now;
+  Object.assign(index, { low, high, end, count });
 }
 
 // The first index in 0 … `length` for which `isLate(index)` holds.

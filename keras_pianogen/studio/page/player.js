@@ -3,12 +3,13 @@
 // Notes are given to the audio's clock a little ahead. Where the music is not
 // known yet, the player waits, then goes on.
 
-import { countBefore, endOf } from "/pieces.js";
-import { audio, release, silence, strike } from "/sound.js";
+import { countBefore, endOf, keyUp } from "/pieces.js";
+import { audio, control, movesPedals, release, silence, strike } from "/sound.js";
 
 const AHEAD = 0.3;
 const AHEAD_HIDDEN = 2.5; // timers of hidden pages are slow
 const BEFORE_LOOP = 0.12; // before its end, when a loop begins again
+const RELEASING = 120; // from here on, controllers end notes or reset others
 const MARGIN = 0.6; // of known music, before a player that waited goes on
 
 export class Player {
@@ -22,6 +23,7 @@ export class Player {
     this.loop = null; // {piece, start, end}: what is played again and again
     this.held = 0; // the position while the clock stands still
     this.voices = []; // {note, sound, isReleased}, as long as they may be heard
+    this.moved = new Set();
     this.frame = 0; // the request for the next frame
     setInterval(() => this.tick(), 60);
   }
@@ -43,6 +45,7 @@ export class Player {
     this.held = from;
     this.started = null;
     this.scheduled = from;
+    this.moved = new Set(); // controllers that were moved
     this.tick();
     cancelAnimationFrame(this.frame);
     const frame = () => {
@@ -59,6 +62,7 @@ export class Player {
     this.playing = false;
     this.voices.forEach((voice) => silence(voice.sound));
     this.voices = [];
+    for (const number of this.moved) control(number, 0, audio().currentTime);
     this.piece.position = this.held;
     this.onMove(this.piece);
   }
@@ -71,6 +75,7 @@ export class Player {
       if (!piece.done && known < this.held + MARGIN) return;
       this.from = this.held;
       this.started = audio().currentTime + 0.05;
+      this.setPedals(this.started, this.held);
     }
     const position = this.position;
     piece.position = position;
@@ -102,6 +107,24 @@ export class Player {
     this.started += end - this.from;
     this.voices.forEach((voice) => this.letGo(voice, this.started));
     this.from = this.scheduled = start;
+    this.setPedals(this.started, start);
+  }
+
+  // Where playing begins, controllers stand as their latest movements left them.
+  setPedals(when, time) {
+    if (!movesPedals()) return;
+    const latest = new Map([...this.moved].map((number) => [number, 0]));
+    for (const [at, number, value] of this.piece.moves || []) {
+      if (at >= time) break;
+      latest.set(number, value);
+    }
+    for (const [number, value] of latest) this.move(number, value, when);
+  }
+
+  move(number, value, when) {
+    if (number >= RELEASING) return; // It ends notes, which end by themselves.
+    this.moved.add(number);
+    control(number, value, when);
   }
 
   schedule(position, known) {
@@ -109,6 +132,12 @@ export class Player {
     const until = Math.min(position + ahead, known);
     const at = (time) => this.started + time - this.from;
     const { notes } = this.piece;
+    if (movesPedals()) {
+      for (const [time, number, value] of this.piece.moves || []) {
+        if (time >= until) break;
+        if (time >= this.scheduled) this.move(number, value, at(time));
+      }
+    }
     for (let i = countBefore(notes, this.scheduled); i < notes.length; i++) {
       const note = notes[i];
       if (note.start >= until) break;
@@ -117,7 +146,7 @@ export class Player {
     }
     this.scheduled = Math.max(this.scheduled, until);
     for (const voice of this.voices) {
-      const { end } = voice.note;
+      const end = movesPedals() ? keyUp(voice.note) : voice.note.end;
       if (end !== null && end < until) this.letGo(voice, at(end));
     }
     const now = audio().currentTime;

@@ -6,11 +6,22 @@ import { $, report } from "/saying.js";
 const BACKENDS = { jax: "JAX", torch: "PyTorch", tensorflow: "TensorFlow" };
 const PAUSE = 2000; // milliseconds between two questions
 const PAUSE_LOADING = 500;
+const GROWN = 35; // percent that the bar grows during a step
 const PATIENCE = 6000; // milliseconds; a server that compiles is slow
 
 // Said once, not at each question: screen readers read aloud what is set here.
 function tell(sentence) {
   if ($("state").textContent !== sentence) $("state").textContent = sentence;
+}
+
+// The bar grows towards the next step while the present one is done.
+function showStep({ state, step }) {
+  const isBusy = ["loading", "warming"].includes(state);
+  $("loading").hidden = !isBusy;
+  if (!isBusy) return;
+  const percent = Math.round(100 * step[1]);
+  $("loading").ariaValueNow = percent;
+  $("loading").firstElementChild.style.width = `${percent + GROWN}%`;
 }
 
 class ServerState extends EventTarget {
@@ -35,6 +46,7 @@ class ServerState extends EventTarget {
 
   miss(error) {
     this.answers = false;
+    $("loading").hidden = true;
     tell(error.status ? error.message
       : "The server does not answer. Is it still running?"
         + " This page goes on as soon as it is back.");
@@ -48,9 +60,9 @@ class ServerState extends EventTarget {
     this.status = status;
     const { state } = status;
     $("door").hidden = true;
+    showStep(status);
     tell({
-      loading: "The model is loading …",
-      warming: "The model warms up …",
+      loading: status.step?.[0], warming: status.step?.[0],
       ready: `Ready, on ${BACKENDS[status.backend] || status.backend}`,
       failed: status.failure,
     }[state]);

@@ -16,17 +16,19 @@ let piano = null;
 const tones = new Map(); // pitch → its buffers, [soft, hard]
 const plainTones = new Map();
 
+function makeContext() {
+  context = new AudioContext({ latencyHint: "interactive" });
+  strings = new GainNode(context, { gain: LOUDNESS });
+  limiter = new DynamicsCompressorNode(context, {
+    threshold: -6, knee: 3, ratio: 12, attack: 0.002, release: 0.25,
+  });
+  strings.connect(limiter).connect(context.destination);
+  addRoom();
+}
+
 // The clock of the audio; browsers start it only after a click or a key.
 export function audio() {
-  if (!context) {
-    context = new AudioContext({ latencyHint: "interactive" });
-    strings = new GainNode(context, { gain: LOUDNESS });
-    limiter = new DynamicsCompressorNode(context, {
-      threshold: -6, knee: 3, ratio: 12, attack: 0.002, release: 0.25,
-    });
-    strings.connect(limiter).connect(context.destination);
-    addRoom();
-  }
+  if (!context) makeContext();
   if (context.state === "suspended") context.resume();
   return context;
 }
@@ -35,7 +37,8 @@ export function audio() {
 // tone_worker.js.
 export function load(newPiano, worker) {
   piano = newPiano;
-  addRoom();
+  if (context) addRoom();
+  else makeContext(); // Now, because it takes time that a click hasn't.
   // Each octave first, so that all keys soon have a neighbour.
   const ordered = piano.tones
     .map((tone) => [Math.abs(tone.pitch - 60) % 12 ? 1 : 0, tone])
@@ -105,8 +108,25 @@ function choose(pitch, hardness) {
   };
 }
 
-// A key goes down at `when`. Returns what `release` takes.
-export function strike(pitch, velocity, when) {
+let instrument = null;
+
+// Have another instrument sound in place of the page: an `Instrument`, or null.
+export function playOn(other) {
+  instrument = other;
+}
+
+// Whether pedals move by themselves, so that keys go up when they went up.
+export const movesPedals = () => Boolean(instrument);
+
+// Move a pedal or another controller at `when`.
+export function control(number, value, when) {
+  instrument?.control(number, value, when);
+}
+
+// A key goes down at `when`; see `Instrument.strike` for `source`. Returns what
+// `release` takes.
+export function strike(pitch, velocity, when, source) {
+  if (instrument) return instrument.strike(pitch, velocity, when, source);
   const clock = audio();
   const [gain, hardness] = piano?.velocities[velocity]
     || [(velocity / 127) ** 2, 1];
@@ -128,6 +148,11 @@ export function strike(pitch, velocity, when) {
 
 // The damper falls on the strings. The highest have none.
 export function release(voice, when) {
+  if (voice.instrument) return voice.instrument.release(voice, when);
+  return damp(voice, when);
+}
+
+function damp(voice, when) {
   if (piano && voice.pitch >= piano.undamped) return;
   const at = Math.max(when, context.currentTime);
   const tone = piano?.tones.find(({ pitch }) => pitch === voice.near);
@@ -142,6 +167,11 @@ export function release(voice, when) {
 // At once, whether it has begun or not, and whether it is released or not: the
 // curve of a release allows nothing else on the same gain.
 export function silence(voice) {
+  if (voice.instrument) return voice.instrument.silence(voice);
+  return cut(voice);
+}
+
+function cut(voice) {
   const now = context.currentTime;
   const fade = new GainNode(context);
   fade.gain.setTargetAtTime(0, now, SILENCE);

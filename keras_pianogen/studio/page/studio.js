@@ -7,6 +7,7 @@ import { Keys } from "/keys.js";
 import { download, openMidi } from "/files.js";
 import { showBase } from "/panel.js";
 import { newPiece } from "/pieces.js";
+import { useMidi } from "/ports.js";
 import { resume } from "/saving.js";
 import { $, on } from "/saying.js";
 import "/shortcuts.js";
@@ -82,9 +83,7 @@ whileSounding((pitches) => {
   $("lower").classList.toggle("lit", pitches.some((x) => x < keys.start));
   $("higher").classList.toggle("lit", pitches.some((x) => x > keys.last));
 });
-on($("use-midi"), "click", () => keys.useMidi((sentence) => {
-  $("midi-state").textContent = sentence;
-}));
+on($("use-midi"), "click", () => useMidi(keys));
 
 server.addEventListener("status", () => {
   showOffers();

@@ -10,9 +10,9 @@ const PAUSE = 3000; // milliseconds without a key, after which a take is over
 export let take = null;
 let timer = null;
 
-export function keyDown(pitch, velocity) {
+export function keyDown(pitch, velocity, source) {
   if (!take) begin();
-  take.down(pitch, velocity);
+  take.down(pitch, velocity, { source });
   watch();
 }
 

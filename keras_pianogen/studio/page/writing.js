@@ -15,6 +15,7 @@ import { work } from "/work.js";
 const BEFORE = 4; // seconds of the prompt that a candidate's roll shows
 const SEEN = 200; // pixels of the candidates that are enough
 const PATIENCE = 900; // milliseconds that a stop may take
+const GONE = 410; // status of an answer: the server has no such prompt any more
 const NEAR = 0.001; // seconds between two times of one note
 
 let writing = null;
@@ -29,7 +30,8 @@ export function write() {
   leaveKeys();
   const { base } = work;
   const own = settings();
-  return run("/write", { ...own, ...promptOf(base) }, {
+  const wanted = seeds();
+  return run("/write", () => ({ ...own, ...promptOf(base), seeds: wanted }), {
     preset: $("preset").value, seconds: own.seconds,
     handle: base.handle, settings: base.handle === null ? own
       : { prompt_seconds: base.handle, ...own },
@@ -41,8 +43,11 @@ export function writeAgain(piece) {
   leaveKeys();
   const { from, made } = piece;
   const { prompt_seconds: handle = null } = made.settings;
-  const prompt = promptOf({ notes: from.notes, handle });
-  return run("/write", { ...made.settings, ...prompt, seeds: anySeeds(1) }, {
+  const { prompt_seconds: _, ...own } = made.settings;
+  const wanted = anySeeds(1);
+  const message = () =>
+    ({ ...own, ...promptOf({ notes: from.notes, handle }), seeds: wanted });
+  return run("/write", message, {
     parent: from, preset: made.preset, seconds: made.settings.seconds, handle,
     settings: made.settings, instead: piece,
   });
@@ -54,7 +59,9 @@ export function writeAnew({ start, end, preset, keepMelody }) {
   const own = settings();
   const { seconds: _, ...others } = own;
   const gap = { start, end, keep_melody: keepMelody };
-  return run("/infill", { ...others, ...gap, notes: rows(work.base.notes) }, {
+  const wanted = seeds();
+  const notes = rows(work.base.notes);
+  return run("/infill", () => ({ ...others, ...gap, notes, seeds: wanted }), {
     preset, gap: { start, end }, seconds: end - start,
     handle: null, settings: { ...gap, ...others },
   });
@@ -70,9 +77,8 @@ async function run(path, message, fields) {
   };
   writing = run;
   showWriting("Asking …");
-  const json = { seeds: seeds(), ...message, preset: run.preset };
   try {
-    const answer = await ask(path, { json, signal: run.abort.signal });
+    const answer = await askToWrite(run, path, message);
     for await (const line of lines(answer)) hear(run, line);
   } catch (error) {
     if (error.name !== "AbortError") {
@@ -151,12 +157,36 @@ function promptNotes({ parent, handle, gap }) {
       : note);
 }
 
-// What is sent of a piece. One note after the handle, which the server leaves
-// out, tells that time passes up to the handle.
-function promptOf({ notes, handle }) {
+// What is sent of a piece: the name of its prompt, if the server has read it.
+const promptOf = (piece) => nameOf(piece) ?? notesOf(piece);
+
+// One note after the handle, which the server leaves out, tells that time passes up
+// to the handle.
+function notesOf({ notes, handle }) {
   if (handle === null) return { notes: rows(notes) };
   const kept = notes.slice(0, countBefore(notes, handle) + 1);
   return { notes: rows(kept), prompt_seconds: handle };
+}
+
+let read = null; // the prompt that the server has read, and its name there
+
+function nameOf({ notes, handle }) {
+  const isRead = read?.notes === notes && read.count === notes.length
+    && read.handle === handle;
+  return isRead ? { prompt: read.name } : null;
+}
+
+async function askToWrite(run, path, message) {
+  const send = () => ask(path, {
+    json: { ...message(), preset: run.preset }, signal: run.abort.signal,
+  });
+  try {
+    return await send();
+  } catch (error) {
+    if (error.status !== GONE) throw error;
+    read = null; // Others were read since.
+    return send();
+  }
 }
 
 function grow(run, { candidate, events, until }) {
@@ -203,12 +233,14 @@ function complete(run, { candidate, notes }) {
   piece.notes = notes.map(toNote).map((note) => {
     const same = find(note);
     if (!same) return note;
-    const { was = same.end } = same;
-    delete same.was;
+    const { end, was = end } = same;
+    if (end !== null && Math.abs(was - note.end) < NEAR) return same;
     const isSame = was !== null && Math.abs(was - note.end) < NEAR;
-    same.end = isSame ? was : note.end;
-    if (same.up !== undefined && !isSame) same.up = note.end;
-    return same;
+    const changed = { end: isSame ? was : note.end };
+    if (same.up !== undefined && !isSame) changed.up = note.end;
+    if (end !== null) return { ...same, ...changed };
+    delete same.was; // It may sound: then its player asks it for its end.
+    return Object.assign(same, changed);
   });
   close(piece);
 }
@@ -301,9 +333,11 @@ export function readAhead() {
   ahead = setTimeout(async () => {
     const { base } = work;
     if (writing || take || !base.notes.length || !$("preset").value) return;
-    const json = { preset: $("preset").value, ...promptOf(base) };
+    const { notes, handle } = base;
+    const json = { preset: $("preset").value, ...notesOf(base) };
     try {
-      await ask("/prompt", { json });
+      const { prompt: name } = await (await ask("/prompt", { json })).json();
+      read = { notes, count: notes.length, handle, name };
     } catch { /* Writing says what is wrong with it. */ }
   }, 200);
 }

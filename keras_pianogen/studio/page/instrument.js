@@ -1,0 +1,92 @@
+// An instrument at a MIDI port, which sounds in place of the page.
+//
+// `player.js` asks for notes ahead of time, on the audio's clock in seconds. They
+// wait here until shortly before, because what a port has can't be taken back.
+
+import { audio } from "/sound.js";
+
+const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
+const ALL_OFF = [[CONTROL, 64, 0], [CONTROL, 66, 0], [CONTROL, 67, 0], [CONTROL, 123, 0]];
+const TICK = 20; // milliseconds
+const AHEAD = 50; // milliseconds before its time, a message goes to the port
+
+export class Instrument {
+  constructor(port) {
+    this.port = port;
+    this.name = port.name;
+    this.waiting = []; // {at, message, voice}, in order; times in milliseconds
+    this.down = new Map(); // pitch → the voice that holds it
+    this.timer = setInterval(() => this.flush(), TICK);
+  }
+
+  // A key goes down at `when`. `source` names the keyboard that was played, if any:
+  // where it is this instrument's own, it has sounded already.
+  strike(pitch, velocity, when, source) {
+    const voice = { instrument: this, pitch, ends: Infinity };
+    if (source !== this.name) this.add(when, [ON, pitch, velocity], voice);
+    return voice;
+  }
+
+  release(voice, when) {
+    voice.ends = when;
+    this.add(when, [OFF, voice.pitch, 0], voice);
+  }
+
+  // At once, and none of what waits for its time.
+  silence(voice) {
+    this.waiting = this.waiting.filter((entry) => entry.voice !== voice);
+    this.lift(voice, Math.max(performance.now(), this.sent || 0));
+  }
+
+  control(number, value, when) {
+    this.add(when, [CONTROL, number, value], null);
+  }
+
+  // All keys and pedals are let go, and nothing waits any longer.
+  quiet() {
+    this.waiting = [];
+    const at = Math.max(performance.now(), this.sent || 0);
+    for (const voice of this.down.values()) this.lift(voice, at);
+    for (const message of ALL_OFF) this.send(message, at);
+  }
+
+  close() {
+    this.quiet();
+    clearInterval(this.timer);
+  }
+
+  add(when, message, voice) {
+    const at = performance.now() + 1000 * (when - audio().currentTime);
+    let place = this.waiting.length;
+    while (place && this.waiting[place - 1].at > at) place -= 1;
+    this.waiting.splice(place, 0, { at, message, voice });
+    this.flush();
+  }
+
+  flush() {
+    const until = performance.now() + AHEAD;
+    while (this.waiting.length && this.waiting[0].at <= until) {
+      const { at, message, voice } = this.waiting.shift();
+      const [kind, pitch] = message;
+      if (kind === OFF) this.lift(voice, at);
+      else {
+        if (kind === ON) {
+          if (this.down.has(pitch)) this.lift(this.down.get(pitch), at);
+          this.down.set(pitch, voice);
+        }
+        this.send(message, at);
+      }
+    }
+  }
+
+  lift(voice, at) {
+    if (this.down.get(voice.pitch) !== voice) return;
+    this.down.delete(voice.pitch);
+    this.send([OFF, voice.pitch, 0], at);
+  }
+
+  send(message, at) {
+    this.sent = Math.max(this.sent || 0, at);
+    if (this.port.state !== "disconnected") this.port.send(message, at);
+  }
+}

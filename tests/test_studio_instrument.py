@@ -1,0 +1,78 @@
+"""The studio plays an instrument at a MIDI port in place of the page."""
+
+import time
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from test_studio import preset  # noqa: E402, F401
+from test_studio_browser import expect  # noqa: E402
+from test_studio_browser import open_page  # noqa: E402, F401
+from test_studio_browser import open_pedalled  # noqa: E402
+from test_studio_browser import pace  # noqa: E402, F401
+from test_studio_browser import pytestmark  # noqa: E402, F401
+from test_studio_browser import second  # noqa: E402, F401
+from test_studio_browser import server  # noqa: E402, F401
+
+ON, OFF, CONTROL = 0x90, 0x80, 0xB0
+PIANO = """
+window.sent = [];
+window.piano = {
+  id: "p", name: "Toy piano", state: "connected", type: "output",
+  send: (message, at) => window.sent.push([...message, at]),
+};
+window.keyboard.name = "Toy piano";  // One instrument has both ports.
+window.access.outputs = new Map([["p", window.piano]]);
+"""
+HIDE = """
+Object.defineProperty(document, "hidden", { get: () => true });
+document.dispatchEvent(new Event("visibilitychange"));
+"""
+
+
+def sent_until(page, wanted, patience=30):
+    """What went to the port, once a message is among it."""
+    deadline = time.monotonic() + patience
+    while True:
+        sent = page.evaluate("sent")
+        if wanted in [message[:3] for message in sent]:
+            return sent
+        assert time.monotonic() < deadline, sent
+        page.wait_for_timeout(50)
+
+
+def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
+    open_page,  # noqa: F811
+    tmp_path,
+):
+    page = open_page()
+    page.evaluate(PIANO)
+    page.locator("#use-midi").click()
+    page.locator("#output").select_option(label="Toy piano")
+    open_pedalled(page, tmp_path)
+    page.locator("#piece-play").click()
+    sent = sent_until(page, [OFF, 64, 0])
+    of_keys = [m[:3] for m in sent if m[0] != CONTROL]
+    assert of_keys == [[ON, 60, 80], [OFF, 60, 0], [ON, 64, 80], [OFF, 64, 0]]
+    times = {tuple(m[:3]): m[3] for m in sent}
+    begin = times[ON, 60, 80]
+    # Keys go up when they went up, and the pedal holds the strings.
+    assert times[OFF, 60, 0] - begin == pytest.approx(200, abs=2)
+    assert times[CONTROL, 64, 127] - begin == pytest.approx(110, abs=2)
+    assert page.evaluate("heard()")[1] == 0  # The page is silent meanwhile.
+
+    expect(page.locator("#piece-play")).to_have_attribute(
+        "aria-label", "Play your piece"
+    )
+    page.evaluate("sent.length = 0")
+    # What is played on the instrument itself isn't sent back to it.
+    page.evaluate("keyboard.onmidimessage({ data: [0x90, 72, 80] })")
+    page.locator("[data-pitch='60']").hover()
+    page.mouse.down()
+    expect(page.locator("#keys .down")).to_have_count(2)
+    page.evaluate(HIDE)
+    sent = sent_until(page, [CONTROL, 123, 0])
+    assert [OFF, 60, 0] in [message[:3] for message in sent]
+    assert all(message[1] != 72 for message in sent)
+    page.mouse.up()
