@@ -45,6 +45,8 @@ PINS = pyproject.toml constraints.txt
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # PyTorch's threads sleep, and don't spin, while they wait for a busy core.
 export OMP_WAIT_POLICY ?= PASSIVE
+# The tests start many processes: none of them compiles the package's files anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help music test check format docs docs-test bench gpu-check fuzz clean
 .DEFAULT_GOAL = help
@@ -63,7 +65,8 @@ test: .venv/.made-dev ## Run the tests on TensorFlow, JAX and PyTorch
 	@set -e; skipped=; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
 		$(QUICK) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
-			-n $(WORKERS) $${skipped:+-m "$$skipped"} $(PYTEST_FLAGS); \
+			-n $(WORKERS) --dist worksteal $${skipped:+-m "$$skipped"} \
+			$(PYTEST_FLAGS); \
 		skipped="not one_backend"; \
 	done
 

@@ -1,5 +1,7 @@
 """Small models with random weights, and what they are given."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -33,6 +35,12 @@ def build_model(seed=0, context=CONTEXT, num_layers=1, **kwargs):
         sequence_length=context,
     )
     return MusicTransformerCausalLM(backbone, preprocessor)
+
+
+@functools.cache
+def the_model(context=CONTEXT, num_layers=1):
+    """A model that tests share, compiled once, and don't change."""
+    return build_model(context=context, num_layers=num_layers)
 
 
 def random_notes(count=40, seed=0):

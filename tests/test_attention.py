@@ -19,6 +19,11 @@ def only_on(backend):
     return pytest.mark.skipif(BACKEND != backend, reason=f"is about {backend}")
 
 
+def once(*values):
+    """A case that one backend is enough for: the others try its parts."""
+    return pytest.param(*values, marks=pytest.mark.one_backend)
+
+
 # === Twins ===
 
 
@@ -163,15 +168,19 @@ def test_the_twin_s_gradients_are_those_of_its_outputs():
 # === Every path equals the twin ===
 
 
-@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(
-    "time, block_size, max_distance, offset, share_heads",
+    "time, block_size, max_distance, offset, share_heads, padded",
     [
-        (1, None, 4, 0, False),
-        (20, None, 32, 0, False),
-        (20, 8, 7, 0, True),
-        (21, 5, 32, 3, True),
-        (21, 8, 6, 9, False),
+        (1, None, 4, 0, False, False),
+        once(1, None, 4, 0, False, True),
+        once(20, None, 32, 0, False, False),
+        (20, None, 32, 0, False, True),
+        (20, 8, 7, 0, True, False),
+        once(20, 8, 7, 0, True, True),
+        once(21, 5, 32, 3, True, False),
+        (21, 5, 32, 3, True, True),
+        once(21, 8, 6, 9, False, False),
+        (21, 8, 6, 9, False, True),
     ],
 )
 def test_attention_equals_its_twin(
@@ -185,14 +194,21 @@ def test_attention_equals_its_twin(
     assert_near(found, twin(*arrays, **settings))
 
 
-@pytest.mark.parametrize("rows", [None, 1, 2])
 @pytest.mark.parametrize(
-    "time, block_size, max_distance, offset, share_heads, padded",
+    "time, block_size, max_distance, offset, share_heads, padded, rows",
     [
-        (24, 4, 32, 0, True, False),
-        (23, 4, 32, 0, False, True),
-        (23, 4, 7, 6, True, True),
-        (3, 8, 2, 4, False, False),
+        once(24, 4, 32, 0, True, False, None),
+        (24, 4, 32, 0, True, False, 1),
+        once(24, 4, 32, 0, True, False, 2),
+        once(23, 4, 32, 0, False, True, None),
+        once(23, 4, 32, 0, False, True, 1),
+        (23, 4, 32, 0, False, True, 2),
+        (23, 4, 7, 6, True, True, None),
+        once(23, 4, 7, 6, True, True, 1),
+        once(23, 4, 7, 6, True, True, 2),
+        (3, 8, 2, 4, False, False, None),
+        once(3, 8, 2, 4, False, False, 1),
+        (3, 8, 2, 4, False, False, 2),
     ],
 )
 def test_blocks_equal_their_twin(
@@ -212,7 +228,7 @@ def test_blocks_equal_their_twin(
     assert_near(found, twin(*arrays, **settings))
 
 
-@pytest.mark.parametrize("rows, max_distance", [(None, 50), (1, 256)])
+@pytest.mark.parametrize("rows, max_distance", [(1, 50), once(None, 256)])
 def test_loops_over_many_blocks_equal_the_twin(rows, max_distance):
     shape = blocks.Staircase((1, 2, 203, 4), max_distance, 0, 8)
     counts = [count for _, count, *_ in shape.stairs()]
@@ -317,9 +333,14 @@ def penalty_torch(attend, upstream, *inputs):
     return torch.autograd.grad(sum((x**2).sum() for x in first), places)
 
 
-@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(
-    "max_distance, offset, share_heads", [(64, 0, True), (5, 3, False)]
+    "max_distance, offset, share_heads, padded",
+    [
+        (64, 0, True, False),
+        once(64, 0, True, True),
+        once(5, 3, False, False),
+        (5, 3, False, True),
+    ],
 )
 def test_a_penalty_s_gradients_are_those_of_the_whole_matrix(
     max_distance, offset, share_heads, padded, monkeypatch
@@ -396,13 +417,12 @@ def test_derivatives_of_one_tensor_in_all_places_count_each_place_once():
 
 
 @only_on("tensorflow")
-@pytest.mark.parametrize("max_distance", [5, 64])
-def test_a_length_known_only_when_a_graph_runs_equals_a_fixed_one(max_distance):
+def test_a_length_may_be_known_only_when_a_graph_runs():
     import tensorflow as tf
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, 2, None, 4])] * 4
-        + [tf.TensorSpec([max_distance, 2, 4])]
+        + [tf.TensorSpec([16, 2, 4])]
         + [tf.TensorSpec([None, None], "bool")]
     )
     def outputs_and_gradients(upstream, query, key, value, relative, mask):
@@ -413,10 +433,9 @@ def test_a_length_known_only_when_a_graph_runs_equals_a_fixed_one(max_distance):
         return outputs, *tape.gradient(outputs, inputs, upstream)
 
     for time in (1, 7, 30):
-        arrays = random_arrays(time, max_distance)
-        mask = random_mask(2, time)
+        arrays, mask = random_arrays(time, 16), random_mask(2, time)
         found = outputs_and_gradients(*arrays, mask)
-        expected = run(dispatch.attend, arrays, padding_mask=mask)
+        expected = twin(*arrays, padding_mask=mask)
         assert_near([x.numpy() for x in found], expected)
 
 

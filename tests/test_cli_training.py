@@ -130,6 +130,7 @@ def test_train_says_what_blocks_it_expected_and_received(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.one_backend
 def test_train_goes_on_with_a_run_only_with_resume(run, small_corpus, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
     train = ["train", small_corpus.folder, "--out", folder]

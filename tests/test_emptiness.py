@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from small_models import build_model
+from small_models import the_model
 
 from keras_pianogen.generation import emptiness
 
 
 @pytest.fixture
 def model():
-    return build_model()
+    return the_model()
 
 
 def test_a_nearly_empty_piece_is_drawn_again_with_a_seed_that_is_told(

@@ -29,8 +29,12 @@ from keras_pianogen.layers.gumbel_softmax import straight_through
 # === Rounds ===
 
 ROUNDS = {
-    "non_saturating": {"label_smoothing": 0.1, "averaging": 0.75},
-    "hinge": {"discriminator_steps": 2, "feature_matching": 1.0},
+    "non_saturating": {
+        "label_smoothing": 0.1,
+        "averaging": 0.75,
+        "feature_matching": 1.0,
+    },
+    "hinge": {"discriminator_steps": 2},
     "wasserstein": {},
     "relativistic": {"generator_steps": 2},
 }
@@ -48,7 +52,7 @@ def trained():
         gan = build_gan(
             dropout=0.1,
             minibatch_statistics=True,
-            spectral_normalization=loss == "hinge",
+            spectral_normalization=loss == "non_saturating",
         )
         kernel = gan.discriminator.intermediate_dense.kernel
         kernel.assign(5 * to_numpy(kernel))
@@ -83,9 +87,9 @@ def go_on(gan):
     "loss",
     [
         "non_saturating",
-        "hinge",
         "wasserstein",
-        # Its formula is tested on each backend in `test_gan_parts.py`.
+        # Their formulas are tested on each backend in `test_gan_parts.py`.
+        pytest.param("hinge", marks=pytest.mark.slow_to_trace),
         pytest.param("relativistic", marks=pytest.mark.slow_to_trace),
     ],
 )
@@ -100,8 +104,8 @@ def test_a_round_trains_both(trained, loss):
 
 
 def test_spectral_normalization_holds_after_a_round(trained):
-    assert trained("hinge").norm < 1.1
-    assert trained("non_saturating").norm > 2
+    assert trained("non_saturating").norm < 1.1
+    assert trained("wasserstein").norm > 2
 
 
 def test_the_average_follows_the_generator(trained):
@@ -317,7 +321,7 @@ def test_a_language_model_is_fine_tuned():
         model.backbone, max_sequence_length=LENGTH
     )
     gan = TransformerGAN(model, judge, context_length=5, barred_ids=(0, 1, 2))
-    gan.compile(likelihood_steps=1)
+    gan.compile(loss="non_saturating", likelihood_steps=1)
     before = weights_of(model)
     logs = gan.train_on_batch(real_ids(8), return_dict=True)
     assert float(logs["generator_gradient_norm"]) > 0

@@ -8,9 +8,10 @@ import miditoolkit
 import numpy as np
 import pytest
 import symusic
-from test_models import build_model
-from test_models import random_ids
-from test_models import random_notes
+from small_models import build_model
+from small_models import random_ids
+from small_models import random_notes
+from small_models import the_model
 
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import grammar
@@ -26,7 +27,7 @@ MAGENTA = EventVocabulary.named("magenta")
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model()
+    return the_model()
 
 
 def row_of(pitch):
@@ -73,7 +74,12 @@ def allowed_twin(vocabulary, ids, max_notes, lifetimes, remaining):
     return allowed
 
 
-@pytest.mark.parametrize("name", ["magenta", "pno-ai"])
+ONCE = pytest.mark.one_backend
+
+
+@pytest.mark.parametrize(
+    "name", ["magenta", pytest.param("pno-ai", marks=ONCE)]
+)
 def test_the_grammar_allows_what_its_plain_twin_allows(name):
     vocabulary = EventVocabulary.named(name)
     rng = np.random.default_rng(0)
@@ -250,7 +256,7 @@ def test_progress_counts_the_events_of_all_pieces(model):
 
 def test_an_ending_comes_near_the_wanted_length(model):
     pieces = model.generate(
-        variations=8, seconds=4.0, ending=True, seed=0, output="ids"
+        variations=3, seconds=4.0, ending=True, seed=0, output="ids"
     )
     lengths = [MAGENTA.duration(ids) for ids in pieces]
     assert all(0.84 * 4 <= length <= 1.1 * 4 for length in lengths), lengths
@@ -446,9 +452,14 @@ def draw(rng, vocabulary, bias, wild):
     return int(rng.choice(kinds[rng.integers(len(kinds))]))
 
 
-@pytest.mark.parametrize("wild", [0.0, 0.2], ids=["valid", "wild"])
+@pytest.mark.parametrize(
+    "wild",
+    [pytest.param(0.0, id="valid", marks=ONCE), pytest.param(0.2, id="wild")],
+)
 @pytest.mark.parametrize("walk", WALKS)
-@pytest.mark.parametrize("name", ["magenta", "pno-ai"])
+@pytest.mark.parametrize(
+    "name", ["magenta", pytest.param("pno-ai", marks=ONCE)]
+)
 def test_pytorch_s_grammar_is_that_of_compiled_loops(name, walk, wild):
     vocabulary = EventVocabulary.named(name)
     size, count = len(vocabulary) + 5, 3

@@ -135,6 +135,7 @@ def test_all_that_stands_outside_a_gap_stays(model, start, end):
     assert all(map(np.array_equal, filled, again))
 
 
+@pytest.mark.slow_to_trace
 def test_a_melody_is_kept_and_stays_the_highest_line(model):
     notes = piece_of(60, 6)
     melody = infilling.is_melody(notes)
@@ -217,6 +218,7 @@ def test_the_highest_line_is_what_no_higher_key_covers():
     assert found == [False, True, False, True, True, False]
 
 
+@pytest.mark.slow_to_trace
 def test_a_variation_keeps_every_other_phrase(model):
     notes = piece_of(80, 7)
     gaps = phrases_to_write(notes, 0.5)
@@ -243,6 +245,7 @@ def test_phrases_are_cut_where_a_piece_pauses_longest():
     assert phrases_of(notes[:0]) == []
 
 
+@pytest.mark.slow_to_trace
 def test_training_and_generation_write_a_gap_alike(model, monkeypatch):
     drawn = []
 
@@ -370,6 +373,7 @@ def test_gaps_that_make_no_sense_are_refused(model):
         model.infill(notes[:0], 1.0, 2.0)
 
 
+@pytest.mark.slow_to_trace
 def test_a_model_that_fills_gaps_is_saved_and_learns(model, tmp_path):
     model.save_to_preset(str(tmp_path / "preset"))
     loaded = NoteTransformerCausalLM.from_preset(str(tmp_path / "preset"))

@@ -6,6 +6,7 @@ import pytest
 from small_models import build_model
 from small_models import logits_of
 from small_models import random_ids
+from small_models import the_model
 
 from keras_pianogen.generation import decoding
 from keras_pianogen.models import PromptCache
@@ -13,7 +14,7 @@ from keras_pianogen.models import PromptCache
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model()
+    return the_model()
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,8 @@ def model():
     ids=["global", "local"],
 )
 def test_a_prefill_in_parts_equals_a_full_forward(settings):
-    model = build_model(context=20, num_layers=2, **settings)
+    sizes = {"context": 20, "num_layers": 2}
+    model = build_model(**sizes, **settings) if settings else the_model(**sizes)
     ids, start = random_ids(70), model.preprocessor.tokenizer.start_token_id
     prompt = np.concatenate([[start], ids])[None].astype("int32")
     cache = model.build_cache(1)
@@ -39,19 +41,24 @@ def test_a_prefill_in_parts_equals_a_full_forward(settings):
     )
 
 
-def watch_prefills(model):
-    """A list that grows by the rows and the events of each prefill."""
-    prefill, found = model.decoder.prefill, []
+@pytest.fixture
+def watch_prefills(monkeypatch):
+    """A function of a model: a list of each prefill's rows and events."""
 
-    def watched(inputs):
-        found.append((len(inputs.token_ids), int(inputs.count)))
-        return prefill(inputs)
+    def watch(model):
+        prefill, found = model.decoder.prefill, []
 
-    model.decoder.prefill = watched
-    return found
+        def watched(inputs):
+            found.append((len(inputs.token_ids), int(inputs.count)))
+            return prefill(inputs)
+
+        monkeypatch.setattr(model.decoder, "prefill", watched)
+        return found
+
+    return watch
 
 
-def test_a_prompt_cache_changes_nothing_but_the_prefills():
+def test_a_prompt_cache_changes_nothing_but_the_prefills(watch_prefills):
     model = build_model(context=100, num_layers=2)
     prefills = watch_prefills(model)
     long, cache = random_ids(420), PromptCache()
@@ -86,8 +93,8 @@ def test_a_prompt_cache_changes_nothing_but_the_prefills():
     )
 
 
-def test_a_prompt_cache_keeps_the_latest():
-    model = build_model(context=200)
+def test_a_prompt_cache_keeps_the_latest(watch_prefills):
+    model = the_model(context=200)
     prefills, cache = watch_prefills(model), PromptCache(size=2)
     first, second, third = (random_ids(100, seed) for seed in range(3))
     for prompt in (first, second, first, third, first):
@@ -97,8 +104,8 @@ def test_a_prompt_cache_keeps_the_latest():
     assert len(prefills) == 4
 
 
-def test_a_prefill_that_was_stopped_goes_on_where_it_was():
-    model = build_model(context=400)
+def test_a_prefill_that_was_stopped_goes_on_where_it_was(watch_prefills):
+    model = the_model(context=400)
     prefills, cache = watch_prefills(model), PromptCache()
     prompt, seen = random_ids(300), []
 
@@ -114,9 +121,9 @@ def test_a_prefill_that_was_stopped_goes_on_where_it_was():
     assert prefills == [(1, 128), (1, 128), (1, 44)]
 
 
-def test_the_prefill_of_a_longer_prompt_may_begin_too_late():
+def test_the_prefill_of_a_longer_prompt_may_begin_too_late(watch_prefills):
     # Both blocks together look 400 events back.
-    model = build_model(context=200, num_layers=2)
+    model = the_model(context=200, num_layers=2)
     prefills, cache = watch_prefills(model), PromptCache()
     prompt = random_ids(1000)
 
@@ -134,8 +141,8 @@ def test_the_prefill_of_a_longer_prompt_may_begin_too_late():
     assert sum(count for _, count in prefills[1:]) == 2 * 399
 
 
-def test_a_prefill_that_is_finished_takes_one_place():
-    model = build_model(context=400)
+def test_a_prefill_that_is_finished_takes_one_place(watch_prefills):
+    model = the_model(context=400)
     prefills, cache = watch_prefills(model), PromptCache(size=2)
     first, second = random_ids(300, 1), random_ids(300, 2)
 
@@ -160,8 +167,8 @@ def test_a_prefill_is_for_samplers_that_draw_event_by_event(model):
         model.read(random_ids(10), PromptCache(), prompt_seconds=-1)
 
 
-def test_equal_prompts_are_prefilled_once():
-    model = build_model(context=200)
+def test_equal_prompts_are_prefilled_once(watch_prefills):
+    model = the_model(context=200)
     prompts = [random_ids(100, seed) for seed in (1, 0, 1)]
     settings = {
         "max_length": 120,

@@ -163,6 +163,7 @@ def test_a_run_goes_on_with_the_very_notes_it_began_with(
         train(other, stopped, resume=True)
 
 
+@pytest.mark.one_backend
 @pytest.mark.bit_for_bit
 @pytest.mark.parametrize("name", ["variables.npz", "state.json"])
 def test_a_damaged_checkpoint_is_passed_over(
@@ -285,6 +286,7 @@ def test_another_backend_is_told_when_a_run_goes_on(
     assert expected in caplog.text
 
 
+@pytest.mark.one_backend
 def test_a_kill_between_two_names_loses_nothing(
     finished, small_corpus, tmp_path
 ):
@@ -299,6 +301,7 @@ def test_a_kill_between_two_names_loses_nothing(
     MusicTransformerCausalLM.from_preset(folder / "preset")
 
 
+@pytest.mark.one_backend
 def test_the_best_preset_outlives_a_stop_before_its_checkpoint(
     finished, small_corpus, tmp_path, monkeypatch
 ):
@@ -324,6 +327,7 @@ def test_the_best_preset_outlives_a_stop_before_its_checkpoint(
     )
 
 
+@pytest.mark.one_backend
 def test_two_processes_dont_train_in_one_folder(
     finished, small_corpus, tmp_path
 ):
@@ -334,6 +338,7 @@ def test_two_processes_dont_train_in_one_folder(
     assert train(small_corpus, folder, resume=True)["step"] == 40
 
 
+@pytest.mark.one_backend
 def test_a_disk_without_room_is_named_before_training(
     small_corpus, tmp_path, monkeypatch
 ):
@@ -366,6 +371,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(
     assert row["step"] == step + 2
 
 
+@pytest.mark.one_backend
 def test_a_folder_that_cant_be_written_is_named_at_once(small_corpus, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="file"):
@@ -389,6 +395,7 @@ class Poison(keras.callbacks.Callback):
             norm.gamma.assign(np.full(norm.gamma.shape, np.nan, "float32"))
 
 
+@pytest.mark.one_backend
 def test_a_loss_that_is_not_finite_stops_the_run(small_corpus, tmp_path):
     with pytest.raises(TrainingError, match="loss is nan.*no checkpoint yet"):
         train(
@@ -444,6 +451,7 @@ def test_a_gradient_that_is_not_finite_stops_a_run_a_step_later(
         train(small_corpus, tmp_path / "run", RECIPE, steps=40)
 
 
+@pytest.mark.one_backend
 def test_weights_that_are_not_finite_are_never_saved(
     stopped, small_corpus, tmp_path, monkeypatch
 ):

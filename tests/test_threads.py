@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_models import build_model
 from small_models import random_ids
+from small_models import the_model
 
 from keras_pianogen.models import PromptCache
 
@@ -85,7 +86,8 @@ def test_pieces_without_a_seed_differ_on_all_threads(model):
     assert len({piece.tobytes() for piece in pieces}) == THREADS + 1
 
 
-def test_streams_that_take_turns_are_those_of_their_seeds(model):
+def test_streams_that_take_turns_are_those_of_their_seeds():
+    model = the_model()
     before = sampler_values(model)
     seeds = (None, 1, 2)
     streams = [model.stream(seed=seed) for seed in seeds]

@@ -109,6 +109,7 @@ def tuned(finished, small_corpus, tmp_path_factory):
     return folder, preset
 
 
+@pytest.mark.one_backend
 def test_a_run_begins_from_a_preset_and_goes_on_without_it(tuned, finished):
     folder, preset = tuned
     first, fresh = (
@@ -119,11 +120,13 @@ def test_a_run_begins_from_a_preset_and_goes_on_without_it(tuned, finished):
     assert config["preset"] == str(preset)
 
 
+@pytest.mark.one_backend
 def test_a_preset_s_own_settings_outlive_it(tuned):
     saved = MusicTransformerCausalLM.from_preset(tuned[0] / "preset")
     assert saved.backbone.layer_norm_epsilon == 1e-3
 
 
+@pytest.mark.one_backend
 def test_a_run_from_a_preset_has_the_preset_s_shape(
     tuned, small_corpus, tmp_path
 ):
@@ -181,6 +184,7 @@ def test_ctrl_c_before_the_first_step_ends_a_run(tuned, small_corpus, tmp_path):
     )
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -198,6 +202,7 @@ def test_a_run_goes_on_with_the_settings_it_has(
     assert train(small_corpus, folder, recipe, resume=True)["step"] == 40
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("recipe", "preset", "message"),
     [
@@ -233,16 +238,19 @@ def test_only_settings_that_differ_are_refused_by_name_with_both_values(
     assert (finished / "config.json").read_bytes() == before
 
 
+@pytest.mark.one_backend
 def test_only_what_is_there_goes_on(small_corpus, tmp_path):
     with pytest.raises(TrainingError, match="no run to go on with"):
         train(small_corpus, tmp_path / "none", resume=True)
 
 
+@pytest.mark.one_backend
 def test_a_run_is_never_overwritten(finished, small_corpus):
     with pytest.raises(TrainingError, match="holds a run already"):
         train(small_corpus, finished, RECIPE, steps=1)
 
 
+@pytest.mark.one_backend
 def test_a_longer_run_is_remembered(finished, small_corpus, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     longer = {"steps": 46, "progress": interrupt_at(42)}
@@ -255,6 +263,7 @@ def test_a_longer_run_is_remembered(finished, small_corpus, tmp_path):
     assert config["command"] and config["resumes"][0]["versions"]
 
 
+@pytest.mark.one_backend
 def test_a_run_from_before_there_were_blocks_goes_on(
     finished, small_corpus, tmp_path
 ):
@@ -303,6 +312,7 @@ def test_local_attention_goes_on_and_is_kept_in_the_preset(
     assert recipe.with_shape_of(model) == RECIPE.with_shape_of(model) == recipe
 
 
+@pytest.mark.one_backend
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     small_corpus, tmp_path
 ):
@@ -318,6 +328,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     assert row["step"] == 4
 
 
+@pytest.mark.one_backend
 def test_a_checkpoint_ends_no_run(small_corpus, tmp_path, monkeypatch):
     clock = Clock(1.0)
     monkeypatch.setattr(recorder, "time", clock)
@@ -337,6 +348,7 @@ def test_a_checkpoint_ends_no_run(small_corpus, tmp_path, monkeypatch):
     assert saved == [11, 22, 33, 40]
 
 
+@pytest.mark.one_backend
 def test_callbacks_see_one_training_and_may_stop_it(
     small_corpus, tmp_path, monkeypatch
 ):
@@ -424,6 +436,7 @@ def test_smoothed_labels_cost_what_they_should():
     np.testing.assert_allclose(float(found), expected, rtol=1e-5)
 
 
+@pytest.mark.slow_to_trace
 def test_a_run_writes_music_pictures_and_what_it_was_made_with(
     small_corpus, tmp_path
 ):
@@ -456,6 +469,7 @@ def test_a_run_writes_music_pictures_and_what_it_was_made_with(
     assert min(memory) > 10_000_000
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -485,6 +499,7 @@ class Clock(keras.callbacks.Callback):
         self.now += self.seconds_a_step
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "seconds_a_step, at_least, rows",
     [
@@ -517,6 +532,7 @@ def test_a_run_by_the_clock_ends(
     assert rates[-1] < 1e-3
 
 
+@pytest.mark.one_backend
 def test_one_file_is_enough_to_train_on(tmp_path):
     notes = np.zeros(100, NOTE_DTYPE)
     notes["start"] = np.arange(100) / 8
