@@ -12,6 +12,7 @@ def model():
     return the_model()
 
 
+@pytest.mark.one_backend
 def test_a_nearly_empty_piece_is_drawn_again_with_a_seed_that_is_told(
     model, monkeypatch, caplog
 ):
