@@ -11,14 +11,14 @@ class Whole:
     least: float
     most: float
 
-    def __contains__(self, value):
+    def __contains__(self, value: object) -> bool:
         return (
             isinstance(value, numbers.Integral)
             and not isinstance(value, bool)
-            and self.least <= value <= self.most
+            and self.least <= int(value) <= self.most
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"a whole number from {self.least:,} to {self.most:,}"
 
 
@@ -30,14 +30,15 @@ class Real:
     most: float
     above: bool = False
 
-    def __contains__(self, value):
+    def __contains__(self, value: object) -> bool:
         return (
             isinstance(value, numbers.Real)
             and not isinstance(value, bool)
-            and self.least <= value <= self.most
+            and not value < self.least
+            and value <= self.most
             and not (self.above and value == self.least)
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         begin = "above" if self.above else "from"
         return f"a number {begin} {self.least:g} to {self.most:g}"
