@@ -15,6 +15,7 @@ from keras_pianogen.cli.app import REPORTED
 from keras_pianogen.notices.chatter import NOTHING
 from keras_pianogen.notices.chatter import hidden_lines
 from keras_pianogen.notices.chatter import redirected
+from keras_pianogen.notices.preset_names import check_preset
 
 
 @contextlib.contextmanager
@@ -50,6 +51,7 @@ def loading():
 
 def load_model(preset):
     """The Music Transformer of a preset, over events or over notes."""
+    check_preset(preset)
     with loading(), preset_hinted():
         from keras_pianogen.models import MusicTransformerCausalLM
 

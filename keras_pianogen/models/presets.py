@@ -23,7 +23,8 @@ from keras_pianogen.models.weights import WEIGHTS
 from keras_pianogen.models.weights import check_agreement
 from keras_pianogen.models.weights import check_weight_files
 from keras_pianogen.models.weights import shards_of
-from keras_pianogen.notices.hints import hinted
+from keras_pianogen.notices.preset_names import FOLDER
+from keras_pianogen.notices.preset_names import check_preset
 
 # The presets inside the package, with the sha256 of each file that is read
 # when they load.
@@ -123,8 +124,6 @@ PRESETS = {
         },
     },
 }
-
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "presets"
 
 REINSTALL = (
     "`git restore keras_pianogen/presets` in the project's folder, and there "
@@ -269,6 +268,7 @@ def locate(preset):
 
 def _checked(preset):
     """The folder of a preset and the number of its weights, both checked."""
+    check_preset(preset)
     name = os.fspath(preset)
     if name in PRESETS:
         folder, sums = FOLDER / name, PRESETS[name]["sha256"]
@@ -286,16 +286,7 @@ def _find(name):
     scheme, _, repository = name.partition("://")
     if repository and scheme in DOWNLOADS:
         return pathlib.Path(DOWNLOADS[scheme](name, repository))
-    if os.path.isdir(name):
-        return pathlib.Path(name)
-    raise hinted(
-        ValueError(
-            "`preset` must be the name of a bundled preset "
-            f"({', '.join(map(repr, PRESETS))}), a folder, or a handle "
-            f"such as 'hf://user/model'. Received: preset={name!r}"
-        ),
-        "`pianogen train` saves a preset in RUN/preset.",
-    )
+    return pathlib.Path(name)
 
 
 def _verify_own_sums(name, folder):

@@ -1,13 +1,14 @@
 """Runs the studio's server with the arguments of a command."""
 
 import os
-import pathlib
 import socket
 import urllib.parse
 
 import uvicorn
 
 from keras_pianogen.notices.hints import hinted
+from keras_pianogen.notices.preset_names import BUNDLED
+from keras_pianogen.notices.preset_names import check_preset
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.studio import compiled
 from keras_pianogen.studio.connections import PromptConnection
@@ -17,12 +18,6 @@ from keras_pianogen.studio.server import make_app
 
 MAX_CONNECTIONS = 100
 MIN_TOKEN = 12  # characters
-# The names of the bundled presets, from their folders, because `models` would
-# load Keras.
-BUNDLED = sorted(
-    folder.name
-    for folder in pathlib.Path(__file__).parents[1].glob("presets/*/")
-)
 
 
 def find_presets(asked):
@@ -38,22 +33,13 @@ def find_presets(asked):
     Raises:
         ValueError: if there is no such preset.
     """
-    return list(dict.fromkeys(map(_find_preset, asked)))
-
-
-def _find_preset(name):
-    if name in BUNDLED or "://" in name:
-        return name
-    if os.path.isfile(os.path.join(name, "config.json")):
-        return os.path.abspath(name)
-    raise hinted(
-        ValueError(
-            "`preset` must be the name of a bundled preset "
-            f"({', '.join(map(repr, BUNDLED))}), a handle, or a folder with a "
-            f"preset in it. Received: {name!r}"
-        ),
-        "`pianogen train` saves a preset in RUN/preset.",
-    )
+    for name in asked:
+        check_preset(name)
+    found = [
+        name if name in BUNDLED or "://" in name else os.path.abspath(name)
+        for name in asked
+    ]
+    return list(dict.fromkeys(found))
 
 
 def check_sound():
