@@ -12,16 +12,20 @@ from command_line import succeed
 from note_models import build_note_model
 from random_pieces import random_notes
 
+from keras_pianogen.data import scales
 from keras_pianogen.data.controls import NOT_ASKED
-from keras_pianogen.data.controls import SCALES
 from keras_pianogen.data.controls import TAKEN
 from keras_pianogen.data.controls import Controls
-from keras_pianogen.data.controls import measured
 from keras_pianogen.data.note_windows import NoteWindows
 from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.data.profiles import Profile
+from keras_pianogen.data.scales import SCALES
+from keras_pianogen.data.scales import measured
 from keras_pianogen.generation import pieces
+from keras_pianogen.generation.asking import LEANING
 from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.note_request import NoteRequest
+from keras_pianogen.generation.steering import COLUMNS
 from keras_pianogen.generation.steering import Steering
 from keras_pianogen.judging import asking
 from keras_pianogen.midi.writing import write_midi
@@ -250,7 +254,7 @@ def test_a_model_that_can_do_nothing_is_held_to_what_is_asked(held, asked):
     late = notes[notes["start"] >= 5]
     late["start"] -= 5
     late["end"] -= 5
-    found = asking.overall(late, 25)
+    found = scales.overall(late, 25)
     for name, tolerance in (("loudness", 6), ("register", 4)):
         if name in asked:
             assert found[name] == pytest.approx(asked[name], abs=tolerance)
@@ -279,7 +283,9 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     rng = np.random.default_rng(0)
     rows = [[30, 70, 20, 50], [0, 40, 3, 700]]
     targets = np.array([[6, 80, 60, 3], [np.nan, 30, np.nan, 2]], "float32")
-    strengths = rng.normal(size=(2, 4)).astype("float32")
+    shares = np.stack([rng.dirichlet(np.ones(12)), np.full(12, np.nan)])
+    targets = np.concatenate([targets, shares], 1, dtype="float32")
+    strengths = rng.normal(size=(2, COLUMNS)).astype("float32")
     steering = Steering(FORM)
     tensors = [
         keras.ops.convert_to_tensor(x)
@@ -287,7 +293,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     ]
     found = keras.ops.convert_to_numpy(steering.follow(*tensors))
     for i, (shift, pitch, bin_, duration) in enumerate(rows):
-        density, loudness, register, polyphony = targets[i]
+        density, loudness, register, polyphony = targets[i, :4]
         wait, rings = shift / 100, duration / 100
         velocity = float(FORM.to_velocities(np.array([bin_]))[0])
         change = [
@@ -295,6 +301,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
             0.1 * (loudness - velocity) / 16,
             0.06 * (register - pitch) / 12,
             0.05 * (wait - rings / polyphony) / 0.1,
+            *(0.5 * (targets[i, 4:] - (np.arange(12) == pitch % 12))),
         ]
         expected = np.clip(strengths[i] + change, -3, 3)
         expected[np.isnan(targets[i])] = 0
@@ -311,6 +318,9 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     assert shifts[1, -1] == pytest.approx(-strengths[1, 3] * 0.3, rel=1e-5)
     octave = pitches[:, 72] - pitches[:, 60]
     np.testing.assert_allclose(octave, strengths[:, 2], rtol=1e-5)
+    fifth = pitches[:, 67] - pitches[:, 60]
+    expected = strengths[:, 11] - strengths[:, 4] + strengths[:, 2] * 7 / 12
+    np.testing.assert_allclose(fifth, expected, rtol=1e-5)
 
 
 @pytest.mark.slow_to_trace
@@ -324,6 +334,86 @@ def test_guidance_is_the_difference_that_asking_makes(model):
     assert not np.array_equal(asked[0], more[0])
     for one, other in zip(free, none, strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.one_backend
+def test_a_profile_draws_what_it_was_made_of():
+    """Loud music is high here, and each note is a fifth above the last."""
+    rng, music = np.random.default_rng(0), []
+    for _ in range(20):
+        loudness = rng.integers(20, 100)
+        notes = notes_of(120, 1, seconds=30)
+        notes["velocity"] = loudness
+        notes["pitch"] = loudness // 2 + 7 * (np.arange(120) % 5)
+        music.append(notes)
+    usual = np.full(49, 1000)
+    profile = Profile.of(music, usual)
+    assert Profile(**profile.get_config()) == profile
+    rows = [profile.draw({}, rng) for _ in range(500)]
+    drawn = {name: np.array([row[name] for row in rows]) for name in SCALES}
+    assert np.corrcoef(drawn["loudness"], drawn["register"])[0, 1] > 0.98
+    np.testing.assert_allclose(drawn["density"], 4, rtol=0.2)
+    np.testing.assert_allclose(drawn["polyphony"], 0.8, rtol=0.25)
+    loud = profile.draw({"loudness": 90}, rng)
+    assert loud["loudness"] == pytest.approx(90)
+    assert loud["register"] == pytest.approx(59, abs=3)
+    # Four intervals of five are fifths upwards, and 20 more of each count.
+    assert int(np.argmax(profile.intervals)) - 24 == 7
+    share = (20 * 119 * 0.8 + 20) / (20 * 119 + 49 * 20)
+    assert profile.intervals[31] == pytest.approx(np.log(49 * share), abs=0.02)
+    assert Profile.of(music[:10], usual) is None
+    with pytest.raises(ValueError, match="without negative eigenvalues"):
+        Profile([0] * 4, (-np.eye(4)).tolist(), [0] * 49)
+
+
+@pytest.mark.slow_to_trace
+def test_a_label_is_heard_in_scales_and_intervals(held):
+    """A model that was never trained has no idea of a player either."""
+    intervals = np.full(49, -2.0)
+    intervals[24 + 7] = intervals[24 - 7] = 2.0
+    profile = {
+        "means": [np.log(8), 90, 70, np.log(3)],
+        "covariance": (0.01 * np.eye(4)).tolist(),
+        "intervals": intervals.tolist(),
+    }
+    controls = Controls(
+        STEERED.scales, {"player": ["Ann"]}, {"player": [profile]}
+    )
+    model = extended(held, controls=controls)
+    again = type(model.backbone).from_config(model.backbone.get_config())
+    assert again.controls == controls
+    (free,) = model.generate(seconds=20, variations=1, seed=1)
+    (made,) = model.generate(seconds=20, variations=1, seed=1, player="Ann")
+    (soft,) = model.generate(
+        seconds=20, variations=1, seed=1, player="Ann", loudness=30
+    )
+    late = made[made["start"] >= 5]
+    assert len(late) / 15 == pytest.approx(8, rel=0.25)
+    assert late["velocity"].mean() == pytest.approx(90, abs=6)
+    assert soft["velocity"][soft["start"] >= 5].mean() < 45
+    fifths = [(np.abs(np.diff(x["pitch"])) == 7).mean() for x in (free, made)]
+    assert fifths[1] > 3 * fifths[0]
+    # What goes on from music has its scales, and the intervals of the label.
+    prompt = notes_of(40, 2)
+    request = NoteRequest.from_music(
+        model, [prompt], seconds=5, asked=Asked(controls, {"player": "Ann"})
+    )
+    assert np.isnan(request.limits.targets).all()
+    assert request.limits.intervals.max() == pytest.approx(2 * LEANING)
+
+
+@pytest.mark.slow_to_trace
+def test_a_gap_is_held_to_the_pitch_classes_around_it(held):
+    filling = extended(held, 0.5)
+    notes = notes_of(200, 5)
+    notes["pitch"] = 60 + np.array([0, 4, 7, 12])[np.arange(200) % 4]
+    pieces = filling.infill(notes, 6, 14, variations=8, seed=2)
+    # This model writes 24 notes; the strengths grow with the first of them.
+    new = np.concatenate([x[~np.isin(x, notes)][10:] for x in pieces])
+    classes = np.bincount(new["pitch"] % 12, minlength=12) / len(new)
+    assert len(new) > 40
+    assert classes[[0, 4, 7]].sum() > 0.6
+    assert classes[0] == pytest.approx(0.35, abs=0.1)
 
 
 @pytest.mark.slow_to_trace
@@ -431,7 +521,7 @@ def test_what_was_obtained_is_told_apart_from_what_was_not(monkeypatch):
 
 @pytest.mark.one_backend
 def test_a_scale_of_an_empty_piece_is_0():
-    assert asking.overall(np.empty(0, NOTE_DTYPE), 5) == dict.fromkeys(
+    assert scales.overall(np.empty(0, NOTE_DTYPE), 5) == dict.fromkeys(
         SCALES, 0
     )
 

@@ -93,7 +93,7 @@ def _values(preset, settings, obtained, told):
 
 
 def _print_scales(preset, obtained):
-    from keras_pianogen.data.controls import SCALES
+    from keras_pianogen.data.scales import SCALES
 
     rows, drift = [], []
     for one in obtained:

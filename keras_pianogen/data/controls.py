@@ -1,13 +1,9 @@
 """What can be asked of a model of notes: scales of its music, and labels.
 
-A scale is a number that the music itself has at every moment, such as notes a
-second. Its values are told apart in classes: the music that a model is trained
-on spends the same time in each. A label is a word that a whole piece has,
-such as its composer. For each note a model is given the class of each control
-that is asked for, and -1 for one that is not.
-
-A note's class of a scale is measured over the six seconds that begin with it,
-so that it says what is to come.
+A scale is a number that the music itself has at every moment, see `scales`. A
+label is a word that a whole piece has, such as its composer. For each note a
+model is given the class of each control that is asked for, and -1 for one that
+is not.
 """
 
 import collections
@@ -22,9 +18,12 @@ from numpy.typing import NDArray
 
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.pieces import Piece
+from keras_pianogen.data.profiles import Profile
+from keras_pianogen.data.profiles import count_intervals
+from keras_pianogen.data.scales import SCALES
+from keras_pianogen.data.scales import Scale
+from keras_pianogen.data.scales import measured
 
-SECONDS = 6.0  # over which a scale is measured
-LEAST_SECONDS = 3.0  # of what is known; the last notes take the value before
 NUM_CLASSES = 20  # of a scale
 MOST_VALUES = 12  # of a label
 LEAST_SHARE = 0.01  # of the notes, for a value of a label
@@ -44,85 +43,6 @@ TAKEN = frozenset(
 # asked for in the others.
 SHARE_WITHOUT = 0.3
 SHARE_ASKED = 0.5
-
-# The scales, and what they count.
-SCALES = {
-    "density": "notes a second",
-    "loudness": "mean MIDI velocity",
-    "register": "mean MIDI pitch",
-    "polyphony": "mean number of notes that sound, of those that begin then",
-}
-
-
-def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
-    """The value of each scale at each note.
-
-    Args:
-        notes: array of `NOTE_DTYPE`, sorted by start.
-
-    Returns:
-        A dict of arrays (notes,), by the names of `SCALES`.
-    """
-    if not len(notes):
-        return {name: np.empty(0) for name in SCALES}
-    starts = notes["start"].astype(np.float64)
-    last = starts[-1]
-    # Where too little of what follows is known, the value before stays.
-    known = np.searchsorted(starts, last - LEAST_SECONDS, side="right") - 1
-    first = np.minimum(np.arange(len(notes)), max(known, 0))
-    stop = np.searchsorted(starts, starts[first] + SECONDS, side="left")
-    count = stop - first
-    # The seconds end with the last note that is known.
-    span = np.clip(last - starts[first], 1.0, SECONDS)
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-        return sums[stop] - sums[first]
-
-    return {
-        "density": count / span,
-        "loudness": total(notes["velocity"]) / count,
-        "register": total(notes["pitch"]) / count,
-        "polyphony": total(notes["end"] - starts) / span,
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """A scale, and where one of its classes ends and the next begins.
-
-    Args:
-        name: one of `SCALES`.
-        edges: numbers that rise, one fewer than there are classes.
-
-    Raises:
-        ValueError: if there is no such scale, or `edges` don't rise.
-    """
-
-    name: str
-    edges: Sequence[float]
-
-    def __post_init__(self) -> None:
-        if self.name not in SCALES:
-            raise ValueError(
-                f"A scale must be one of {', '.join(SCALES)}. "
-                f"Received: {self.name!r}"
-            )
-        object.__setattr__(self, "edges", tuple(map(float, self.edges)))
-        # Equal edges are of music whose quantiles are equal.
-        if not self.edges or not (np.diff(self.edges) >= 0).all():
-            raise ValueError(
-                f"The edges of {self.name} must be numbers that rise. "
-                f"Received: {self.edges}"
-            )
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.edges) + 1
-
-    def classes(self, values: Any) -> NDArray[np.int64]:
-        """The class of each number."""
-        return np.searchsorted(self.edges, values, side="right")
 
 
 def check_label(name: str) -> None:
@@ -182,9 +102,12 @@ class Controls:
     Args:
         scales: dict from names of scales to the edges of their classes.
         labels: dict from names of labels to their values.
+        profiles: dict from names of labels to the `Profile` of each value, or
+            its settings as a dict. Labels with little music have none.
 
     Raises:
-        ValueError: see `Scale` and `Label`.
+        ValueError: see `Scale`, `Label` and `Profile`, or if a label has more
+            or fewer profiles than values.
 
     Examples:
         >>> controls = Controls({"density": [5.0, 9.0]}, {"player": ["Ann"]})
@@ -198,6 +121,9 @@ class Controls:
     labels: Mapping[str, Sequence[str]] = dataclasses.field(
         default_factory=dict
     )
+    profiles: Mapping[str, Sequence[Profile]] = dataclasses.field(
+        default_factory=dict
+    )
     all: tuple[Control, ...] = dataclasses.field(
         init=False, repr=False, compare=False
     )
@@ -208,10 +134,22 @@ class Controls:
         frozen = {
             "scales": {scale.name: scale.edges for scale in scales},
             "labels": {label.name: label.values for label in labels},
+            "profiles": {
+                name: tuple(map(_profile, x))
+                for name, x in self.profiles.items()
+            },
             "all": (*scales, *labels),
         }
         for name, value in frozen.items():
             object.__setattr__(self, name, value)
+        sizes = {label.name: label.num_classes for label in labels}
+        for name, profiles in self.profiles.items():
+            if len(profiles) != sizes.get(name):
+                raise ValueError(
+                    "`profiles` must have one for each value of a label. "
+                    f"Received: {len(profiles)} of {name}, which has "
+                    f"{sizes.get(name, 'no')} values"
+                )
 
     @classmethod
     def of(cls, corpus: Corpus, names: Iterable[str]) -> "Controls":
@@ -248,8 +186,15 @@ class Controls:
             for name in scales:
                 values = np.concatenate([curves[name] for curves in found])
                 edges[name] = _edges(values, np.concatenate(times))
-        labels = [name for name in names if name not in SCALES]
-        return cls(edges, {name: _values(pieces, name) for name in labels})
+        labels = {
+            name: _values(pieces, name) for name in names if name not in SCALES
+        }
+        profiles = {
+            name: _profiles(corpus, indices, name, values)
+            for name, values in labels.items()
+        }
+        known = {name: x for name, x in profiles.items() if None not in x}
+        return cls(edges, labels, known)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> "Controls":
@@ -260,6 +205,10 @@ class Controls:
         return {
             "scales": {name: list(x) for name, x in self.scales.items()},
             "labels": {name: list(x) for name, x in self.labels.items()},
+            "profiles": {
+                name: [profile.get_config() for profile in x]
+                for name, x in self.profiles.items()
+            },
         }
 
     def __hash__(self) -> int:
@@ -311,6 +260,25 @@ def labels_of(piece: Piece[Any]) -> dict[str, str]:
     """The labels of a piece, its composer among them if that is known."""
     composer = {"composer": piece.composer} if piece.composer else {}
     return composer | dict(piece.labels)
+
+
+def _profile(settings: Profile | Mapping[str, Any]) -> Profile:
+    return settings if isinstance(settings, Profile) else Profile(**settings)
+
+
+def _profiles(
+    corpus: Corpus, indices: Sequence[int], name: str, values: Sequence[str]
+) -> list[Profile | None]:
+    """The profile of each value of a label, `None` for one with few pieces."""
+    usual = sum(count_intervals(corpus.notes(i)) for i in indices)
+    of_value: dict[str, list[int]] = {value: [] for value in values}
+    for i in indices:
+        value = labels_of(corpus.pieces[i]).get(name, "")
+        of_value.get(value, []).append(i)
+    return [
+        Profile.of(map(corpus.notes, of_value[value]), usual)
+        for value in values
+    ]
 
 
 def _edges(

@@ -10,13 +10,13 @@ import time
 import mido
 import numpy as np
 
+from keras_pianogen.data.scales import overall
 from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Partner
 from keras_pianogen.duet.turns import AtSilence
 from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.samplers import get_sampler
-from keras_pianogen.judging.asking import overall
 from keras_pianogen.notes import NOTE_DTYPE
 
 LATE = 0.01  # a note that is sent so long after it was due is late

@@ -29,10 +29,10 @@ class AnswerRequest(NoteRequest):
     is known what will be asked of the answer.
     """
 
-    def asked_on(self, prompt):
+    def asked_on(self, prompt, asked):
         """See `NoteRequest.asked_on`: only the last row is given anything."""
         prompt = prompt.copy()
-        prompt[-1, self.model.backbone.fields.asked] = self.asked.plan()[0]
+        prompt[-1, self.model.backbone.fields.asked] = asked.plan()[0]
         return prompt
 
     @property

@@ -8,15 +8,25 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_pianogen.data.controls import NOT_ASKED
-from keras_pianogen.data.controls import SCALES
-from keras_pianogen.data.controls import Scale
+from keras_pianogen.data.profiles import WIDEST
+from keras_pianogen.data.scales import SCALES
+from keras_pianogen.data.scales import Scale
+from keras_pianogen.events import PITCHES
 from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.notewise import START
+from keras_pianogen.generation.steering import CLASSES
 from keras_pianogen.note_tuples import rows_of
 
 # What is asked may change this often in the music of one call.
 STEPS = 64
+# The name under which shares of the pitch classes are asked for; `generate` has
+# no argument for them.
+PITCH_CLASSES = "pitch classes"
+# How much the intervals of a label's music count in the logits of pitches. At 1
+# they count as a naive Bayes classifier of intervals counts them (Yang and
+# Klein, 2021, guide a model by a classifier).
+LEANING = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +70,56 @@ class Asked:
         return self.guidance != 1
 
     def also(self, name, ends):
-        """The same, and a scale that goes from one value to another.
+        """The same, and what goes from one value to another.
 
         Args:
-            name: the scale.
-            ends: pair of floats.
+            name: a scale, or `PITCH_CLASSES`.
+            ends: pair of floats, or of arrays (12,) of shares.
         """
         other = copy.copy(self)
         object.__setattr__(other, "values", self.values | {name: ends})
         return other
+
+    def drawn(self, rng):
+        """The same, and the scales that music with its labels could have.
+
+        What is asked for of scales stays, and the others are drawn from the
+        profile of each label. Nothing is drawn without labels that have one.
+
+        Args:
+            rng: a NumPy generator.
+        """
+        drawn = self
+        for profile in self._profiles():
+            known = {
+                name: float(np.mean(x))
+                for name, x in drawn.values.items()
+                if name in SCALES
+            }
+            for name, value in profile.draw(known, rng).items():
+                if name in self.controls.scales and name not in known:
+                    value = KINDS[name].nearest(value)
+                    drawn = drawn.also(name, (value, value))
+        return drawn
+
+    def intervals(self):
+        """What is added to the logit of a pitch, by its distance.
+
+        Returns:
+            A float32 array (2 * PITCHES - 1,), for the pitches from 127 below
+            the last note's to 127 above it.
+        """
+        steps = np.arange(1 - PITCHES, PITCHES).clip(-WIDEST, WIDEST) + WIDEST
+        tilts = [np.asarray(x.intervals)[steps] for x in self._profiles()]
+        return LEANING * np.sum([0.0 * steps, *tilts], 0).astype("float32")
+
+    def _profiles(self):
+        """The profiles of the values of labels that are asked for."""
+        return [
+            profiles[self.values[name]]
+            for name, profiles in self.controls.profiles.items()
+            if name in self.values
+        ]
 
     def _parsed(self, name, value):
         """A label's class, or the values of a scale at both ends."""
@@ -103,16 +154,20 @@ class Asked:
         return plan
 
     def targets(self):
-        """The value of each scale at each of `STEPS` moments.
+        """What the new music is held to at each of `STEPS` moments.
 
         Returns:
-            A float32 array (STEPS, scales), by the names of `SCALES`, NaN
-            where nothing is asked.
+            A float32 array (STEPS, `steering.COLUMNS`), NaN where nothing is
+            asked.
         """
+        nothing = 2 * (np.full(CLASSES, np.nan),)
         columns = [
             np.linspace(*self.values.get(name, (np.nan, np.nan)), STEPS)
             for name in SCALES
         ]
+        columns += list(
+            np.linspace(*self.values.get(PITCH_CLASSES, nothing), STEPS).T
+        )
         return np.stack(columns, axis=1).astype("float32")
 
     def on(self, form, rows):

@@ -216,3 +216,11 @@ def _first_state(seed, number=0):
     """
     first = np.random.SeedSequence(seed).generate_state(number + 1)[number]
     return np.array([first, 0], "uint32")
+
+
+def seeds_from(seed, count):
+    """Seeds that follow from one; or `None` each."""
+    if seed is None:
+        return [None] * count
+    state = np.random.SeedSequence(abs(int(seed))).generate_state(count)
+    return [int(x) for x in state]

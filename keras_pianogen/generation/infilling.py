@@ -18,11 +18,14 @@ from keras_pianogen.data.gaps import rows_around
 from keras_pianogen.events import PITCHES
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.arguments import KINDS
+from keras_pianogen.generation.asking import PITCH_CLASSES
 from keras_pianogen.generation.asking import STEPS
 from keras_pianogen.generation.asking import Asked
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.pieces import draw
+from keras_pianogen.generation.steering import CLASSES
 from keras_pianogen.generation.steering import Steering
 from keras_pianogen.generation.steering import no_strengths
 from keras_pianogen.note_tuples import FIELDS
@@ -34,9 +37,8 @@ from keras_pianogen.notes import cut_overlaps
 MOMENT = 0.05  # notes this close begin together
 LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
 LONGEST_GAP = 30.0  # as in training, see `data.gaps`
-# The density of the music beside a gap is measured over `AROUND` seconds. It
-# counts as unknown if fewer than `LEAST_AROUND` seconds or `FEW` notes are
-# there.
+# The music beside a gap is measured over `AROUND` seconds. It counts as unknown
+# if fewer than `LEAST_AROUND` seconds or `FEW` notes are there.
 AROUND, LEAST_AROUND, FEW = 6.0, 2.0, 3
 
 
@@ -135,9 +137,10 @@ def infill(
         variations: int. How many pieces are made at the same time.
         seed: int, or `None`.
         progress: see `Generates.generate`.
-        asked: an `Asked`, or `None`. If no density is asked for, and the model
-            has this control, it is that of the music around the gap: it changes
-            evenly from the one before to the one after.
+        asked: an `Asked`, or `None`. A model that has the control of density
+            is held to the pitch classes of the music around the gap, and to
+            its density if no other is asked for. Both change evenly from
+            those before to those after.
         **settings: `sampler`, `grammar` and `repeat_penalty`.
 
     Returns:
@@ -146,7 +149,7 @@ def infill(
     check_gap(model, notes, start, end)
     in_gap = (notes["start"] >= start) & (notes["start"] < end)
     outside = notes[~in_gap]
-    asked = _with_density(model, outside, start, end, asked)
+    asked = _like_the_sides(model, outside, start, end, asked)
     fill = functools.partial(_fill, model, asked=asked, **settings)
     if not keep_melody:
         step = model.backbone.form.time_step
@@ -166,27 +169,40 @@ def infill(
     ]
 
 
-def _with_density(model, outside, start, end, asked):
-    """What is asked of a gap, its density among it."""
-    asked = asked or Asked(model.controls)
-    if "density" not in asked.controls.names or "density" in asked.values:
+def _like_the_sides(model, outside, start, end, asked):
+    """What is asked of a gap: the density and pitch classes around it, too."""
+    asked, controls = asked or Asked(model.controls), model.controls
+    if "density" not in controls.names:
         return asked
     last = outside["start"][-1] if len(outside) else 0.0
     sides = (max(start - AROUND, 0.0), start), (end, min(end + AROUND, last))
-    found = [_density(outside, *side) for side in sides]
-    found = [density for density in found if density]
-    if not found:
+    known = [_between(outside, *side) for side in sides]
+    known = [
+        (notes, seconds)
+        for notes, seconds in known
+        if len(notes) >= FEW and seconds >= LEAST_AROUND
+    ]
+    if not known:
         return asked
-    return asked.also("density", (found[0], found[-1]))
+    ends = known[0], known[-1]
+    if "density" not in asked.values:
+        nearest = KINDS["density"].nearest
+        found = tuple(nearest(len(notes) / x) for notes, x in ends)
+        asked = asked.also("density", found)
+    return asked.also(
+        PITCH_CLASSES, tuple(_shares_of_classes(notes) for notes, _ in ends)
+    )
 
 
-def _density(notes, begin, end):
-    """Notes a second between two moments, or `None` where few are known."""
+def _between(notes, begin, end):
+    """The notes between two moments, and the seconds."""
     starts = notes["start"]
-    count = int(((starts >= begin) & (starts < end)).sum())
-    if count < FEW or end - begin < LEAST_AROUND:
-        return None
-    return KINDS["density"].nearest(count / (end - begin))
+    return notes[(starts >= begin) & (starts < end)], end - begin
+
+
+def _shares_of_classes(notes):
+    """The share of each pitch class, (12,)."""
+    return np.bincount(notes["pitch"] % CLASSES, minlength=CLASSES) / len(notes)
 
 
 class _Place(typing.NamedTuple):
@@ -278,14 +294,6 @@ def _is_full(asked, notes, gap, stop):
     wanted = (first + (last - first) * share / 2) * (stop - begin)
     starts = notes["start"]
     return ((starts >= begin) & (starts < stop)).sum() >= wanted
-
-
-def seeds_from(seed, count):
-    """Seeds that follow from one; or `None` each."""
-    if seed is None:
-        return [None] * count
-    state = np.random.SeedSequence(abs(int(seed))).generate_state(count)
-    return [int(x) for x in state]
 
 
 def is_melody(notes):

@@ -8,6 +8,7 @@ import numpy as np
 from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.asking import Asked
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.endings import round_off_rows
 from keras_pianogen.generation.notewise import OF_A_PIECE
 from keras_pianogen.generation.notewise import START
@@ -69,6 +70,8 @@ class NoteRequest(Request):
 
     prompt_seconds: float | None = None
 
+    # Whether pieces from nothing have the scales of their labels' music.
+    draws_scales = True
     grammar_class = NoteGrammar
     outputs = ("notes", "midi", "rows")
     max_tokens_a_second = MAX_NOTES_A_SECOND
@@ -94,17 +97,38 @@ class NoteRequest(Request):
     def __post_init__(self):
         super().__post_init__()
         if self.asked is not None:
-            prompts = [self.asked_on(p) for p in self.prompts]
+            prompts = list(map(self.asked_on, self.prompts, self.asked_of_each))
             object.__setattr__(self, "prompts", prompts)
 
-    def asked_on(self, prompt):
+    def asked_on(self, prompt, asked):
         """The rows of a prompt, with what is asked of them."""
-        return self.asked.on(self.form, prompt)
+        return asked.on(self.form, prompt)
+
+    @functools.cached_property
+    def asked_of_each(self):
+        """What is asked of each piece, a list of `Asked`.
+
+        A new piece has the scales of music with its labels.
+        """
+        asked = self.asked or Asked(self.model.backbone.controls)
+        if not self.draws_scales:
+            return [asked] * len(self.prompts)
+        seed = self.seed
+        if seed is None:  # Keras seeds these numbers with all others.
+            seed = np.random.randint(2**31)
+        return [
+            asked if len(prompt) > 1 else asked.drawn(rng)
+            for prompt, rng in zip(
+                self.prompts,
+                map(np.random.default_rng, seeds_from(seed, len(self.prompts))),
+                strict=True,
+            )
+        ]
 
     @property
     def can_be_drawn_again(self):
         """See `Request.can_be_drawn_again`: few notes may be asked for."""
-        is_sparse = self.asked is not None and "density" in self.asked.values
+        is_sparse = any("density" in x.values for x in self.asked_of_each)
         return super().can_be_drawn_again and not is_sparse
 
     @property
@@ -155,11 +179,12 @@ class NoteRequest(Request):
         controls = self.model.backbone.controls
         if not len(controls):
             return limits
-        asked = self.asked or Asked(controls)
+        asked, of_each = self.asked or Asked(controls), self.asked_of_each
         begins = [self._asked_from(prompt) for prompt in self.prompts]
         limits = limits._replace(
-            plan=np.stack([asked.plan()] * len(begins)),
-            targets=np.stack([asked.targets()] * len(begins)),
+            plan=np.stack([x.plan() for x in of_each]),
+            targets=np.stack([x.targets() for x in of_each]),
+            intervals=np.stack([x.intervals() for x in of_each]),
             plan_begin=np.array(begins, "int32"),
             plan_ticks=np.int32(max(self._asked_ticks(), 1)),
         )
@@ -172,6 +197,7 @@ class NoteRequest(Request):
             # Both halves are held to it, so that guidance leaves the tilt as
             # it is, see `steering`.
             targets=np.concatenate([limits.targets, limits.targets]),
+            intervals=np.concatenate([limits.intervals, limits.intervals]),
             guidance=np.float32(asked.guidance),
             **{name: np.tile(x, 2) for name, x in of_both.items()},
         )

@@ -111,13 +111,16 @@ class NoteLimits(typing.NamedTuple):
     score_notes: object = ()
     # What is asked of the music from `plan_begin` on, in ticks: the classes of
     # controls, int (batch, steps, controls), and the values of the scales,
-    # float (batch, steps, scales), NaN where nothing is asked, spread over
+    # float (batch, steps, steering.COLUMNS), NaN where nothing is, spread over
     # `plan_ticks`. Without controls these are ().
     plan: object = ()
     targets: object = ()
     plan_begin: object = ()  # int (batch,)
     plan_ticks: object = ()  # int
     guidance: object = ()  # float, see `draws.Guided`; () without
+    # What is added to the logits of pitches, by their distance from the last
+    # note's, float (batch, 2 * PITCHES - 1); () without controls.
+    intervals: object = ()
 
 
 # The limits that have a number for each piece.
@@ -131,7 +134,7 @@ class NoteState(typing.NamedTuple):
     clock: object  # int (batch,): when the last note began
     last_pitch: object  # int (batch,), 0 before the first note
     heat: object  # float (batch, 128): how often each pitch was struck of late
-    strengths: object  # float (batch, scales), see `steering.Steering`
+    strengths: object  # float (batch, COLUMNS), see `steering.Steering`
 
 
 def initial_state(pieces):
@@ -257,6 +260,15 @@ class NextNote:
             return 0.0
         return self.steering.tilt(field, state.strengths)
 
+    def _tilt_of_intervals(self, state):
+        """What is added to the logits of pitches, by the last note's."""
+        intervals = self.limits.intervals
+        if isinstance(intervals, tuple):
+            return 0.0
+        pitches = ops.arange(PITCHES, dtype="int32")
+        steps = pitches - state.last_pitch[:, None] + PITCHES - 1
+        return ops.take_along_axis(intervals, steps, axis=1)
+
     def _tilt_of_shifts(self, state):
         """What is added to the logits of shifts, see `steering`."""
         if self.steering is None:
@@ -342,6 +354,7 @@ class NextNote:
             x, left, ticks[:, None], state.last_pitch[:, None]
         )[:, 0]
         logits = logits + self._tilt("pitch", state)
+        logits = logits + self._tilt_of_intervals(state)
         logits = logits - self.limits.repeat_penalty * state.heat
         pitches = ops.arange(PITCHES, dtype="int32")
         logits = ops.where(pitches < self.limits.below, logits, BARRED)

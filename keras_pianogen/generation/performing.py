@@ -40,6 +40,8 @@ class PerformRequest(NoteRequest):
     score: np.ndarray
     shifts: np.ndarray
 
+    draws_scales = False  # The score has its own.
+
     @functools.cached_property
     def limits(self):
         """See `NoteRequest.limits`."""

@@ -1,4 +1,6 @@
-"""Music is held to what is asked of its scales, while it is written.
+"""Music is held to what is asked of it, while it is written.
+
+What is asked are values of the scales, and shares of the twelve pitch classes.
 
 A model that is told what is asked follows it only in part. So each note that is
 drawn is compared with what is asked, and the logits of the next notes are
@@ -17,10 +19,11 @@ References:
 import numpy as np
 from keras import ops
 
-from keras_pianogen.data.controls import SCALES
+from keras_pianogen.data.scales import SCALES
 
 # How much a note changes the strength of each scale, and the most strength.
 GAINS = {"density": 0.2, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}
+GAIN_OF_CLASSES = 0.5  # the same for the share of a pitch class
 STRONGEST = 3.0
 # Velocities, and semitones, over which a strength of 1 makes a factor of e.
 VELOCITIES, SEMITONES = 16.0, 12.0
@@ -37,6 +40,11 @@ SLOW = 5.0
 # no density is asked for: long notes alone would leave music sparse.
 SHARE = 0.5
 
+# The columns of strengths and targets: the scales, then the pitch classes from
+# C upwards.
+CLASSES = 12
+COLUMNS = len(SCALES) + CLASSES
+
 
 class Steering:
     """Tilts of logits, by what is asked of scales and by what was obtained.
@@ -47,12 +55,14 @@ class Steering:
 
     def __init__(self, form):
         self.time_step = form.time_step
-        self.gains = _float32([GAINS[name] for name in SCALES])
+        gains = [GAINS[name] for name in SCALES] + CLASSES * [GAIN_OF_CLASSES]
+        self.gains = _float32(gains)
         velocities = form.to_velocities(np.arange(form.velocity_bins))
         self.velocities = _float32(velocities)
         self.waits = _float32(self._seconds(form.shift_code))
         rings = np.minimum(self._seconds(form.duration_code), LONG)
         pitches = np.arange(form.num_classes["pitch"])
+        self.pitch_classes = ops.convert_to_tensor(pitches % CLASSES, "int32")
         # The number of each class, of the fields but the first.
         self.numbers = {
             "velocity": _float32((velocities - 64.0) / VELOCITIES),
@@ -69,22 +79,25 @@ class Steering:
 
         Args:
             field: "pitch", "velocity" or "duration".
-            strengths: float tensor (batch, scales), see `follow`.
+            strengths: float tensor (batch, COLUMNS), see `follow`.
         """
-        _, loudness, register, polyphony = ops.split(strengths, 4, 1)
+        _, loudness, register, polyphony, classes = _parts(strengths)
         strength = {
             "velocity": loudness,
             "pitch": register,
             "duration": polyphony,
         }[field]
-        return strength * self.numbers[field]
+        tilt = strength * self.numbers[field]
+        if field == "pitch":
+            tilt = tilt + ops.take(classes, self.pitch_classes, axis=1)
+        return tilt
 
     def tilt_of_shifts(self, strengths, targets, left):
         """What is added to the logits of shifts: dense music waits less.
 
         Args:
-            strengths: float tensor (batch, scales), see `follow`.
-            targets: float tensor (batch, scales), see `follow`.
+            strengths: float tensor (batch, COLUMNS), see `follow`.
+            targets: float tensor (batch, COLUMNS), see `follow`.
             left: int tensor (batch,), for how many ticks no note comes if the
                 end is drawn, the last class. With 0 it stays as likely as it
                 is.
@@ -92,8 +105,8 @@ class Steering:
         Returns:
             A float tensor (batch, classes).
         """
-        density, _, _, polyphony = ops.split(strengths, 4, 1)
-        asked, _, _, sounding = ops.split(targets, 4, 1)
+        density, _, _, polyphony, _ = _parts(strengths)
+        asked, _, _, sounding, _ = _parts(targets)
         is_free = ops.isnan(asked)
         strength = ops.where(is_free, SHARE * polyphony, density)
         pace = ops.where(is_free, sounding, asked)
@@ -106,8 +119,8 @@ class Steering:
         """The strengths after a note of each piece.
 
         Args:
-            strengths: float tensor (batch, scales), in the order of `SCALES`.
-            targets: float tensor (batch, scales): what is asked of this note,
+            strengths: float tensor (batch, COLUMNS).
+            targets: float tensor (batch, COLUMNS): what is asked of this note,
                 NaN where nothing is.
             new: int tensor (batch, fields), the rows of the notes.
         """
@@ -117,25 +130,31 @@ class Steering:
         return ops.where(ops.isnan(targets), 0.0, strengths)
 
     def _missing(self, new, targets):
-        """By how much notes fall short of what is asked, (batch, scales)."""
-        density, loudness, register, polyphony = ops.unstack(targets, axis=1)
+        """By how much notes fall short of what is asked, (batch, COLUMNS)."""
+        density, loudness, register, polyphony, classes = _parts(targets)
         times = ops.cast(new[:, :4], "float32") * self.time_step
-        wait, rings = times[:, 0], times[:, 3]
-        pitch = ops.cast(new[:, 1], "float32")
-        velocity = ops.take(self.velocities, new[:, 2])
+        wait, rings = times[:, :1], times[:, 3:]
+        pitch = ops.cast(new[:, 1:2], "float32")
+        velocity = ops.take(self.velocities, new[:, 2:3])
         of_each = ops.minimum(1.0, SLOW / density)
         missing = [
             (density * wait - 1) * of_each,
             (loudness - velocity) / VELOCITIES,
             (register - pitch) / SEMITONES,
             (wait - rings / polyphony) / USUAL,
+            classes - ops.one_hot(new[:, 1] % CLASSES, CLASSES),
         ]
-        return ops.stack(missing, axis=1)
+        return ops.concatenate(missing, axis=1)
 
 
 def no_strengths(pieces):
-    """The strengths in which pieces begin, float32 (pieces, scales)."""
-    return np.zeros((pieces, len(SCALES)), "float32")
+    """The strengths in which pieces begin, float32 (pieces, COLUMNS)."""
+    return np.zeros((pieces, COLUMNS), "float32")
+
+
+def _parts(columns):
+    """The column of each scale, and those of the pitch classes."""
+    return ops.split(columns, [1, 2, 3, 4], axis=1)
 
 
 def _float32(numbers):

@@ -11,10 +11,11 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_pianogen.data.controls import SCALES
 from keras_pianogen.data.controls import labels_of
+from keras_pianogen.data.scales import SCALES
+from keras_pianogen.data.scales import overall
 from keras_pianogen.data.windows import check_least
-from keras_pianogen.generation.infilling import seeds_from
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.judging.features import cut
 from keras_pianogen.judging.features import draw_begin
 from keras_pianogen.judging.features import measure
@@ -61,24 +62,6 @@ class Obtained:
 
     def _correlation(self, name):
         return float(np.corrcoef(self.asked, self.found[name])[0, 1])
-
-
-def overall(notes, seconds):
-    """The value of each scale of a whole excerpt, a dict.
-
-    Args:
-        notes: array of `NOTE_DTYPE`.
-        seconds: the excerpt's length.
-    """
-    if not len(notes):
-        return dict.fromkeys(SCALES, 0.0)
-    rings = np.minimum(notes["end"], seconds) - notes["start"]
-    return {
-        "density": len(notes) / seconds,
-        "loudness": float(notes["velocity"].mean()),
-        "register": float(notes["pitch"].mean()),
-        "polyphony": float(rings.sum() / seconds),
-    }
 
 
 def evaluate_scale(

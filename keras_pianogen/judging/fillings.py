@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from keras_pianogen.data.windows import check_least
-from keras_pianogen.generation.infilling import seeds_from
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.judging.distances import overlapping_area
 from keras_pianogen.judging.excerpts import evenly
 from keras_pianogen.judging.likelihood import check_split

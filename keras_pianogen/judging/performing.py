@@ -26,7 +26,7 @@ from scipy import stats
 from keras_pianogen.data.scores import chords
 from keras_pianogen.data.scores import deadpan
 from keras_pianogen.data.windows import check_least
-from keras_pianogen.generation.infilling import seeds_from
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.judging.excerpts import evenly
 from keras_pianogen.judging.likelihood import check_split
 from keras_pianogen.judging.statistics import resampled_interval

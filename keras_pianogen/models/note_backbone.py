@@ -7,6 +7,7 @@ import keras_hub
 
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.fields import Fields
+from keras_pianogen.data.profiles import Profile
 from keras_pianogen.intervals import Real
 from keras_pianogen.intervals import Whole
 from keras_pianogen.layers import DecoderBlock
@@ -40,9 +41,17 @@ Form = typing.Annotated[NoteTuples, SettingsOf(NoteTuples, SETTINGS)]
 # The settings of a `Controls`.
 EDGES = Several(Real(-1e6, 1e6), 2**10)
 VALUES = Several(Words(2**10), 2**10)
+NUMBERS = Several(Real(-1e6, 1e6), 2**7)
+PROFILE = {
+    "means": typing.Annotated[list, NUMBERS],
+    "covariance": typing.Annotated[list, Several(NUMBERS, 2**4)],
+    "intervals": typing.Annotated[list, NUMBERS],
+}
+PROFILES = Several(SettingsOf(Profile, PROFILE), 2**10)
 CONTROLS = {
     "scales": typing.Annotated[dict, Named(EDGES, 2**4)],
     "labels": typing.Annotated[dict, Named(VALUES, 2**8)],
+    "profiles": typing.Annotated[dict, Named(PROFILES, 2**8)],
 }
 Asked = typing.Annotated[Controls, SettingsOf(Controls, CONTROLS)]
 

@@ -4,8 +4,8 @@ import keras
 import keras_hub
 
 from keras_pianogen.generation.arguments import check_arguments
+from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.infilling import infill
-from keras_pianogen.generation.infilling import seeds_from
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
 from keras_pianogen.generation.own_music import OwnMusic

@@ -101,7 +101,7 @@ PRESETS = {
         },
         "sha256": {
             "config.json": (
-                "bfc387ef57735b15a812eb0366fad31fbd1e18f2d43f9a077abe714eb35fb5d2"
+                "50658003a6bbbd0414d1e7b9f177231d04defc645aa178f02b8a464ed974a33a"
             ),
             "metadata.json": (
                 "4a2efe6d6e5c5d503aa9e15e2c352374f8b77dc363895f3068e9dc007ed80137"
@@ -110,10 +110,10 @@ PRESETS = {
                 "83c9109f68949799e8d58b2b66780387906cac3d47a3df5b98383cf2bdddd208"
             ),
             "preprocessor.json": (
-                "d99e2196682fbd7b1713d5b28cf52c176fb6c789b6edb5b949dd2e72ab3af4db"
+                "209062e53bd56d9f779e64ef8b85cb10c04ed03c7849224d1a9f49c54ed25ad2"
             ),
             "task.json": (
-                "584a3477a3c61cbc3f824c871dafc172baa71756390062fc3ac063a59aa00fcc"
+                "4b699c61e28f95e4f77bbcbafdcc357675cbc52d0da5af398824827bef62057f"
             ),
             "task.weights.h5": (
                 "6e4cd6d9e4adeb00ff3076dc78c81f3f46addaa8cd4c3f2e56bd331f0cc608d1"

@@ -258,7 +258,9 @@ def _controlled(model, corpus, names):
     own = model.backbone.controls
     new = Controls.of(corpus, [name for name in names if name not in own.names])
     controls = Controls(
-        {**own.scales, **new.scales}, {**own.labels, **new.labels}
+        {**own.scales, **new.scales},
+        {**own.labels, **new.labels},
+        {**own.profiles, **new.profiles},
     )
     return extended(model, controls=controls)
 

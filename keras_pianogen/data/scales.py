@@ -1,0 +1,113 @@
+"""Scales: numbers that music has at every moment, such as notes a second.
+
+The values of a scale are told apart in classes: the music that a model is
+trained on spends the same time in each. A note's class is measured over the six
+seconds that begin with it, so that it says what is to come. Times in seconds.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SECONDS = 6.0  # over which a scale is measured
+LEAST_SECONDS = 3.0  # of what is known; the last notes take the value before
+
+# The scales, and what they count.
+SCALES = {
+    "density": "notes a second",
+    "loudness": "mean MIDI velocity",
+    "register": "mean MIDI pitch",
+    "polyphony": "mean number of notes that sound, of those that begin then",
+}
+
+
+def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+    """The value of each scale at each note.
+
+    Args:
+        notes: array of `NOTE_DTYPE`, sorted by start.
+
+    Returns:
+        A dict of arrays (notes,), by the names of `SCALES`.
+    """
+    if not len(notes):
+        return {name: np.empty(0) for name in SCALES}
+    starts = notes["start"].astype(np.float64)
+    last = starts[-1]
+    # Where too little of what follows is known, the value before stays.
+    known = np.searchsorted(starts, last - LEAST_SECONDS, side="right") - 1
+    first = np.minimum(np.arange(len(notes)), max(known, 0))
+    stop = np.searchsorted(starts, starts[first] + SECONDS, side="left")
+    count = stop - first
+    # The seconds end with the last note that is known.
+    span = np.clip(last - starts[first], 1.0, SECONDS)
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+        return sums[stop] - sums[first]
+
+    return {
+        "density": count / span,
+        "loudness": total(notes["velocity"]) / count,
+        "register": total(notes["pitch"]) / count,
+        "polyphony": total(notes["end"] - starts) / span,
+    }
+
+
+def overall(notes: NDArray[np.void], seconds: float) -> dict[str, float]:
+    """The value of each scale of a whole excerpt.
+
+    Args:
+        notes: array of `NOTE_DTYPE`, which begin at 0 or later.
+        seconds: the excerpt's length. What rings on after it doesn't count.
+    """
+    if not len(notes):
+        return dict.fromkeys(SCALES, 0.0)
+    rings = np.minimum(notes["end"], seconds) - notes["start"]
+    return {
+        "density": len(notes) / seconds,
+        "loudness": float(notes["velocity"].mean()),
+        "register": float(notes["pitch"].mean()),
+        "polyphony": float(rings.sum() / seconds),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A scale, and where one of its classes ends and the next begins.
+
+    Args:
+        name: one of `SCALES`.
+        edges: numbers that rise, one fewer than there are classes.
+
+    Raises:
+        ValueError: if there is no such scale, or `edges` don't rise.
+    """
+
+    name: str
+    edges: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if self.name not in SCALES:
+            raise ValueError(
+                f"A scale must be one of {', '.join(SCALES)}. "
+                f"Received: {self.name!r}"
+            )
+        object.__setattr__(self, "edges", tuple(map(float, self.edges)))
+        # Equal edges are of music whose quantiles are equal.
+        if not self.edges or not (np.diff(self.edges) >= 0).all():
+            raise ValueError(
+                f"The edges of {self.name} must be numbers that rise. "
+                f"Received: {self.edges}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.edges) + 1
+
+    def classes(self, values: Any) -> NDArray[np.int64]:
+        """The class of each number."""
+        return np.searchsorted(self.edges, values, side="right")
