@@ -29,7 +29,7 @@ from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import decoding
 from keras_pianogen.generation import grammar
 from keras_pianogen.generation.draws import seeded_values
-from keras_pianogen.generation.request import Request
+from keras_pianogen.generation.event_request import EventRequest
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -401,7 +401,7 @@ def sampling(model, batch=1, position=CONTEXT, rules=True):
     vocabulary = model.preprocessor.tokenizer.vocabulary
     rng = np.random.default_rng(0)
     ids = rng.integers(3, len(vocabulary), (batch, CONTEXT), "int32")
-    request = Request.from_music(
+    request = EventRequest.from_music(
         model, ids[0], variations=batch, grammar=rules, stop_token_ids=None
     )
     _, _, cache = model.call_with_cache(ids, model.build_cache(batch), 0)

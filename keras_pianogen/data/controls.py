@@ -193,8 +193,7 @@ class Controls:
             name: _profiles(corpus, indices, name, values)
             for name, values in labels.items()
         }
-        known = {name: x for name, x in profiles.items() if None not in x}
-        return cls(edges, labels, known)
+        return cls(edges, labels, {k: x for k, x in profiles.items() if x})
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> "Controls":
@@ -267,18 +266,23 @@ def _profile(settings: Profile | Mapping[str, Any]) -> Profile:
 
 
 def _profiles(
-    corpus: Corpus, indices: Sequence[int], name: str, values: Sequence[str]
-) -> list[Profile | None]:
-    """The profile of each value of a label, `None` for one with few pieces."""
-    usual = sum(count_intervals(corpus.notes(i)) for i in indices)
+    corpus: Corpus,
+    indices: NDArray[np.int64],
+    name: str,
+    values: Sequence[str],
+) -> list[Profile]:
+    """The profile of each value of a label; [] if one has too little music."""
+    usual = np.sum([count_intervals(corpus.notes(i)) for i in indices], 0)
     of_value: dict[str, list[int]] = {value: [] for value in values}
-    for i in indices:
+    for i in indices.tolist():
         value = labels_of(corpus.pieces[i]).get(name, "")
-        of_value.get(value, []).append(i)
-    return [
+        of_value.setdefault(value, []).append(i)
+    profiles = [
         Profile.of(map(corpus.notes, of_value[value]), usual)
         for value in values
     ]
+    found = [profile for profile in profiles if profile is not None]
+    return found if len(found) == len(values) else []
 
 
 def _edges(

@@ -90,7 +90,7 @@ class Profile:
         rows = np.concatenate([_excerpts(notes) for notes in music])
         if len(rows) < LEAST_EXCERPTS:
             return None
-        found = sum(map(count_intervals, music))
+        found = np.sum([count_intervals(notes) for notes in music], 0)
         shares = [(x + ADDED) / (x + ADDED).sum() for x in (found, usual)]
         return cls(
             rows.mean(axis=0).round(3).tolist(),

@@ -12,8 +12,8 @@ from keras import ops
 
 from keras_pianogen.generation.decoding import roll_out
 from keras_pianogen.generation.draws import GivenNoise
+from keras_pianogen.generation.event_request import EventRequest
 from keras_pianogen.generation.grammar import BARRED
-from keras_pianogen.generation.request import Request
 from keras_pianogen.layers.event_embedding import embed_distributions
 from keras_pianogen.layers.gumbel_softmax import straight_through
 
@@ -42,7 +42,7 @@ def continue_events(model, context, noise):
     Returns:
         Ids, an int32 tensor of shape (batch, length).
     """
-    request = Request(
+    request = EventRequest(
         model=model,
         prompts=context,
         sampler=GivenNoise(noise),

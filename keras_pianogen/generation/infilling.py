@@ -86,7 +86,7 @@ class InfillRequest(NoteRequest):
         return self.asked_between or (self.begin, self.gap.end)
 
     def initial_state(self, pieces):
-        """See `Request.initial_state`: notes after the gap don't count."""
+        """See `EventRequest.initial_state`: notes after the gap don't count."""
         pieces = [_from_start(p) for p in pieces]
         state = notewise.initial_state(pieces)
         return state._replace(strengths=self._strengths(pieces))

@@ -216,11 +216,11 @@ class NoteRequest(Request):
         return round(self.prompt_seconds / self.time_step)
 
     def initial_state(self, pieces):
-        """See `Request.initial_state`."""
+        """See `EventRequest.initial_state`."""
         return notewise.initial_state(pieces)
 
     def count_notes(self, tokens):
-        """See `Request.count_notes`."""
+        """See `EventRequest.count_notes`."""
         return int((tokens[:, 0] >= 0).sum())
 
     def duration_of(self, tokens):
@@ -239,7 +239,7 @@ class NoteRequest(Request):
         return np.float32(0)
 
     def stop_of(self, piece, prompt):
-        """See `Request.stop_of`."""
+        """See `EventRequest.stop_of`."""
         new = piece[len(prompt) :]
         is_stop = new[:, 0] < 0
         if self.seconds is not None:
@@ -266,11 +266,11 @@ class NoteRequest(Request):
         return notes if self.output == "notes" else write_midi(notes)
 
     def rounded_off(self, piece, prompt):
-        """See `Request.rounded_off`."""
+        """See `EventRequest.rounded_off`."""
         return round_off_rows(piece, len(prompt), self.seconds, self.time_step)
 
     def new_of(self, piece, prompt):
-        """See `Request.new_of`. Notes of the prompt have ends already."""
+        """See `EventRequest.new_of`. Notes of the prompt have ends already."""
         notes = self.form.decode(rows_of(piece[1:]))
         return notes[len(prompt) - 1 :], None
 

@@ -28,7 +28,8 @@ STRONGEST = 3.0
 # Velocities, and semitones, over which a strength of 1 makes a factor of e.
 VELOCITIES, SEMITONES = 16.0, 12.0
 # Durations are told apart by their logarithms, from about `SHORT` seconds to
-# `LONG`; `USUAL` is the time from one note to the next in usual music.
+# `LONG`; longer ones count like as much shorter ones, so that no note is made
+# to ring on and on. `USUAL` is the time from one note to the next.
 SHORT, USUAL, LONG = 0.05, 0.1, 4.0
 # A time between notes counts as at most this multiple of the mean time that is
 # asked for, so that no strength makes a pause of many seconds likely.
@@ -60,7 +61,8 @@ class Steering:
         velocities = form.to_velocities(np.arange(form.velocity_bins))
         self.velocities = _float32(velocities)
         self.waits = _float32(self._seconds(form.shift_code))
-        rings = np.minimum(self._seconds(form.duration_code), LONG)
+        rings = np.maximum(self._seconds(form.duration_code), SHORT)
+        rings = np.minimum(rings, LONG**2 / rings)
         pitches = np.arange(form.num_classes["pitch"])
         self.pitch_classes = ops.convert_to_tensor(pitches % CLASSES, "int32")
         # The number of each class, of the fields but the first.

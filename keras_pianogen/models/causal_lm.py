@@ -4,7 +4,7 @@ import keras
 import keras_hub
 
 from keras_pianogen.generation.decoding import next_event
-from keras_pianogen.generation.request import Request
+from keras_pianogen.generation.event_request import EventRequest
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.layers.building import apply
 from keras_pianogen.models.backbone import MusicTransformerBackbone
@@ -59,7 +59,7 @@ class MusicTransformerCausalLM(
 
     backbone_cls = MusicTransformerBackbone
     preprocessor_cls = MusicTransformerCausalLMPreprocessor
-    request_class = Request
+    request_class = EventRequest
     preset_family = Generates
     next_of = staticmethod(next_event)
 
