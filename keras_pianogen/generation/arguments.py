@@ -8,9 +8,9 @@ import dataclasses
 import numbers
 from collections.abc import Mapping
 
+from keras_pianogen.bounds import Real
+from keras_pianogen.bounds import Whole
 from keras_pianogen.events import PITCHES
-from keras_pianogen.intervals import Real
-from keras_pianogen.intervals import Whole
 from keras_pianogen.midi.movements import MAX_SECONDS
 
 

@@ -8,8 +8,8 @@ import typing
 import keras
 from keras import ops
 
-from keras_pianogen.intervals import Real
-from keras_pianogen.intervals import Whole
+from keras_pianogen.bounds import Real
+from keras_pianogen.bounds import Whole
 from keras_pianogen.layers.ranges import OneOf
 from keras_pianogen.layers.ranges import Seed
 from keras_pianogen.layers.ranges import checked

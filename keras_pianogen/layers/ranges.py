@@ -18,8 +18,8 @@ from typing import Annotated
 import keras
 import numpy as np
 
-from keras_pianogen.intervals import Real
-from keras_pianogen.intervals import Whole
+from keras_pianogen.bounds import Real
+from keras_pianogen.bounds import Whole
 
 # The most weights that the sizes of one model may describe, roughly: the true
 # number of a Transformer is at most four times the estimate.

@@ -42,7 +42,7 @@ import typing
 
 import numpy as np
 
-from keras_pianogen.intervals import Real
+from keras_pianogen.bounds import Real
 from keras_pianogen.midi.movements import CUT
 from keras_pianogen.midi.movements import MOMENT
 from keras_pianogen.midi.movements import PEDAL_VOICE

@@ -11,7 +11,7 @@ import typing
 import keras
 import keras_hub
 
-from keras_pianogen.intervals import Real
+from keras_pianogen.bounds import Real
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Several
 

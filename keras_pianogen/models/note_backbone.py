@@ -5,11 +5,11 @@ import typing
 import keras
 import keras_hub
 
+from keras_pianogen.bounds import Real
+from keras_pianogen.bounds import Whole
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.profiles import Profile
-from keras_pianogen.intervals import Real
-from keras_pianogen.intervals import Whole
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
 from keras_pianogen.layers.note_embedding import row_classes

@@ -8,10 +8,10 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_pianogen.bounds import Real
+from keras_pianogen.bounds import Whole
 from keras_pianogen.events import SETTINGS
 from keras_pianogen.events import EventVocabulary
-from keras_pianogen.intervals import Real
-from keras_pianogen.intervals import Whole
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import OneOf
 from keras_pianogen.layers.ranges import TokenizerFile

@@ -1,4 +1,4 @@
-"""Intervals of numbers, to check what is given. They import no Keras."""
+"""Bounds of numbers, to check what is given. They import no Keras."""
 
 import dataclasses
 import numbers
