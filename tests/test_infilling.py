@@ -17,10 +17,10 @@ from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import AFTER
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import Gap
+from keras_pianogen.data.note_runs import RunWithGap
+from keras_pianogen.data.note_runs import batch_of
+from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.data.note_windows import NoteWindows
-from keras_pianogen.data.note_windows import RunWithGap
-from keras_pianogen.data.note_windows import batch_of
-from keras_pianogen.data.note_windows import run_of
 from keras_pianogen.generation import infilling
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation import pieces

@@ -10,8 +10,8 @@ from note_models import build_note_model
 from random_pieces import random_notes
 
 from keras_pianogen.attention import dispatch
-from keras_pianogen.data.note_windows import batch_of
-from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.data.note_runs import batch_of
+from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.generation.notewise import NoteGrammar
 from keras_pianogen.generation.samplers import FieldSamplers
 from keras_pianogen.layers.note_heads import split_fields

@@ -7,8 +7,8 @@ from command_line import succeed
 from note_models import build_note_model
 
 from keras_pianogen.data.fields import Fields
-from keras_pianogen.data.note_windows import batch_of
-from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.data.note_runs import batch_of
+from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.data.scores import deadpan
 from keras_pianogen.generation import performing
 from keras_pianogen.generation import pieces

@@ -1,6 +1,5 @@
 """The command `generate`: new music from a preset, in MIDI files."""
 
-import os
 import pathlib
 from typing import Annotated
 from typing import NamedTuple
@@ -15,7 +14,9 @@ from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
-from keras_pianogen.cli.options import check_arguments
+from keras_pianogen.cli.options import Variations
+from keras_pianogen.cli.options import WritingSeed
+from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import PAGES
@@ -50,21 +51,8 @@ class Music(Options):
         bool,
         typer.Option("--ending", help="Come to an end near that length."),
     ] = False
-    variations: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of pieces to write at once. Their files are OUT with "
-            "-1, -2, … before the suffix.",
-            show_default="one, in OUT itself",
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same piece.",
-            show_default="a random one, which is printed",
-        ),
-    ] = None
+    variations: Variations = None
+    seed: WritingSeed = None
     repeat_penalty: Annotated[
         float,
         typer.Option(
@@ -90,7 +78,7 @@ class Music(Options):
     ] = True
 
     def check(self):
-        check_arguments(self)
+        check_writing(self)
         for name in ("repeat_penalty", "max_note_seconds"):
             value = getattr(self, name)
             if value and not self.grammar:
@@ -98,8 +86,6 @@ class Music(Options):
                     f"`{flag(name)}` needs the grammar. Received: "
                     f"{flag(name)} {value} and --no-grammar"
                 )
-        if self.seed is None:
-            self.seed = int.from_bytes(os.urandom(4), "little")
 
 
 class Sampling(Options):
@@ -134,7 +120,7 @@ class Sampling(Options):
     ] = None
 
     def check(self):
-        check_arguments(self)
+        check_writing(self)
 
 
 class Beside(Options):

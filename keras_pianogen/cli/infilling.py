@@ -1,6 +1,5 @@
 """The commands `infill` and `vary`: parts of a file are written anew."""
 
-import os
 import pathlib
 from typing import Annotated
 
@@ -14,7 +13,9 @@ from keras_pianogen.cli.generation import Sampling
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
-from keras_pianogen.cli.options import check_arguments
+from keras_pianogen.cli.options import Variations
+from keras_pianogen.cli.options import WritingSeed
+from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import place
@@ -36,26 +37,11 @@ class Filling(Options):
             help="Keep the highest line in the gap, and write under it.",
         ),
     ] = False
-    variations: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of fillings to write at once. Their files are OUT "
-            "with -1, -2, … before the suffix.",
-            show_default="one, in OUT itself",
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same notes.",
-            show_default="a random one, which is printed",
-        ),
-    ] = None
+    variations: Variations = None
+    seed: WritingSeed = None
 
     def check(self):
-        check_arguments(self)
-        if self.seed is None:
-            self.seed = int.from_bytes(os.urandom(4), "little")
+        check_writing(self)
 
 
 @command("No half file is left.")

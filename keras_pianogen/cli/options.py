@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import os
 import pathlib
 import typing
 from typing import Annotated
@@ -21,6 +22,22 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one line of JSON instead.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
+# Of commands that write music; `check_writing` chooses a seed that isn't given.
+WritingSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="The same seed gives the same notes.",
+        show_default="a random one, which is printed",
+    ),
+]
+Variations = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of versions to write at once. Their files are OUT with "
+        "-1, -2, … before the suffix.",
+        show_default="one, in OUT itself",
+    ),
+]
 
 
 def flag(name):
@@ -79,6 +96,13 @@ def check_arguments(options):
     from keras_pianogen.generation import arguments
 
     arguments.check_arguments(vars(options), spell=flag)
+
+
+def check_writing(options):
+    """Check options of a command that writes music; choose a missing seed."""
+    check_arguments(options)
+    if options.seed is None:
+        options.seed = int.from_bytes(os.urandom(4), "little")
 
 
 def _in_panel(annotation, panel):

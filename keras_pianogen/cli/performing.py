@@ -1,6 +1,5 @@
 """The command `perform`: a score is played as a pianist might."""
 
-import os
 import pathlib
 from typing import Annotated
 
@@ -17,7 +16,9 @@ from keras_pianogen.cli.infilling import places_beside
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
-from keras_pianogen.cli.options import check_arguments
+from keras_pianogen.cli.options import Variations
+from keras_pianogen.cli.options import WritingSeed
+from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import generation_bar
 
@@ -31,26 +32,11 @@ class Performing(Options):
             help="From 0, the score as it is, to 1, the whole performance."
         ),
     ] = 1.0
-    variations: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of performances to make at once. Their files are OUT "
-            "with -1, -2, … before the suffix.",
-            show_default="one, in OUT itself",
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same performance.",
-            show_default="a random one, which is printed",
-        ),
-    ] = None
+    variations: Variations = None
+    seed: WritingSeed = None
 
     def check(self):
-        check_arguments(self)
-        if self.seed is None:
-            self.seed = int.from_bytes(os.urandom(4), "little")
+        check_writing(self)
 
 
 @command("No half file is left.")

@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
-from keras_pianogen.data.note_windows import Run
-from keras_pianogen.data.note_windows import RunWithGap
-from keras_pianogen.data.note_windows import batch_of
-from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.data.note_runs import Run
+from keras_pianogen.data.note_runs import RunWithGap
+from keras_pianogen.data.note_runs import batch_of
+from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.data.windows import Windows
 from keras_pianogen.data.windows import check_index
 from keras_pianogen.data.windows import check_least

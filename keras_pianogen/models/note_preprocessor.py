@@ -6,8 +6,8 @@ import numpy as np
 
 from keras_pianogen.data.controls import Controls
 from keras_pianogen.data.forms import NoteForm
-from keras_pianogen.data.note_windows import batch_of
-from keras_pianogen.data.note_windows import run_of
+from keras_pianogen.data.note_runs import batch_of
+from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Length
 from keras_pianogen.layers.ranges import PreprocessorFile
@@ -156,7 +156,7 @@ class NoteTransformerCausalLMPreprocessor(
         x: a performance or a list of performances, see `NoteTupleTokenizer`.
 
     Returns:
-        A triple `(x, y, sample_weight)`, see `data.note_windows`.
+        A triple `(x, y, sample_weight)`, see `data.note_runs`.
 
     Examples:
         >>> import numpy as np

@@ -5,6 +5,7 @@ for a GAN. Losses are in nats per event. Matplotlib's objects are used without
 `pyplot`.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from keras_pianogen.files import save_figure
@@ -96,16 +98,24 @@ def plot_training_curves(
         (by_events, "events", 1e6, "events seen (millions)"),
         (by_hours, "seconds", 3600.0, "hours"),
     ):
-        for i, (name, history) in enumerate(histories.items()):
-            colour = COLOURS[i % len(COLOURS)]
-            draw_losses(axis, history, column, unit, label=name, color=colour)
+        drawn = [
+            draw_losses(axis, history, column, unit, color=colour)
+            for history, colour in zip(
+                histories.values(), itertools.cycle(COLOURS)
+            )
+        ]
         _draw_lines(axis, lines or {})
         axis.set_xlabel(label)
         axis.set_xlim(left=0)
         axis.grid(alpha=0.25)
     by_events.set_ylabel("nats per event")
     _set_limits(by_events, histories.values(), lines or {})
-    by_events.legend(frameon=False, fontsize=8)
+    legend = by_events.legend(
+        drawn, ["run"] * len(drawn), frameon=False, fontsize=8
+    )
+    # Matplotlib would leave out names that begin with _, and read $ as maths.
+    for text, name in zip(legend.get_texts(), runs, strict=True):
+        text.set(text=name, parse_math=False)
     save_figure(figure, path, dpi=120)
 
 
@@ -115,9 +125,9 @@ def draw_losses(
     column: str,
     unit: float,
     *,
-    label: str,
     color: str,
-) -> None:
+    label: str | None = None,
+) -> Line2D:
     """Draws the training and validation losses of a language model's run.
 
     Args:
@@ -126,14 +136,17 @@ def draw_losses(
         column: the column on the horizontal axis: `step`, `events` or
             `seconds`.
         unit: the number that the column is divided by.
-        label: the run's name in the legend.
         color: a colour of Matplotlib's.
+        label: the run's name in the legend.
+
+    Returns:
+        The line of the validation losses.
     """
     x = history[column] / unit
     axis.plot(_means(x), _means(history["loss"]), color=color, alpha=0.35, lw=1)
     validation = history["val_nats_per_event"]
     measured = np.isfinite(validation)
-    axis.plot(
+    (line,) = axis.plot(
         x[measured],
         validation[measured],
         color=color,
@@ -141,6 +154,7 @@ def draw_losses(
         markersize=3,
         label=label,
     )
+    return line
 
 
 def _draw_lines(axis: Axes, lines: Mapping[str, float]) -> None:
@@ -209,7 +223,9 @@ def plot_gan_curves(
             axis.set_title(title, fontsize=9, loc="left")
             if LOGARITHMIC in labels and history[LOGARITHMIC].any():
                 axis.set_yscale("log")
-        axes[0, column].set_title(f"{name}\n\nlosses", fontsize=9, loc="left")
+        axes[0, column].set_title(
+            f"{name}\n\nlosses", fontsize=9, loc="left", parse_math=False
+        )
         axes[-1, column].set_xlabel("round")
     save_figure(figure, path, dpi=120)
 
