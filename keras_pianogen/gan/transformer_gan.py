@@ -309,10 +309,6 @@ class TransformerGAN(keras_hub.models.Backbone):
             ids = self.fakes.generate(generator, inputs)
         return ops.convert_to_numpy(ids).astype("int32")
 
-    def draw_inputs(self, batch_size):
-        """Noise for a generator from noise, a float tensor."""
-        return self.fakes.draw_noise(batch_size)
-
     # === Saving ===
 
     def get_compile_config(self):
