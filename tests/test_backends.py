@@ -1,6 +1,5 @@
 """What is the same on all three backends; runs once, each in a process."""
 
-import io
 import os
 import subprocess
 import sys
@@ -13,58 +12,36 @@ from gan_models import SIZE
 from gan_models import build_gan
 from gan_models import weights_of
 from gan_models import with_noise
-from test_models import build_model
+from small_models import build_model
+
+from keras_pianogen.models import MusicTransformerCausalLM
+
+HERE = keras.config.backend()
 
 pytestmark = pytest.mark.one_backend
 
 
-def on_other_backends(code, *arguments):
-    """The array that `code` writes, on each backend but this one."""
-    others = {"tensorflow", "jax", "torch"} - {keras.config.backend()}
-    for backend in sorted(others):
-        pytest.importorskip(backend)
-        output = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, *arguments],
-            env=os.environ | {"KERAS_BACKEND": backend},
-            capture_output=True,
-            check=True,
-        ).stdout
-        yield np.load(io.BytesIO(output))
-
-
-LOGITS = """
+THERE = """
 import sys
-import numpy as np
-from keras_pianogen.models import MusicTransformerCausalLM
-model = MusicTransformerCausalLM.from_preset(sys.argv[1])
-ids = np.random.default_rng(0).integers(3, 391, (2, 60))
-mask = np.ones(ids.shape, bool)
-mask[1, 50:] = False
-x = {"token_ids": ids, "padding_mask": mask}
-np.save(sys.stdout.buffer, model.predict(x, verbose=0))
+sys.path.insert(0, sys.argv[2])
+import test_backends
+test_backends.write_both(sys.argv[1])
 """
 
 
-def test_the_backends_agree(tmp_path):
-    model = build_model()
-    model.save_to_preset(str(tmp_path / "preset"))
+def write_both(folder):
+    """Write logits and weights of the models saved in a folder."""
+    model = MusicTransformerCausalLM.from_preset(f"{folder}/preset")
+    gan = keras.models.load_model(f"{folder}/gan.keras")
+    name = f"{folder}/{keras.config.backend()}.npz"
+    np.savez(name, logits=logits(model), weights=after_two_rounds(gan))
+
+
+def logits(model):
     ids = np.random.default_rng(0).integers(3, 391, (2, 60))
     mask = np.ones(ids.shape, bool)
     mask[1, 50:] = False
-    ours = model.predict({"token_ids": ids, "padding_mask": mask}, verbose=0)
-    for theirs in on_other_backends(LOGITS, tmp_path / "preset"):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-TWO_ROUNDS = """
-import sys
-import keras
-import numpy as np
-sys.path.insert(0, sys.argv[2])
-import test_backends
-gan = keras.models.load_model(sys.argv[1])
-np.save(sys.stdout.buffer, test_backends.after_two_rounds(gan))
-"""
+    return model.predict({"token_ids": ids, "padding_mask": mask}, verbose=0)
 
 
 def after_two_rounds(gan):
@@ -75,7 +52,11 @@ def after_two_rounds(gan):
     return np.concatenate([w.ravel() for w in weights_of(gan)])
 
 
-def test_two_rounds_are_the_same_on_every_backend(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What `write_both` leaves of the same models, by name of the backend."""
+    folder = tmp_path_factory.mktemp("backends")
+    build_model().save_to_preset(str(folder / "preset"))
     gan = build_gan()
     # SGD: Adam makes the sign of a gradient of rounding errors a step.
     gan.compile(
@@ -83,13 +64,34 @@ def test_two_rounds_are_the_same_on_every_backend(tmp_path):
         keras.optimizers.SGD(0.5, momentum=0.9),
         loss="wasserstein",
     )
-    gan.save(tmp_path / "gan.keras")
-    before = np.concatenate([w.ravel() for w in weights_of(gan)])
-    ours = after_two_rounds(gan)
-    assert np.abs(ours - before).max() > 1e-3
-    paths = tmp_path / "gan.keras", os.path.dirname(__file__)
-    for theirs in on_other_backends(TWO_ROUNDS, *paths):
+    gan.save(folder / "gan.keras")
+    write_both(folder)
+    arguments = folder, os.path.dirname(__file__)
+    for backend in sorted({"tensorflow", "jax", "torch"} - {HERE}):
+        pytest.importorskip(backend)
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", THERE, *arguments],
+            env=os.environ | {"KERAS_BACKEND": backend},
+            check=True,
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["logits", "weights"])
+def test_the_backends_agree(folder, name):
+    """On a model's logits, and on a GAN's weights after two rounds."""
+    paths = sorted(folder.glob("*.npz"))
+    assert len(paths) == 3
+    ours, *others = (np.load(path)[name] for path in paths)
+    for theirs in others:
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_two_rounds_change_the_weights(folder):
+    gan = keras.models.load_model(folder / "gan.keras")
+    before = np.concatenate([w.ravel() for w in weights_of(gan)])
+    after = np.load(folder / f"{HERE}.npz")["weights"]
+    assert np.abs(after - before).max() > 1e-3
 
 
 ONE_PIECE_AFTER_ANOTHER = """

@@ -1,9 +1,8 @@
 """Turns, the player's notes, and a partner that leaves no key down."""
 
+import contextlib
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,6 +10,7 @@ import mido
 import numpy as np
 import pytest
 from command_line import fail
+from command_line import invoke
 from command_line import succeed
 from note_models import build_note_model
 
@@ -19,6 +19,7 @@ from keras_pianogen.duet import AtPedal
 from keras_pianogen.duet import AtSilence
 from keras_pianogen.duet import Duet
 from keras_pianogen.duet import duet as playing
+from keras_pianogen.duet import ports
 from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Answer
@@ -344,31 +345,39 @@ def test_files_take_the_place_of_ports(model, tmp_path):
 
 
 @pytest.mark.one_backend
-def test_a_killed_duet_still_writes_and_releases(model, tmp_path):
+def test_a_killed_duet_still_writes_and_releases(model, tmp_path, monkeypatch):
     model.save_to_preset(str(tmp_path / "preset"))
     rows = [(0.1, 0.2, 60, 64), (30.0, 30.1, 62, 64)]
     write_midi(np.array(rows, NOTE_DTYPE), tmp_path / "mine.mid")
     out = tmp_path / "partner.mid"
-    code = "from keras_pianogen.cli import app; app()"
+    open_sink = ports.open_sink
+
+    @contextlib.contextmanager
+    def opened(name):
+        with open_sink(name) as piano:
+            send = piano.send
+
+            def send_and_kill(message):
+                send(message)
+                if message.type == "note_on":
+                    piano.send = send
+                    signal.raise_signal(signal.SIGTERM)
+
+            piano.send = send_and_kill
+            yield piano
+
+    monkeypatch.setattr(ports, "open_sink", opened)
+    before = signal.getsignal(signal.SIGTERM)
     files = ["--input", tmp_path / "mine.mid", "--output", out]
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", code, "duet", *files]
-        + ["--preset", tmp_path / "preset"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if "answers" in line:
-            break
-    time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 130
+    result = invoke("duet", *files, "--preset", tmp_path / "preset")
+    signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 130, result.output
     messages = [m for m in mido.MidiFile(out) if not m.is_meta]
-    down = set()
+    down, struck = set(), 0
     for message in messages:
         if message.type == "note_on":
             down.add(message.note)
+            struck += 1
         elif message.type == "note_off":
             down.discard(message.note)
-    assert not down and messages[-1].control == 123
+    assert struck and not down and messages[-1].control == 123

@@ -339,18 +339,18 @@ class _Session:
         pitch, now = message.note, self.now()
         if message.type == "note_off":
             if turn.sounding.get(pitch) is note:
-                del turn.sounding[pitch]
                 self.sink.send(message)
+                del turn.sounding[pitch]
             return
         if pitch in turn.sounding:  # Its key is struck again.
             self.sink.send(mido.Message("note_off", note=pitch))
             turn.sounding[pitch][1] = now + self.duet.latency
+        turn.sounding[pitch] = note  # A signal may end the duet inside `send`.
         self.sink.send(message)
         if not turn.played:
             self.report.first_notes.append(now - turn.decided)
         self.report.notes += 1
         self.report.late += now - due > LATE
-        turn.sounding[pitch] = note
         turn.played.append(note)
 
     def _stop(self, began):
