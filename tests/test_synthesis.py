@@ -1,7 +1,6 @@
-"""Sound: what is heard is what is written, at one loudness, unclipped."""
+"""The built-in piano: its strings, its room and its files."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import wave
@@ -13,11 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from performances import notes_of
 from performances import random_notes
+from sounds import RATE
+from sounds import cents
+from sounds import played
+from sounds import read_wav
+from sounds import rms
+from sounds import spectrum
 
-from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.notes import PEDAL_DTYPE
-from keras_pianogen.rendering import fluidsynth
-from keras_pianogen.rendering import loudness
 from keras_pianogen.rendering import room
 from keras_pianogen.rendering import sympathetic
 from keras_pianogen.rendering import synthesis
@@ -27,39 +29,6 @@ from keras_pianogen.rendering.synthesis import render
 from keras_pianogen.rendering.synthesis import synthesize
 
 pytestmark = pytest.mark.one_backend
-
-RATE = 44_100
-PIECE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
-
-
-def played(*rows):
-    """Notes as the built-in piano plays them, before they are levelled."""
-    return synthesis._play(notes_of(*rows), RATE)
-
-
-def rms(sound, start, end):
-    """Root mean square between two times in seconds."""
-    part = sound[int(start * RATE) : int(end * RATE)].astype(float)
-    return np.sqrt((part**2).mean())
-
-
-def spectrum(sound, start=0.1, end=1.1):
-    """Frequencies and magnitudes, Hann-windowed, padded to 16 s."""
-    part = sound[int(start * RATE) : int(end * RATE)].mean(axis=1)
-    magnitude = np.abs(np.fft.rfft(part * np.hanning(len(part)), 16 * RATE))
-    return np.fft.rfftfreq(16 * RATE, 1 / RATE), magnitude
-
-
-def cents(found, expected):
-    return 1200 * np.log2(found / expected)
-
-
-def read_wav(path):
-    """A WAV file's parameters and samples, 1 at full scale."""
-    with wave.open(str(path)) as file:
-        data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return file.getparams(), data.reshape(-1, 2) / 32768
-
 
 # The built-in piano.
 
@@ -296,122 +265,6 @@ def test_the_room_dies_away():
     assert np.abs(faint).max() < 0.01 * np.abs(loud).max()
 
 
-# Loudness.
-
-
-def filtered(signal, coefficients):
-    """A second-order filter, sample by sample."""
-    (b0, b1, b2), (_, a1, a2) = coefficients
-    result = np.zeros_like(signal)
-    for i in range(len(signal)):
-        result[i] = b0 * signal[i]
-        if i > 0:
-            result[i] += b1 * signal[i - 1] - a1 * result[i - 1]
-        if i > 1:
-            result[i] += b2 * signal[i - 2] - a2 * result[i - 2]
-    return result
-
-
-def slow_loudness(sound, rate):
-    """ITU-R BS.1770-4 as it is written, at 48 kHz alone."""
-    sound = sound.astype(float)
-    heard = filtered(filtered(sound, loudness.SHELF), loudness.HIGH_PASS)
-    size, hop = 4 * rate // 10, rate // 10
-    starts = range(0, len(sound) - size + 1, hop)
-    z = [(heard[i : i + size] ** 2).mean(axis=0).sum() for i in starts]
-    z = np.array(z)
-    levels = -0.691 + 10 * np.log10(z)
-    gate = -0.691 + 10 * np.log10(z[levels > -70].mean()) - 10
-    return -0.691 + 10 * np.log10(z[(levels > -70) & (levels > gate)].mean())
-
-
-def test_loudness_is_that_of_a_slow_twin():
-    notes = read_notes(PIECE)
-    sound = synthesize(notes[notes["end"] < 4], 48_000)
-    sound = sound[: len(sound) // 4800 * 4800]
-    measured = loudness.integrated_loudness(sound, 48_000)
-    assert abs(measured - slow_loudness(sound, 48_000)) < 0.1
-
-
-@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
-def test_a_sine_of_997_hertz_has_the_loudness_that_bs_1770_gives_it(rate):
-    sine = np.sin(2 * np.pi * 997 * np.arange(3 * rate) / rate)[:, None]
-    found = loudness.integrated_loudness(sine.astype(np.float32), rate)
-    assert found == pytest.approx(-3.01, abs=0.05)
-    both = loudness.integrated_loudness(np.repeat(sine, 2, axis=1), rate)
-    assert both == pytest.approx(0, abs=0.05)
-
-
-def test_silence_between_notes_does_not_count():
-    rng = np.random.default_rng(0)
-    noise = (0.1 * rng.normal(size=(2 * RATE, 2))).astype(np.float32)
-    gap = np.concatenate([noise, np.zeros((20 * RATE, 2), np.float32)])
-    found = loudness.integrated_loudness(gap, RATE)
-    expected = loudness.integrated_loudness(noise, RATE)
-    assert abs(found - expected) < 0.6
-    assert loudness.integrated_loudness(gap[2 * RATE :], RATE) == -np.inf
-
-
-@pytest.mark.parametrize("velocities", [(1, 12), (30, 50), (100, 127)])
-def test_pieces_of_any_velocity_are_equally_loud(velocities):
-    notes = random_notes(150, 15)
-    low, high = velocities
-    notes["velocity"] = low + notes["velocity"] * (high - low) // 127
-    found = loudness.integrated_loudness(synthesize(notes), RATE)
-    assert abs(found - loudness.TARGET) < 0.5
-
-
-def test_a_real_piece_soft_or_loud_is_equally_loud():
-    notes = read_notes(PIECE)
-    notes = notes[notes["end"] < 20]
-    for shift in (-40, 0, 30):
-        moved = notes.copy()
-        velocity = notes["velocity"].astype(int) + shift
-        moved["velocity"] = np.clip(velocity, 1, 127)
-        sound = synthesize(moved)
-        found = loudness.integrated_loudness(sound, RATE)
-        assert abs(found - loudness.TARGET) < 0.5
-        assert np.abs(sound).max() <= loudness.CEILING * 1.0001
-
-
-def test_a_hundred_loudest_notes_at_once_do_not_clip(tmp_path):
-    notes = notes_of(*((1, 3, pitch, 127) for pitch in range(14, 114)))
-    sound = synthesize(notes)
-    assert len(notes) == 100
-    assert 0.5 < np.abs(sound).max() <= loudness.CEILING * 1.0001
-    render(notes, tmp_path / "loud.wav", soundfont="built-in")
-    _, samples = read_wav(tmp_path / "loud.wav")
-    assert np.abs(samples).max() < 10 ** (-0.9 / 20)
-
-
-@given(
-    st.lists(st.floats(0, 50), min_size=1, max_size=40),
-    st.integers(1, 9000),
-)
-@settings(max_examples=50, deadline=None)
-def test_the_limiter_holds_any_peaks(peaks, length):
-    rng = np.random.default_rng(length)
-    sound = rng.uniform(-0.5, 0.5, (length, 2)).astype(np.float32)
-    sound[rng.integers(0, length, len(peaks)), 0] = peaks
-    quiet = np.abs(sound).max() <= loudness.CEILING
-    before = sound.copy()
-    loudness.limit(sound)
-    assert np.abs(sound).max() <= loudness.CEILING * (1 + 1e-6)
-    if quiet:
-        np.testing.assert_array_equal(sound, before)
-    assert (np.abs(sound) <= np.abs(before)).all()
-
-
-def test_the_limiter_leaves_alone_what_is_far_from_a_peak():
-    sound = np.full((3 * RATE, 2), 0.1, np.float32)
-    sound[RATE] = 3
-    loudness.limit(sound)
-    assert (sound[: RATE // 2] == np.float32(0.1)).all()
-    assert (sound[2 * RATE :] == np.float32(0.1)).all()
-    gain = np.delete(sound[:, 0], RATE) / 0.1
-    assert np.abs(np.diff(gain)).max() < 0.001
-
-
 # Files.
 
 
@@ -492,175 +345,3 @@ def test_another_format_than_wav_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="`path` must end in .wav"):
         render(random_notes(5, 2), tmp_path / name)
     assert not os.listdir(tmp_path)
-
-
-# FluidSynth. A script stands for the program where its failures are tested.
-
-FIND_FILE = 'while [ "$1" != -F ]; do shift; done; '
-WRITE_NOISE = FIND_FILE + 'head -c 80000 "$0" | tr -c a b > "$2"; '
-FAILURES = {
-    "says nothing and fails": "exit 3",
-    "says why and fails": "echo 'fluidsynth: error: no memory' >&2; exit 1",
-    "says why and succeeds": WRITE_NOISE
-    + "echo 'Failed to load the SoundFont a.sf2' >&2",
-    "makes nothing": "exit 0",
-    "makes silence": FIND_FILE + 'head -c 80000 /dev/zero > "$2"',
-    "does not end": "exec sleep 60",
-}
-
-
-@pytest.fixture
-def soundfont(tmp_path):
-    """The first bytes of a SoundFont, enough for a script."""
-    path = tmp_path / "-piano.sf2"  # A name that looks like an option.
-    path.write_bytes(b"RIFF\0\0\0\0sfbk" + bytes(100))
-    return path
-
-
-@pytest.fixture
-def script(tmp_path, monkeypatch):
-    """Puts a script `fluidsynth` first on the path."""
-
-    def script(code):
-        folder = tmp_path / "bin"
-        folder.mkdir()
-        program = folder / "fluidsynth"
-        program.write_text(f"#!/bin/sh\n{code}\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-    return script
-
-
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_fluidsynth_that_fails_is_an_error_and_leaves_the_old_file(
-    failure, soundfont, script, tmp_path, monkeypatch
-):
-    script(FAILURES[failure])
-    monkeypatch.setattr(fluidsynth, "MIN_SECONDS", 0.5)
-    path = tmp_path / "piece.wav"
-    path.write_bytes(b"old")
-    with pytest.raises(OSError, match="`fluidsynth` must .*"):
-        render(notes_of((0, 0.1, 60, 64)), path, soundfont=soundfont)
-    assert path.read_bytes() == b"old"
-
-
-def test_what_fluidsynth_plays_is_levelled_and_cut_to_what_is_heard(
-    soundfont, script, tmp_path
-):
-    samples = np.zeros((3 * RATE, 2), "<f4")
-    samples[:RATE] = 0.001 * np.random.default_rng(0).normal(size=(RATE, 2))
-    (tmp_path / "played").write_bytes(samples.tobytes())
-    code = FIND_FILE
-    code += "echo 'fluidsynth: warning: Failed to pin data to RAM' >&2; "
-    script(code + f'cp "{tmp_path}/played" "$2"')
-    path = tmp_path / "piece.wav"
-    player = render(notes_of((0, 0.5, 60, 64)), path, soundfont=soundfont)
-    assert player == "FluidSynth with -piano.sf2"
-    _, samples = read_wav(path)
-    assert len(samples) == RATE
-    found = loudness.integrated_loudness(samples, RATE)
-    assert abs(found - loudness.TARGET) < 0.5
-
-
-def test_a_soundfont_that_is_not_there_is_named(tmp_path, script):
-    script("exit 0")
-    path = tmp_path / "none.sf2"
-    with pytest.raises(FileNotFoundError, match="none.sf2"):
-        render(notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=path)
-
-
-def test_a_soundfont_that_is_none_is_named(tmp_path, script):
-    script("exit 0")
-    path = tmp_path / "none.sf2"
-    path.write_bytes(b"RIFF\0\0\0\0WAVE")
-    with pytest.raises(ValueError, match="`soundfont` must be .*none.sf2"):
-        render(notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=path)
-
-
-def test_a_soundfont_needs_the_program(tmp_path, soundfont, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for asked in (soundfont, None):
-        monkeypatch.setenv("PIANOGEN_SOUNDFONT", str(soundfont))
-        with pytest.raises(OSError, match="`fluidsynth` must be installed"):
-            render(
-                notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=asked
-            )
-
-
-def test_without_the_program_the_built_in_piano_plays(tmp_path, monkeypatch):
-    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    notes = notes_of((0, 0.2, 60, 64))
-    assert render(notes, tmp_path / "x.wav") == "the built-in piano"
-
-
-def test_without_a_soundfont_the_built_in_piano_plays(
-    tmp_path, monkeypatch, script
-):
-    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
-    monkeypatch.setattr(fluidsynth, "FOLDERS", (str(tmp_path),))
-    script("exit 1")
-    notes = notes_of((0, 0.2, 60, 64))
-    assert render(notes, tmp_path / "x.wav") == "the built-in piano"
-
-
-def test_the_argument_chooses_then_the_environment_then_the_folders(
-    tmp_path, monkeypatch, script, soundfont
-):
-    script("exit 1")
-    choose = fluidsynth.choose_soundfont
-    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
-    monkeypatch.setattr(fluidsynth, "FOLDERS", (str(tmp_path),))
-    (tmp_path / "TimGM6mb.sf2").touch()
-    assert choose() == tmp_path / "TimGM6mb.sf2"
-    (tmp_path / "FluidR3_GM.sf2").touch()
-    assert choose() == tmp_path / "FluidR3_GM.sf2"
-    monkeypatch.setenv("PIANOGEN_SOUNDFONT", str(soundfont))
-    assert choose() == soundfont
-    assert choose("built-in") is None
-    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "built-in")
-    assert choose() is None
-    assert choose(soundfont) == soundfont
-
-
-# The real program, where it is installed.
-
-
-@pytest.fixture
-def real_soundfont(monkeypatch):
-    monkeypatch.delenv("PIANOGEN_SOUNDFONT", raising=False)
-    found = fluidsynth.choose_soundfont()
-    if found is None:
-        pytest.skip("needs FluidSynth and a SoundFont")
-    return found
-
-
-def test_the_real_fluidsynth_plays_the_pitch_at_the_loudness(
-    real_soundfont, tmp_path
-):
-    path = tmp_path / "piece.wav"
-    notes = notes_of(*((i, i + 1, 69, 30 + 30 * i) for i in range(3)))
-    assert render(notes, path) == f"FluidSynth with {real_soundfont.name}"
-    params, samples = read_wav(path)
-    assert (params.nchannels, params.sampwidth, params.framerate) == (
-        2,
-        2,
-        RATE,
-    )
-    assert 3 * RATE < len(samples) < 6 * RATE
-    assert np.abs(samples).max() < 10 ** (-0.9 / 20)
-    found = loudness.integrated_loudness(samples, RATE)
-    assert abs(found - loudness.TARGET) < 0.5
-    hertz, magnitude = spectrum(samples, 0.1, 0.9)
-    assert abs(cents(hertz[magnitude.argmax()], 440)) < 10
-
-
-def test_the_real_fluidsynth_says_what_is_wrong_with_a_soundfont(
-    real_soundfont, soundfont, tmp_path
-):
-    with pytest.raises(OSError, match="`fluidsynth` must play the notes.*"):
-        render(
-            notes_of((0, 1, 60, 64)), tmp_path / "x.wav", soundfont=soundfont
-        )
-    assert not (tmp_path / "x.wav").exists()
