@@ -6,8 +6,8 @@ import json
 import threading
 
 import pytest
-from test_listening import piece
-from test_listening import render
+from listening_pages import piece
+from listening_pages import render
 
 from keras_pianogen.listening import Key
 from keras_pianogen.listening import make_page
