@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_pianogen.events import EventVocabulary
+from keras_pianogen.generation import decoding
 from keras_pianogen.models import MusicTransformerBackbone
 from keras_pianogen.models import MusicTransformerCausalLM
 from keras_pianogen.models import MusicTransformerCausalLMPreprocessor
@@ -13,6 +14,9 @@ from keras_pianogen.models import PerformanceTokenizer
 from keras_pianogen.notes import NOTE_DTYPE
 
 CONTEXT = 48
+
+# Tests share models: no sampler of one test removes what another compiled.
+decoding.STRUCTURES_KEPT = 100
 
 
 def build_model(seed=0, context=CONTEXT, num_layers=1, **kwargs):
