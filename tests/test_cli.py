@@ -17,6 +17,7 @@ from command_line import invoke
 from command_line import start
 from command_line import succeed
 
+from keras_pianogen.cli.backends import NAMES
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.data.corpus import Corpus
 
@@ -234,19 +235,34 @@ def test_a_backend_that_is_none_of_ours_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.one_backend
-def test_generate_prints_its_own_lines_alone_and_its_seed_holds_elsewhere(
-    run, tmp_path
+def test_a_process_names_its_backend_and_prints_its_own_lines_alone(
+    run, tmp_path, monkeypatch
 ):
     here, there = tmp_path / "here.mid", tmp_path / "there.mid"
     options = ["--preset", run / "preset", "--seconds", "4", "--seed", "1"]
-    process = start("generate", "--out", there, *options)
+    succeed("generate", "--out", here, *options)
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": BACKEND}))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    code = """
+from keras_pianogen.cli import app
+try:
+    app()
+finally:
+    import keras
+    print(keras.config.backend())
+"""
+    process = start("generate", "--out", there, *options, code=code)
     printed, errors = process.communicate()
     assert (process.returncode, complaints(errors)) == (0, "")
-    figures, path = printed.splitlines()
+    figures, path, backend = printed.splitlines()
     assert re.fullmatch(r"\d+ notes, .*seed 1", figures)
     assert path == str(there)
-    succeed("generate", "--out", here, *options)
-    assert here.read_bytes() == there.read_bytes()
+    # Keras was loaded after the choice, or nothing would have been chosen.
+    assert errors.startswith(f"Backend: {NAMES[backend]} (")
+    assert "loaded already" not in errors
+    if backend == BACKEND:  # TensorFlow is no choice, but what nobody chose.
+        assert here.read_bytes() == there.read_bytes()
 
 
 def log_while_loading(text, error=None):
@@ -285,6 +301,7 @@ def test_loading_keeps_back_nothing_where_it_fails_or_is_told_not_to(
 def test_a_crash_while_loading_leaves_a_trace():
     code = """
 import os, resource
+from keras_pianogen.cli.backends import NAMES
 from keras_pianogen.cli.loading import loading
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 with loading():

@@ -3,14 +3,12 @@
 Nothing here loads another backend.
 """
 
-import json
 import os
 import sys
 
 import keras
 import pytest
 from command_line import invoke
-from command_line import start
 
 from keras_pianogen.cli import backends
 from keras_pianogen.cli import training
@@ -142,30 +140,3 @@ def test_the_first_line_of_commands_names_the_backend(
         assert result.exit_code == 0, result.output
         assert result.stderr.startswith(first)
         assert result.stderr.count("Backend: ") == 1
-
-
-def test_a_command_runs_on_the_backend_that_it_names(
-    run, tmp_path, monkeypatch
-):
-    (tmp_path / "keras.json").write_text(
-        json.dumps({"backend": keras.config.backend()})
-    )
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    code = """
-from keras_pianogen.cli import app
-try:
-    app()
-finally:
-    import keras
-    print(keras.config.backend())
-"""
-    options = ["--seconds", "1", "--preset", run / "preset"]
-    out = tmp_path / "a.mid"
-    process = start("generate", "--out", out, *options, code=code)
-    printed, errors = process.communicate()
-    assert process.returncode == 0, errors
-    loaded = printed.splitlines()[-1]
-    assert errors.startswith(f"Backend: {backends.NAMES[loaded]} (")
-    # Keras was loaded after the choice, or nothing would have been chosen.
-    assert "loaded already" not in errors
