@@ -317,7 +317,7 @@ def test_a_stream_is_the_piece_and_goes_on_past_the_trained_length(model):
     np.testing.assert_array_equal(events, piece[10:])
 
 
-@pytest.mark.parametrize("rules", [True, False])
+@pytest.mark.parametrize("rules", [True, pytest.param(False, marks=ONCE)])
 def test_where_a_streamed_piece_ends_another_begins(rules):
     model = build_model()
     # A model that ends often: 3 nats more for it.

@@ -26,9 +26,9 @@ def model():
     return the_model()
 
 
-def once(sampler):
-    """A sampler of draws event by event: others show these on each backend."""
-    return pytest.param(sampler, marks=pytest.mark.one_backend)
+def once(case):
+    """A case that one backend is enough for: others show it on each backend."""
+    return pytest.param(case, marks=pytest.mark.one_backend)
 
 
 # === Sampling ===
@@ -305,7 +305,12 @@ def test_no_list_and_an_empty_list_are_no_prompt(model):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 0.7}, {"min_p": 0.2}, {"top_p": 0.6}, {"top_k": 3}],
+    [
+        {"temperature": 0.7},
+        {"min_p": 0.2},
+        {"top_p": 0.6},
+        once({"top_k": 3}),
+    ],
 )
 def test_generate_takes_the_settings_of_a_sampler(model, settings):
     given = {"max_length": 40, "seed": 2, "output": "ids"}
