@@ -16,6 +16,7 @@ from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import Variations
 from keras_pianogen.cli.options import WritingSeed
+from keras_pianogen.cli.options import check_arguments
 from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
@@ -120,7 +121,7 @@ class Sampling(Options):
     ] = None
 
     def check(self):
-        check_writing(self)
+        check_arguments(self)
 
 
 class Beside(Options):
