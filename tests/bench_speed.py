@@ -28,7 +28,7 @@ from keras_pianogen.data.windows import Windows
 from keras_pianogen.events import EventVocabulary
 from keras_pianogen.generation import decoding
 from keras_pianogen.generation import grammar
-from keras_pianogen.generation.draws import seeded_values
+from keras_pianogen.generation.draws import take
 from keras_pianogen.generation.event_request import EventRequest
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
@@ -416,7 +416,7 @@ def sampling(model, batch=1, position=CONTEXT, rules=True):
         state=grammar.initial_state(vocabulary, request.prompts),
         limits=request.limits or (),  # Without them the state is not used.
         bias=np.zeros(len(vocabulary), "float32"),
-        draws=seeded_values(model.sampler, 0),
+        draws=take(model.sampler, 0),
     )
     function = model.decoder.sampling(model.sampler)
     return lambda: ops.convert_to_numpy(function(inputs, ()).token_ids)
