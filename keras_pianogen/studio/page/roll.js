@@ -6,7 +6,7 @@
 import { colours, onColours, shadeOf } from "/colours.js";
 import { Dense } from "/dense.js";
 import { spansOf } from "/pedal.js";
-import { endOf, indexOf, keyUp, visible } from "/pieces.js";
+import { endOf, indexOf, visible } from "/pieces.js";
 import { paintRuler } from "/ruler.js";
 
 const BLACK = new Set([1, 3, 6, 8, 10]);
@@ -143,26 +143,26 @@ export class Roll {
     const y = (pitch) => top + (high - pitch) * row;
     this.paintGround(low, high, row, y, width);
     this.paintPrompt(height);
+    brush.fillStyle = colours().black;
+    brush.fillRect(0, height - this.lane, width, this.lane);
     this.paintNotes(row, y);
     brush.fillStyle = colours().quiet;
     brush.font = "10px system-ui, sans-serif";
     for (let pitch = Math.ceil(low / 12) * 12; pitch <= high; pitch += 12) {
       brush.fillText(`C${pitch / 12 - 1}`, 4, Math.max(top + 10, y(pitch) + row - 2));
     }
-    if (this.lane) this.paintPedal(width, height);
     if (top) paintRuler(this, width, top);
   }
 
-  paintPedal(width, height) {
-    const { brush, lane } = this;
-    brush.fillStyle = colours().black;
-    brush.fillRect(0, height - lane, width, lane);
-    brush.fillStyle = colours().pedal;
+  // `put` paints a rectangle.
+  paintPedal(put) {
+    const { clientWidth: width, clientHeight: height } = this.box;
+    const top = height - this.lane + 3;
     for (const [start, end] of spansOf(this.piece.moves)) {
       if (end < this.begin || start > this.end) continue;
       const x = Math.max(0, this.x(start));
       const right = Math.min(width, this.x(end));
-      brush.fillRect(x, height - lane + 3, Math.max(1, right - x - 1), lane - 6);
+      put(x, top, Math.max(1, right - x - 1), this.lane - 6);
     }
   }
 
@@ -196,39 +196,52 @@ export class Roll {
   paintNotes(row, y) {
     const { brush, begin, perSecond, piece } = this;
     const { notes, until = 0 } = piece;
-    const shade = colours();
     const tall = Math.max(1.5, row - Math.min(1, row / 4));
     const [first, last] = visible(notes, begin, this.end);
     const dense = last - first > MANY
       ? new Dense(this.box.clientWidth, this.box.clientHeight, devicePixelRatio || 1)
       : null;
-    const fill = dense ? (...place) => dense.fill(...place)
-      : (...place) => fillRound(brush, ...place);
+    const { made, given, rung } = dense ? dense.shades(colours()) : colours();
+    const put = dense ? (fill, x, top, long) => dense.fill(fill, x, top, long, tall)
+      : (fill, x, top, long) => fillRound(brush, fill, x, top, long, tall);
+    const painted = new Float64Array(128); // of each pitch: up to which place
+    const isGiven = this.givenTest();
+    const { chosen } = this;
     const framed = [];
     for (let i = first; i < last; i++) {
       const note = notes[i];
-      const end = note.end ?? Math.max(note.start,
-        Math.min(until, note.start + SOUNDING));
+      const { start, pitch } = note;
+      const end = note.end ?? Math.max(start, Math.min(until, start + SOUNDING));
       if (end < begin) continue;
-      const x = Math.max(0, (note.start - begin) * perSecond);
+      const x = Math.max(0, (start - begin) * perSecond);
       const long = Math.max(1.5, (end - begin) * perSecond - x - 0.5);
-      const held = (keyUp(note) ?? end) < end
-        ? Math.max(1.5, (keyUp(note) - begin) * perSecond - x) : long;
-      const kind = this.isGiven(note) ? "given" : "made";
-      const place = [x, y(note.pitch), long, tall];
-      if (held < long) fill(shade.rung[kind][shadeOf(note.velocity)], ...place);
-      fill(shade[kind][shadeOf(note.velocity)], x, y(note.pitch), held, tall);
-      if (this.chosen.has(note)) framed.push(place);
+      const top = y(pitch);
+      if (chosen.size && chosen.has(note)) framed.push([x, top, long, tall]);
+      if (dense && x + long < painted[pitch] + 0.5) continue; // It would hide there.
+      painted[pitch] = x + long;
+      const shades = isGiven(start) ? [given, rung.given] : [made, rung.made];
+      const shade = shadeOf(note.velocity);
+      let held = long;
+      if (long > 2.5 && note.up < end) {
+        held = Math.max(1.5, Math.min(long, (note.up - begin) * perSecond - x));
+        put(shades[1][shade], x, top, long);
+      }
+      put(shades[0][shade], x, top, held);
     }
+    if (dense && this.lane) this.paintPedal((x, top, long, high) =>
+      dense.fill(dense.shades(colours()).pedal, x, top, long, high));
     dense?.drawOn(brush);
     framed.forEach((place) => this.frame(...place));
+    if (dense || !this.lane) return;
+    brush.fillStyle = colours().pedal;
+    this.paintPedal((...place) => brush.fillRect(...place));
   }
 
-  // Whether a note stood there before the piece's newest music.
-  isGiven(note) {
+  // Whether a note that starts then stood there before the piece's newest music.
+  givenTest() {
     const { border = 0, gap } = this.piece;
-    if (gap) return note.start < gap.start - 1e-6 || note.start >= gap.end;
-    return note.start < border - 1e-6;
+    if (gap) return (start) => start < gap.start - 1e-6 || start >= gap.end;
+    return (start) => start < border - 1e-6;
   }
 
   frame(x, y, long, tall) {
