@@ -78,7 +78,7 @@ def test_a_file_goes_on_before_its_last_chord_and_the_handle_destroys_nothing(
     expect(page.locator("#piece-about")).to_contain_text("83 notes")
     choose(page, candidates=1, seconds=2)
     page.locator("#write").click()
-    # What is asked for names a prompt that was sent, unless the click came first.
+    # A prompt that was sent before is named, so that either may tell.
     expect(page.locator(".card")).to_have_count(1, timeout=PATIENCE)
     message = next(m for m in sent[::-1] if m.get("prompt_seconds") == handle)
     starts = [note[0] for note in message["notes"]]
@@ -286,12 +286,12 @@ def test_an_edit_ends_a_duet_and_its_notes(open_page):  # noqa: F811
     page.locator("#duet-go").click()
     state = page.locator("#duet-state")
     expect(state).to_have_text("The partner listens.", **DONE)
-    page.keyboard.down("a")
+    page.keyboard.down("s")
     expect(page.locator("#piece-about")).to_contain_text("1 notes")
     page.get_by_text("Edit", exact=True).click()
     page.locator("#note-add").click()
     expect(page.locator("#duet-go")).to_have_text("Play a duet")
-    page.keyboard.up("a")
+    page.keyboard.up("s")
     notes = notes_of(page)
     assert len(notes) == 2 and all(x["end"] for x in notes)
 
