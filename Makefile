@@ -43,8 +43,9 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS = pyproject.toml constraints.txt
 # TensorFlow and KerasHub print fewer messages when they start.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
-# PyTorch's threads sleep, and don't spin, while they wait for a busy core.
+# PyTorch's threads spin for a while, then sleep, when they wait for a busy core.
 export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 20000
 # The tests start many processes: none of them compiles the package's files anew.
 unexport PYTHONDONTWRITEBYTECODE
 

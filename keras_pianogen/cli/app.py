@@ -15,6 +15,7 @@ from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.printing import warnings_said
 from keras_pianogen.cli.suggestions import SuggestingCommand
 from keras_pianogen.notices.hints import pip_install
+from keras_pianogen.notices.threads import let_waiting_threads_sleep
 
 app = typer.Typer(
     help="Expressive piano music: prepare a corpus, train models on it, "
@@ -85,11 +86,7 @@ def command(stopped, within=None):
 
 def _quieten_libraries():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # PyTorch's threads, spinning for a busy core, can take ten times as long
-    # as sleeping ones; those that never spin take twice as long where no core
-    # is busy.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    let_waiting_threads_sleep()
 
 
 @contextlib.contextmanager
