@@ -366,7 +366,7 @@ def test_a_profile_draws_what_it_was_made_of():
         Profile([0] * 4, (-np.eye(4)).tolist(), [0] * 49)
 
 
-@pytest.mark.slow_to_trace
+@pytest.mark.one_backend
 def test_a_label_is_heard_in_scales_and_intervals(held):
     """A model that was never trained has no idea of a player either."""
     intervals = np.full(49, -2.0)
@@ -402,7 +402,7 @@ def test_a_label_is_heard_in_scales_and_intervals(held):
     assert request.limits.intervals.max() == pytest.approx(2 * LEANING)
 
 
-@pytest.mark.slow_to_trace
+@pytest.mark.one_backend
 def test_a_gap_is_held_to_the_pitch_classes_around_it(held):
     filling = extended(held, 0.5)
     notes = notes_of(200, 5)
@@ -416,7 +416,7 @@ def test_a_gap_is_held_to_the_pitch_classes_around_it(held):
     assert classes[0] == pytest.approx(0.35, abs=0.1)
 
 
-@pytest.mark.slow_to_trace
+@pytest.mark.one_backend
 def test_a_gap_is_asked_for_too(model):
     filling = extended(model, 0.5)
     filling.compile()
