@@ -29,6 +29,10 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
   const piano = await (await fetch("/tones")).json();
   piano.tones = piano.tones.filter(({ pitch }) =>
     notes.some((note) => Math.abs(note[2] - pitch) < 2));
+  if (dry) {
+    DynamicsCompressorNode = GainNode;
+    piano.room.gain = 0;
+  }
   const begin = performance.now();
   if (wait) await new Promise((resolve) => {
     let left = 2 * piano.tones.length;
@@ -36,10 +40,6 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
     load(piano, new Worker("/tone_worker.js", { type: "module" }));
   });
   const computed = (performance.now() - begin) / 1000;
-  if (dry) {
-    DynamicsCompressorNode = GainNode;
-    piano.room.gain = 0;
-  }
   await audio();
   for (const [start, end, pitch, velocity] of notes) {
     release(strike(pitch, velocity, start), end);
