@@ -39,13 +39,15 @@ MAX_RELEASE = 0.4  # s, of the lowest string
 INAUDIBLE = 10 ** (-75 / 20)  # of the loudest partial
 
 DAMPING = 3e-7  # 1/s for a squared hertz
-SLOPE = 1.3  # a partial's amplitude falls with this power of its number
-CUTOFF = 3500.0  # Hz, of a C4 struck at half of the hardness
+SLOPE = 1.4  # a partial's amplitude falls with this power of its number
+CUTOFF = 3000.0  # Hz, of a C4 struck at half of the hardness
 HARDNESS = 6.0  # octaves between the cutoffs of softest and hardest stroke
 CUTOFF_RISE = 40  # semitones in which the cutoff rises by an octave
 STRIKING_POINT = 1 / 8.3  # of the string's length
 AFTERSOUND = 0.16  # of the prompt sound's amplitude
 AFTERSOUND_DECAY = 0.35  # of the prompt sound's decay
+AFTERSOUND_FALL = 10  # semitones above C5 in which the aftersound halves
+BRILLIANCE = 2000.0  # Hz, from which the soundboard radiates better and better
 TREBLE = -2.0  # dB an octave, above C5
 DETUNING = 2.5e-4  # of the frequency, at most: 0.4 cents
 KNOCK = 0.12  # the hammer's noise, of a hard stroke's amplitude
@@ -192,11 +194,12 @@ class PianoString:
         amplitude *= np.abs(np.sin(np.pi * STRIKING_POINT * number))
         amplitude /= number**SLOPE
         amplitude /= 1 + (90 / hertz) ** 2  # the soundboard's radiation
+        amplitude *= np.sqrt(1 + (hertz / BRILLIANCE) ** 2)
         weaker = 10 ** (max(self.pitch - 72, 0) / 12 * TREBLE / 20)
         amplitude *= weaker / math.sqrt((amplitude**2).sum())
         chance = number * GOLDEN + self.pitch * GOLDEN**2
         both = []
-        for weight, turn in ((1.0, 0.0), (AFTERSOUND, 0.5)):
+        for weight, turn in ((1.0, 0.0), (self.aftersound, 0.5)):
             # Bass is at the left, as the player hears it. Partials are spread.
             spread = 0.2 * np.sin(2 * np.pi * (chance + turn))
             angle = np.pi / 4 + 0.25 * (self.pitch - 64) / 44 + spread
@@ -205,6 +208,15 @@ class PianoString:
             phase = 2 * np.pi * (chance**2 + turn) + np.stack([-apart, apart])
             both.append(weight * amplitude * pan * np.exp(1j * phase))
         return np.concatenate(both, axis=1)
+
+    @property
+    def aftersound(self) -> float:
+        """Amplitude of the aftersound, of the prompt sound's.
+
+        It is weaker in the treble, so that the highest strings are soon still.
+        """
+        fall = max(self.pitch - 72, 0) / AFTERSOUND_FALL
+        return AFTERSOUND * 2**-fall
 
     @property
     def attack(self) -> float:
