@@ -130,26 +130,44 @@ def initial_state(vocabulary, pieces):
         silent_since=np.zeros(count, "int32"),
     )
     for row, ids in enumerate(pieces):
+        if not len(ids):
+            continue
         ticks = np.round(vocabulary.times(ids) / vocabulary.time_step)
-        for event, tick in zip(ids, ticks.astype("int32"), strict=True):
-            _note(vocabulary, state, row, event, tick)
-        if len(ids):
-            state.clock[row] = ticks[-1]
-            state.after_velocity[row] = ids[-1] >= vocabulary.velocity_id
+        state.clock[row] = ticks[-1]
+        state.after_velocity[row] = ids[-1] >= vocabulary.velocity_id
+        first, off, stop = (
+            vocabulary.note_on_id,
+            vocabulary.note_off_id,
+            vocabulary.shift_id,
+        )
+        is_key = (ids >= first) & (ids < stop)
+        _press(
+            state,
+            row,
+            (ids[is_key] - first) % PITCHES,
+            ids[is_key] < off,
+            ticks[is_key].astype("int32"),
+        )
     return state
 
 
-def _note(vocabulary, state, row, event, tick):
-    """Write a note-on or a note-off to a state of NumPy arrays."""
-    pitch = (event - vocabulary.note_on_id) % PITCHES
-    if vocabulary.note_on_id <= event < vocabulary.note_off_id:
-        state.since[row, pitch] = state.struck[row, pitch] = tick
-        state.heat[row] *= MEMORY
-        state.heat[row, pitch] += 1
-    elif vocabulary.note_off_id <= event < vocabulary.shift_id:
-        state.since[row, pitch] = -1
-        if (state.since[row] < 0).all():
-            state.silent_since[row] = tick
+def _press(state, row, pitches, is_on, ticks):
+    """Write the note-ons and note-offs of a piece to a state, in NumPy."""
+    ons = pitches[is_on]
+    # Of equal indices, the last one counts.
+    state.struck[row, ons] = ticks[is_on]
+    state.since[row, pitches] = np.where(is_on, ticks, -1)
+    fresh = MEMORY ** np.arange(len(ons), dtype="float64")[::-1]
+    state.heat[row] = np.bincount(ons, fresh, minlength=PITCHES)
+    # Whether each event's key sounded before it, by the key's own last event.
+    order = np.argsort(pitches, kind="stable")
+    before = np.zeros(len(order), bool)
+    same = pitches[order][1:] == pitches[order][:-1]
+    before[order[1:]] = same & is_on[order][:-1]
+    sounding = np.cumsum(is_on.astype(int) - before)
+    silent = ~is_on & (sounding == 0)
+    if silent.any():
+        state.silent_since[row] = ticks[silent][-1]
 
 
 class Allowed(typing.NamedTuple):

@@ -136,19 +136,14 @@ class Composer:
             prompt_seconds=wish.prompt_seconds,
             on_events=lambda pieces: job.check(),
         )
-        request = model.request_class.from_music(
-            model, wish.notes, prompt_seconds=wish.prompt_seconds
-        )
-        request.initial_state(request.prompts)
 
     def _model(self, preset):
         if preset not in self._models:
             from keras_pianogen.models import MusicTransformerCausalLM
-            from keras_pianogen.studio import reading
+            from keras_pianogen.models import PromptCache
 
             model = MusicTransformerCausalLM.from_preset(preset)
-            model.request_class = reading.remembering(model.request_class)
-            self._prompt_caches[preset] = reading.LastingCache()
+            self._prompt_caches[preset] = PromptCache()
             self._models[preset] = model
         return self._models[preset]
 
