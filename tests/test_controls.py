@@ -361,6 +361,8 @@ def test_a_profile_draws_what_it_was_made_of():
     assert int(np.argmax(profile.intervals)) - 24 == 7
     share = (20 * 119 * 0.8 + 20) / (20 * 119 + 49 * 20)
     assert profile.intervals[31] == pytest.approx(np.log(49 * share), abs=0.02)
+    everything = {"density": 4, "loudness": 90, "register": 59, "polyphony": 1}
+    assert profile.draw(everything, rng) == everything
     assert Profile.of(music[:10], usual) is None
     with pytest.raises(ValueError, match="without negative eigenvalues"):
         Profile([0] * 4, (-np.eye(4)).tolist(), [0] * 49)

@@ -120,8 +120,10 @@ class Profile:
         values = np.array([known.get(name, 1.0) for name in SCALES])
         values = np.where(IS_LOGARITHM, np.log(values), values)
         free = ~is_known
+        if not free.any():
+            return dict(known)
         if is_known.any():  # The normal distribution given some of its numbers.
-            slope = spread[np.ix_(free, is_known)] @ np.linalg.inv(
+            slope = spread[np.ix_(free, is_known)] @ np.linalg.pinv(
                 spread[np.ix_(is_known, is_known)]
             )
             centre = means[free] + slope @ (values - means)[is_known]

@@ -69,6 +69,11 @@ class Asked:
         """Whether what is asked is held against what is not asked."""
         return self.guidance != 1
 
+    @property
+    def has_profile(self):
+        """Whether a label is asked for whose music has a `Profile`."""
+        return bool(self._profiles())
+
     def also(self, name, ends):
         """The same, and what goes from one value to another.
 

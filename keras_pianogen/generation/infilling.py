@@ -60,6 +60,8 @@ class InfillRequest(NoteRequest):
     below: int = PITCHES
     asked_between: tuple | None = None
 
+    draws_scales = False  # They are those of the music around the gap.
+
     @functools.cached_property
     def limits(self):
         """See `NoteRequest.limits`."""

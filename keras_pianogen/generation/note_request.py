@@ -8,6 +8,8 @@ import numpy as np
 from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.asking import Asked
+from keras_pianogen.generation.draws import is_random
+from keras_pianogen.generation.draws import next_seed
 from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.endings import round_off_rows
 from keras_pianogen.generation.notewise import OF_A_PIECE
@@ -92,7 +94,9 @@ class NoteRequest(Request):
     def from_nothing(self):
         """See `Request.from_nothing`."""
         request = super().from_nothing()
-        return dataclasses.replace(request, prompt_seconds=None)
+        # Another seed, so that the next piece has other scales.
+        seed = seeds_from(self.seed, 2)[1]
+        return dataclasses.replace(request, prompt_seconds=None, seed=seed)
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,11 +115,11 @@ class NoteRequest(Request):
         A new piece has the scales of music with its labels.
         """
         asked = self.asked or Asked(self.model.backbone.controls)
-        if not self.draws_scales:
+        if not self.draws_scales or not asked.has_profile:
             return [asked] * len(self.prompts)
         seed = self.seed
-        if seed is None:  # Keras seeds these numbers with all others.
-            seed = np.random.randint(2**31)
+        if seed is None:
+            seed = next_seed(self.sampler) if is_random(self.sampler) else 0
         return [
             asked if len(prompt) > 1 else asked.drawn(rng)
             for prompt, rng in zip(
@@ -128,7 +132,7 @@ class NoteRequest(Request):
     @property
     def can_be_drawn_again(self):
         """See `Request.can_be_drawn_again`: few notes may be asked for."""
-        is_sparse = any("density" in x.values for x in self.asked_of_each)
+        is_sparse = self.asked is not None and "density" in self.asked.values
         return super().can_be_drawn_again and not is_sparse
 
     @property

@@ -158,10 +158,10 @@ class OwnMusic:
         if not self.parts:
             return write_parts([Part.of_notes(piece)], path)
         parts = [_ended(part, before, ends) for part in self.parts]
-        if len(parts) == 1 and _is_settled(parts[0].moves, self.cut):
+        if len(parts) == 1 and _is_settled(parts[0], self.cut):
             parts = [_joined(parts[0], new)]
         elif len(new):
-            alike = _constant(parts[0].moves)
+            alike = _at_first(parts[0])
             parts.append(Part(new, new["end"], alike, parts[0].program))
         return write_parts(parts, path)
 
@@ -224,26 +224,36 @@ def _pedals_down(moves):
     ]
 
 
-def _is_settled(moves, seconds):
+def _is_settled(part, seconds):
     """Whether no controller changes notes from a time on.
 
     No pedal is down then, none moves later, and the others, such as volume,
-    stay as they were set once: after a fade-out, new notes would be silent.
+    have stayed as they were at the first note: after a fade-out, new notes
+    would be silent.
     """
+    moves = part.moves
     if (moves["time"] > seconds).any() or _pedals_down(moves):
         return False
-    others = (moves["number"] < RELEASING) & ~np.isin(moves["number"], PEDALS)
-    return len(_constant(moves)) == others.sum()
+    first = _at_first(part)
+    at_first = dict(zip(first["number"], first["value"], strict=True))
+    later = moves[_is_setting(moves) & (moves["time"] > _first(part))]
+    return all(at_first.get(n) == value for _, n, value in later.tolist())
 
 
-def _constant(moves):
-    """Movements of controllers that keep one value, such as the volume."""
-    values = {}
-    for _, number, value in moves.tolist():
-        values.setdefault(number, set()).add(value)
-    constant = [
-        number
-        for number, found in values.items()
-        if len(found) == 1 and number < RELEASING and number not in PEDALS
-    ]
-    return moves[np.isin(moves["number"], constant)]
+def _at_first(part):
+    """How controllers such as the volume are set at the first note."""
+    moves = part.moves[_is_setting(part.moves)]
+    moves = moves[moves["time"] <= _first(part)]
+    # The last movement of each controller, in their order.
+    _, last = np.unique(moves["number"][::-1], return_index=True)
+    return moves[np.sort(len(moves) - 1 - last)]
+
+
+def _first(part):
+    return part.keys["start"].min() if len(part.keys) else 0.0
+
+
+def _is_setting(moves):
+    """Which movements are of controllers that no foot moves."""
+    numbers = moves["number"]
+    return (numbers < RELEASING) & ~np.isin(numbers, PEDALS)

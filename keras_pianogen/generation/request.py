@@ -37,13 +37,12 @@ class Request:
     these:
 
     Args:
-        model: a `MusicTransformerCausalLM`.
+        model: the model of its form.
         prompts: list of arrays of tokens, none of them empty.
         own: list of the `OwnMusic` of each prompt, or `None` for tokens.
             Defaults to `None`, tokens alone.
-        sampler: a `keras_hub.samplers.Sampler`; or a `samplers.GivenNoise`,
-            for `decoding.roll_out`.
-        grammar: an `EventGrammar`, or `None` for no grammar.
+        sampler: a `keras_hub.samplers.Sampler`.
+        grammar: the grammar of its form, or `None` for no grammar.
         asked: an `asking.Asked`, what is asked of the new music. Defaults to
             `None`, nothing; models of events have no controls.
         is_endless: bool. Whether a piece goes on until a stop id comes.

@@ -28,8 +28,8 @@ STRONGEST = 3.0
 # Velocities, and semitones, over which a strength of 1 makes a factor of e.
 VELOCITIES, SEMITONES = 16.0, 12.0
 # Durations are told apart by their logarithms, from about `SHORT` seconds to
-# `LONG`; longer ones count like as much shorter ones, so that no note is made
-# to ring on and on. `USUAL` is the time from one note to the next.
+# `LONG`. A duration of twice `LONG` counts as half of it, and so on, so that no
+# note is made to ring on and on. `USUAL` is the time from one note to the next.
 SHORT, USUAL, LONG = 0.05, 0.1, 4.0
 # A time between notes counts as at most this multiple of the mean time that is
 # asked for, so that no strength makes a pause of many seconds likely.
@@ -48,7 +48,7 @@ COLUMNS = len(SCALES) + CLASSES
 
 
 class Steering:
-    """Tilts of logits, by what is asked of scales and by what was obtained.
+    """Tilts of logits, by what is asked and by what was obtained.
 
     Args:
         form: a `NoteTuples`.

@@ -104,9 +104,16 @@ class Likelihood:
 
     def by_composer(self):
         """A dict from composer to `Likelihood`, the most likely first."""
+        return self._by("composer")
+
+    def by_piece(self):
+        """A dict from path to `Likelihood`, the most likely piece first."""
+        return self._by("path")
+
+    def _by(self, name):
         groups: dict = {}
         for piece in self.pieces:
-            groups.setdefault(piece.composer, []).append(piece)
+            groups.setdefault(getattr(piece, name), []).append(piece)
         found = {
             part: _pool(pieces, self.context, self.num_parameters)
             for part, pieces in groups.items()

@@ -159,8 +159,9 @@ class NoteTransformerCausalLM(
         Notes that begin in the gap are replaced. All others stay as they are;
         those that ring into the gap end as they did. New notes begin in the
         gap, and end at the latest when their key is struck after it. A model
-        with the control `density` writes as many notes a second as the music
-        has around the gap, unless another density is asked for.
+        with the control `density` is held to the pitch classes of the music
+        around the gap, and to as many notes a second as there, unless another
+        density is asked for.
 
         Args:
             piece: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or

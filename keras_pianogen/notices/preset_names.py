@@ -17,10 +17,11 @@ def check_preset(preset):
     Raises:
         ValueError: if there is no such preset.
     """
-    name = preset if isinstance(preset, str | os.PathLike) else ""
-    scheme, _, repository = os.fspath(name).partition("://")
+    is_name = isinstance(preset, str | os.PathLike) and preset
+    name = os.fspath(preset) if is_name else ""
+    scheme, _, repository = name.partition("://")
     is_known = name in BUNDLED or (repository and scheme in HANDLES)
-    files = (os.path.join(name, file) for file in FILES)
+    files = (os.path.join(name, file) for file in FILES if name)
     if not is_known and not any(map(os.path.isfile, files)):
         raise hinted(
             ValueError(
