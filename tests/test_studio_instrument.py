@@ -76,3 +76,36 @@ def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
     assert [OFF, 60, 0] in [message[:3] for message in sent]
     assert all(message[1] != 72 for message in sent)
     page.mouse.up()
+
+
+PAUSED = """async () => {
+  const { Instrument } = await import("/instrument.js");
+  const { audio } = await import("/sound.js");
+  const sent = [];
+  const instrument = new Instrument({ send: (message) => sent.push(message) });
+  const now = audio().currentTime;
+  for (const number of [64, 7, 91]) instrument.control(number, 20, now);
+  instrument.control(64, 127, now + 60);
+  instrument.rest();
+  instrument.close();
+  return [sent, instrument.waiting.length];
+}"""
+AT_THE_SEAM = """async () => {
+  const { playedMoves } = await import("/pedal.js");
+  const moves = [[0, 7, 20], [1, 64, 127], [9, 64, 0]];
+  const notes = [{ start: 1, up: 2 }, { start: 5 }, { start: 6 }];
+  const of = (border, gap) => playedMoves({ notes, moves, border, gap });
+  return [of(5), of(0).length, of(5, { start: 5, end: 6 }).length];
+}"""
+
+
+def test_controllers_come_to_rest_where_a_file_s_music_stops(open_page):  # noqa: F811
+    page = open_page()
+    sent, waiting = page.evaluate(PAUSED)
+    moved = [[CONTROL, number, 20] for number in (64, 7, 91)]
+    at_pause = [[CONTROL, 64, 0], [CONTROL, 7, 100]]
+    at_close = [[CONTROL, number, 0] for number in (64, 66, 67, 123)]
+    assert (sent, waiting) == (moved + at_pause + at_close, 0)
+    goes_on, *others = page.evaluate(AT_THE_SEAM)
+    assert goes_on == [[0, 7, 20], [1, 64, 127], [5, 64, 0], [5, 7, 100]]
+    assert others == [3, 3]  # A file alone, and one with a part written anew.

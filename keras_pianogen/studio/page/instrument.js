@@ -3,10 +3,11 @@
 // `player.js` asks for notes ahead of time, on the audio's clock in seconds. They
 // wait here until shortly before, because what a port has can't be taken back.
 
+import { PEDALS, RESTS } from "/pedal.js";
 import { audio } from "/sound.js";
 
 const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
-const ALL_OFF = [[CONTROL, 64, 0], [CONTROL, 66, 0], [CONTROL, 67, 0], [CONTROL, 123, 0]];
+const KEYS_OFF = 123; // the controller that lets all keys go
 const TICK = 20; // milliseconds
 const AHEAD = 50; // milliseconds before its time, a message goes to the port
 
@@ -16,6 +17,7 @@ export class Instrument {
     this.name = port.name;
     this.waiting = []; // {at, message, voice}, in order; times in milliseconds
     this.down = new Map(); // pitch → the voice that holds it
+    this.moved = new Set(); // controllers, since they last came to rest
     this.timer = setInterval(() => this.flush(), TICK);
   }
 
@@ -35,19 +37,31 @@ export class Instrument {
   // At once, and none of what waits for its time.
   silence(voice) {
     this.waiting = this.waiting.filter((entry) => entry.voice !== voice);
-    this.lift(voice, Math.max(performance.now(), this.sent || 0));
+    this.lift(voice, this.soonest());
   }
 
   control(number, value, when) {
     this.add(when, [CONTROL, number, value], null);
   }
 
+  // Controllers that were moved come to rest at once, and no movement waits.
+  rest() {
+    this.waiting = this.waiting.filter((entry) => entry.voice);
+    const at = this.soonest();
+    for (const [number, value] of RESTS) {
+      if (this.moved.has(number)) this.send([CONTROL, number, value], at);
+    }
+    this.moved.clear();
+  }
+
   // All keys and pedals are let go, and nothing waits any longer.
   quiet() {
     this.waiting = [];
-    const at = Math.max(performance.now(), this.sent || 0);
+    const at = this.soonest();
     for (const voice of this.down.values()) this.lift(voice, at);
-    for (const message of ALL_OFF) this.send(message, at);
+    for (const pedal of PEDALS) this.moved.add(pedal);
+    this.rest();
+    this.send([CONTROL, KEYS_OFF, 0], at);
   }
 
   close() {
@@ -73,7 +87,7 @@ export class Instrument {
         if (kind === ON) {
           if (this.down.has(pitch)) this.lift(this.down.get(pitch), at);
           this.down.set(pitch, voice);
-        }
+        } else this.moved.add(pitch); // The byte names a controller here.
         this.send(message, at);
       }
     }
@@ -83,6 +97,11 @@ export class Instrument {
     if (this.down.get(voice.pitch) !== voice) return;
     this.down.delete(voice.pitch);
     this.send([OFF, voice.pitch, 0], at);
+  }
+
+  // What was sent ahead of its time comes first.
+  soonest() {
+    return Math.max(performance.now(), this.sent || 0);
   }
 
   send(message, at) {

@@ -7,7 +7,12 @@
 import { rows } from "/pieces.js";
 
 export const SUSTAIN = 64;
-const PEDALS = [SUSTAIN, 66, 67];
+export const PEDALS = [SUSTAIN, 66, 67];
+// Where controllers of an instrument stand that nobody moved: pedals, modulation,
+// volume, pan, expression.
+export const RESTS = new Map([
+  ...PEDALS.map((pedal) => [pedal, 0]), [1, 0], [7, 100], [10, 64], [11, 127],
+]);
 const DOWN = 64; // from this value on, a pedal is down
 
 const known = new WeakMap();
@@ -40,6 +45,18 @@ export function movesUntil(moves, time) {
   const isDown = (pedal) =>
     kept.findLast(([, number]) => number === pedal)?.[2] >= DOWN;
   return [...kept, ...PEDALS.filter(isDown).map((pedal) => [time, pedal, 0])];
+}
+
+// The moves of a piece as an instrument plays them: where new music goes on from a
+// file, controllers come to rest, because its pedals and volume are not the file's.
+export function playedMoves({ notes, moves, border, gap }) {
+  if (!moves || !border || gap) return moves || [];
+  const seam = notes[notes.findLastIndex(({ up }) => up !== undefined) + 1]?.start;
+  if (seam === undefined) return moves;
+  const kept = moves.filter(([at]) => at < seam);
+  const moved = new Set(kept.map(([, number]) => number));
+  const rests = [...RESTS].filter(([number]) => moved.has(number));
+  return [...kept, ...rests.map(([number, value]) => [seam, number, value])];
 }
 
 // A piece as the server takes it to write files of it.

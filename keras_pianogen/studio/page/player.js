@@ -4,12 +4,16 @@
 // known yet, the player waits, then goes on.
 
 import { countBefore, endOf, keyUp } from "/pieces.js";
-import { audio, control, movesPedals, release, silence, strike } from "/sound.js";
+import { RESTS, playedMoves } from "/pedal.js";
+import { audio, control, movesPedals, release, rest, silence, strike } from "/sound.js";
 
 const AHEAD = 0.3;
 const AHEAD_HIDDEN = 2.5; // timers of hidden pages are slow
 const BEFORE_LOOP = 0.12; // before its end, when a loop begins again
-const RELEASING = 120; // from here on, controllers end notes or reset others
+// Controllers that are left alone: those that choose sounds and tunings for good,
+// and those that end notes, which end by themselves.
+const isForeign = (number) => number >= 120 || (number >= 96 && number <= 101)
+  || [0, 6, 32, 38].includes(number);
 const MARGIN = 0.6; // of known music, before a player that waited goes on
 
 export class Player {
@@ -23,7 +27,6 @@ export class Player {
     this.loop = null; // {piece, start, end}: what is played again and again
     this.held = 0; // the position while the clock stands still
     this.voices = []; // {note, sound, isReleased}, as long as they may be heard
-    this.moved = new Set();
     this.frame = 0; // the request for the next frame
     setInterval(() => this.tick(), 60);
   }
@@ -45,7 +48,6 @@ export class Player {
     this.held = from;
     this.started = null;
     this.scheduled = from;
-    this.moved = new Set(); // controllers that were moved
     this.tick();
     cancelAnimationFrame(this.frame);
     const frame = () => {
@@ -62,7 +64,7 @@ export class Player {
     this.playing = false;
     this.voices.forEach((voice) => silence(voice.sound));
     this.voices = [];
-    for (const number of this.moved) control(number, 0, audio().currentTime);
+    rest();
     this.piece.position = this.held;
     this.onMove(this.piece);
   }
@@ -113,18 +115,18 @@ export class Player {
   // Where playing begins, controllers stand as their latest movements left them.
   setPedals(when, time) {
     if (!movesPedals()) return;
-    const latest = new Map([...this.moved].map((number) => [number, 0]));
-    for (const [at, number, value] of this.piece.moves || []) {
-      if (at >= time) break;
-      latest.set(number, value);
+    const latest = new Map();
+    for (const [at, number, value] of playedMoves(this.piece)) {
+      if (at < time) latest.set(number, value);
+      else if (RESTS.has(number) && !latest.has(number)) {
+        latest.set(number, RESTS.get(number));
+      }
     }
     for (const [number, value] of latest) this.move(number, value, when);
   }
 
   move(number, value, when) {
-    if (number >= RELEASING) return; // It ends notes, which end by themselves.
-    this.moved.add(number);
-    control(number, value, when);
+    if (!isForeign(number)) control(number, value, when);
   }
 
   schedule(position, known) {
@@ -133,7 +135,7 @@ export class Player {
     const at = (time) => this.started + time - this.from;
     const { notes } = this.piece;
     if (movesPedals()) {
-      for (const [time, number, value] of this.piece.moves || []) {
+      for (const [time, number, value] of playedMoves(this.piece)) {
         if (time >= until) break;
         if (time >= this.scheduled) this.move(number, value, at(time));
       }

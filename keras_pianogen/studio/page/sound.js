@@ -123,6 +123,9 @@ export function control(number, value, when) {
   instrument?.control(number, value, when);
 }
 
+// Controllers that were moved come to rest at once.
+export const rest = () => instrument?.rest();
+
 // A key goes down at `when`; see `Instrument.strike` for `source`. Returns what
 // `release` takes.
 export function strike(pitch, velocity, when, source) {
