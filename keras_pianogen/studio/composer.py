@@ -4,6 +4,7 @@ Keras is imported when the first model is loaded, so that the page answers
 before. A `Composer` is used by one thread, see `jobs.Worker`.
 """
 
+import contextlib
 import importlib
 
 import numpy as np
@@ -34,8 +35,8 @@ class Composer:
         state: `"loading"`, `"warming"` (it compiles), `"ready"` or `"failed"`.
         step: what it does until it is ready, a sentence, and the share of the
             time that has passed, 0 to 1.
-        failure: the reason why the first preset can't be loaded, a sentence;
-            or `None`.
+        failure: the reason why the first preset can't be loaded or compiled, a
+            sentence; or `None`.
     """
 
     def __init__(self, presets):
@@ -77,8 +78,8 @@ class Composer:
             job.report({"candidate": candidate, "seed": seed, "start": start})
             notes = self._generate(wish, wish.notes, seed, feed)
             rows = to_rows(notes)
+            self.state = "ready"
             job.report({"candidate": candidate, "seed": seed, "notes": rows})
-        self.state = "ready"
 
     def fill(self, gap, job):
         """Write a part of a piece anew, once for each seed.
@@ -102,6 +103,7 @@ class Composer:
 
             def progress(_, seconds, candidate=candidate):
                 job.check()
+                self.state = "ready"
                 until = min(gap.end, gap.start + seconds)
                 job.report({"candidate": candidate, "until": round(until, 2)})
 
@@ -118,7 +120,8 @@ class Composer:
 
     def duet(self, preset, takeover, keys, job):
         """Play a duet with the page, see `duets.play`."""
-        duets.play(self._model_of_notes(preset), takeover, keys, job)
+        model = self._model_of_notes(preset)
+        duets.play(model, takeover, keys, job, on_tuned=self._is_ready)
 
     def read(self, wish, job):
         """Prefill a wish's prompt, so that writing begins at once.
@@ -156,20 +159,31 @@ class Composer:
             )
         return model
 
-    def _load_first(self):
-        importlib.import_module("keras_pianogen.models")
-        self.step = LOAD
+    def _is_ready(self):
+        self.state = "ready"
+
+    @contextlib.contextmanager
+    def _failing(self):
+        """Keep the reason of an error, for the page."""
         try:
-            self._model(self.presets[0])
+            yield
         except Exception as error:
-            self.state, self.failure = "failed", str(error)
+            self.state = "failed"
+            self.failure = str(error) or type(error).__name__
             raise
+
+    def _load_first(self):
+        with self._failing():
+            importlib.import_module("keras_pianogen.models")
+            self.step = LOAD
+            self._model(self.presets[0])
         self.state, self.step = "warming", COMPILE
 
     def _warm_up(self):
         """Compile the functions that a new piece needs."""
         if self.state == "warming":
-            self._compile_for(0)
+            with self._failing():
+                self._compile_for(0)
             self.state = "ready"
 
     def _warm_up_reading(self):

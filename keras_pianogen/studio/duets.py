@@ -70,7 +70,7 @@ class PagePiano:
             self._job.report({"midi": message.bytes()})
 
 
-def play(model, takeover, keys, job):
+def play(model, takeover, keys, job, on_tuned):
     """Play a duet until its job is stopped.
 
     Args:
@@ -79,6 +79,8 @@ def play(model, takeover, keys, job):
         keys: the `PageKeys`.
         job: a `jobs.Job`. It reports `{"midi": bytes}` for each note of the
             partner, and `{"said": sentence}` when a turn begins or ends.
+        on_tuned: a function that is called once all is compiled, and again
+            when a turn begins or ends.
     """
     # Imported here, because it loads Keras, see `composer`.
     from keras_pianogen.duet import AtPedal
@@ -91,6 +93,7 @@ def play(model, takeover, keys, job):
     job.report({"said": "The partner tunes up …"})
 
     def tell(sentence):
+        on_tuned()
         job.begin(IDLE)
         job.report({"said": sentence})
 
