@@ -1,12 +1,14 @@
 """The studio's server: what it refuses, what it writes, who waits and stops."""
 
 import contextlib
+import copy
 import html.parser
 import inspect
 import io
 import json
 import os
 import pathlib
+import platform
 import random
 import signal
 import socket
@@ -15,11 +17,13 @@ import sys
 import threading
 import time
 import wave
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from command_line import fail
+from miditoolkit import ControlChange
 from note_models import build_note_model
 
 pytestmark = pytest.mark.one_backend
@@ -56,6 +60,7 @@ from keras_pianogen.studio import fields  # noqa: E402
 from keras_pianogen.studio import guard  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import messages  # noqa: E402
+from keras_pianogen.studio import opening  # noqa: E402
 from keras_pianogen.studio import server as studio_server  # noqa: E402
 from keras_pianogen.studio import serving  # noqa: E402
 from keras_pianogen.studio.going_on import going_on  # noqa: E402
@@ -332,6 +337,30 @@ def test_a_midi_file_comes_back_as_it_was_sent(client):
     }
 
 
+@pytest.mark.one_backend
+def test_pedals_that_hold_no_note_of_a_file_are_written():
+    moves = [[0.5, 64, 127], [0.9, 64, 0]]
+    piece = messages.read_piece({"notes": NOTES, "moves": moves})
+    changes = [x.control_changes for x in piece.to_midi().instruments]
+    assert [x.value for x in sum(changes, [])] == [127, 0]
+    assert read_notes(piece.to_bytes()).tolist() == [
+        tuple(note) for note in NOTES
+    ]
+
+
+@pytest.mark.one_backend
+def test_movements_that_are_left_out_are_counted():
+    notes = np.array([(0, 1, 60, 80)], NOTE_DTYPE)
+    file = write_midi(notes)
+    file.instruments[0].control_changes = [ControlChange(64, 127, 100)]
+    file.instruments.append(copy.deepcopy(file.instruments[0]))
+    file.instruments[1].program = 40
+    data = io.BytesIO()
+    file.dump(file=data)
+    answer = opening.read(data.getvalue())
+    assert answer["left_moves"] == 2 and "moves" not in answer
+
+
 def test_a_file_s_notes_are_not_rounded_and_other_instruments_counted(client):
     notes = np.array([(1 / 3, 4 / 7, 60, 80), (2 / 3, 1, 64, 70)], NOTE_DTYPE)
     file = io.BytesIO()
@@ -352,6 +381,10 @@ def test_the_longest_piece_passes_the_guard():
     message = fields.read_json(body)
     notes = messages.read_piece({"notes": message["notes"]}).notes
     assert len(notes) == fields.MAX_NOTES
+    own = ",".join([row[:-1] + ",7199.999999999999998]"] * fields.MAX_NOTES)
+    moves = ",".join(["[7199.999999999999998,127,127]"] * fields.MAX_MOVEMENTS)
+    body = f'{{"notes":[],"own":[{own}],"moves":[{moves}]}}'
+    assert guard.MAX_BODY < len(body) <= guard.MAX_PIECE - 1_000_000
     message["notes"] *= 2
     with pytest.raises(fields.BadMessage, match="60,000 notes"):
         messages.read_piece({"notes": message["notes"]})
@@ -819,7 +852,7 @@ def test_many_notes_are_checked_while_others_are_answered(client, monkeypatch):
         assert checked.wait(10)
         return notes
 
-    monkeypatch.setattr(messages, "check_notes", check)
+    monkeypatch.setattr(fields, "check_notes", check)
     sent = threading.Thread(
         target=client.post, args=("/midi",), kwargs={"json": {"notes": NOTES}}
     )
@@ -1004,16 +1037,43 @@ def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
     assert os.environ[variable] == "chosen"
     monkeypatch.delenv(variable)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(compiled, "MOST", 5)
+    most = "JAX_COMPILATION_CACHE_MAX_SIZE"
+    monkeypatch.setenv(most, "1")
+    monkeypatch.delenv(most)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", no_home)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
     compiled.keep()
-    folder = pathlib.Path(os.environ.pop(variable))
-    for age, name in enumerate(("new", "old", "oldest")):
-        (folder / name).write_bytes(b"two")
-        os.utime(folder / name, (0, 100 - age))
+    assert variable not in os.environ
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compiled.keep()
-    monkeypatch.delenv(variable)
-    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert pathlib.Path(os.environ[variable]).is_relative_to(tmp_path)
+    assert os.environ[most] == str(compiled.MOST)
+
+
+@pytest.mark.one_backend
+def test_a_start_that_fails_says_why(monkeypatch):
+    def fail(*_):
+        raise ImportError("No backend.")
+
+    made = composer.Composer(["any"])
+    monkeypatch.setattr(
+        composer, "importlib", SimpleNamespace(import_module=fail)
+    )
+    load, warm_up, _ = made.preparations
+    with pytest.raises(ImportError):
+        load()
+    assert (made.state, made.failure) == ("failed", "No backend.")
+    made.state, made.failure = "warming", None
+    monkeypatch.setattr(made, "_compile_for", fail)
+    with pytest.raises(ImportError):
+        warm_up()
+    assert (made.state, made.failure) == ("failed", "No backend.")
 
 
 def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):

@@ -16,6 +16,8 @@ import socket
 from starlette.requests import ClientDisconnect
 
 MAX_BODY = 4_000_000  # `fields.MAX_NOTES` notes, with all digits
+# The same with the release of each key, and `fields.MAX_MOVEMENTS` movements.
+MAX_PIECE = 10_000_000
 BODY_TIMEOUT = 20.0
 
 POLICY = "; ".join(

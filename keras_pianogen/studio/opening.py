@@ -47,11 +47,14 @@ def read(data):
 def _keys_and_moves(data, notes):
     """When the keys of the notes are released, and how its pedals move.
 
-    Of a file without them, or of several instruments, nothing but its notes is
-    kept.
+    Of a file of several instruments, or with more movements than a piece may
+    have, only their number is told.
     """
     parts = read_parts(data)
     keys, _, moves, _ = parts[0]
-    if len(parts) > 1 or not 0 < len(moves) <= fields.MAX_MOVEMENTS:
+    count = sum(len(part.moves) for part in parts)
+    if len(parts) > 1 or count > fields.MAX_MOVEMENTS:
+        return {"left_moves": count}
+    if not count:
         return {}
     return {"ups": keys["end"].tolist(), "moves": moves.tolist()}

@@ -41,7 +41,7 @@ class Played:
     def to_midi(self):
         """A `miditoolkit.MidiFile`, as `OwnMusic.to_midi` writes it."""
         notes, parts = self.notes, []
-        if len(self.own):
+        if len(self.own) or len(self.moves):
             parts = [Part(self.keys, self.own["end"], self.moves)]
         cut = float(self.new["start"].min(initial=notes["end"].max()))
         spans = np.empty(0, PEDAL_DTYPE)

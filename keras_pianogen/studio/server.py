@@ -46,6 +46,7 @@ from keras_pianogen.studio import sliders
 from keras_pianogen.studio.composer import Composer
 from keras_pianogen.studio.duets import PageKeys
 from keras_pianogen.studio.guard import MAX_BODY
+from keras_pianogen.studio.guard import MAX_PIECE
 from keras_pianogen.studio.guard import Guard
 from keras_pianogen.studio.guard import Refused
 from keras_pianogen.studio.guard import check_type
@@ -239,18 +240,20 @@ class _Studio:
         return answers.as_json(answer)
 
     async def midi(self, request):
-        piece = await _read(request, messages.read_piece)
+        piece = await _read(request, messages.read_piece, limit=MAX_PIECE)
         data = await run_in_threadpool(piece.to_bytes)
         return Response(data, media_type="audio/midi")
 
     async def page(self, request):
         """A piece as a web page of its own, to be kept or sent."""
-        piece, about = await _read(request, messages.read_shared)
+        piece, about = await _read(
+            request, messages.read_shared, limit=MAX_PIECE
+        )
         page = await run_in_threadpool(lambda: piece.to_page(**about))
         return Response(page, media_type="text/html")
 
     async def wav(self, request):
-        piece = await _read(request, messages.read_piece)
+        piece = await _read(request, messages.read_piece, limit=MAX_PIECE)
         if piece.notes["end"].max() > MAX_WAV_SECONDS:
             raise Refused(
                 400, f"A WAV file may last {MAX_WAV_SECONDS:,.0f} seconds."
@@ -316,14 +319,14 @@ class _Studio:
         self._worker.stop(job.id)
 
 
-async def _read(request, read, *arguments):
+async def _read(request, read, *arguments, limit=MAX_BODY):
     """Read a request's JSON with a function of `messages`.
 
     The function runs in a thread of its own, because the check of 60,000
     notes would keep all other clients waiting.
     """
     check_type(request, "application/json")
-    body = await read_body(request)
+    body = await read_body(request, limit)
     return await run_in_threadpool(
         lambda: read(fields.read_json(body), *arguments)
     )

@@ -24,6 +24,7 @@ export const isDuet = () => Boolean(duet);
 
 async function begin() {
   player.pause();
+  work.tell("duet"); // A take ends, and lets go of its keys.
   audio(); // While the click still counts.
   duet = { job: null, abort: new AbortController(), growing: null, unsent: [] };
   show("Asking …");

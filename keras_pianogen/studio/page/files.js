@@ -20,13 +20,15 @@ export async function openMidi(file) {
   const left = read.drum_notes ? ` ${read.drum_notes} drum notes are left out.` : "";
   const others = read.other_notes
     ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
+  const moves = read.left_moves
+    ? ` ${read.left_moves} movements of pedals and other controllers are not kept.` : "";
   const notes = read.notes.map(toNote);
   read.ups?.forEach((up, i) => { notes[i].up = up; });
   work.goOn(newPiece({
     name: file.name, file: file.name, notes, moves: read.moves || null,
     handle: read.goes_on,
   }));
-  say(`${file.name}: ${read.notes.length} notes.${left}${others}`);
+  say(`${file.name}: ${read.notes.length} notes.${left}${others}${moves}`);
 }
 
 async function readMidi(file) {

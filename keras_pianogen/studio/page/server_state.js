@@ -36,8 +36,8 @@ class ServerState extends EventTarget {
     try {
       this.show(await (await ask("/status", { patience: PATIENCE })).json());
     } catch (error) {
-      if (error.status === 401) return report(error); // The door asks again.
       this.miss(error);
+      if (error.status === 401) return report(error); // The door asks again.
     }
     const busy = ["loading", "warming"].includes(this.status.state);
     this.timer = setTimeout(() => this.watch(),

@@ -49,4 +49,4 @@ export function endTake() {
   played?.end();
 }
 
-work.on("leave", endTake);
+for (const event of ["leave", "duet"]) work.on(event, endTake);

@@ -1,7 +1,8 @@
 // The work: the piece that is worked on, and the way back and forth.
 //
-// It tells three events: "leave" before another piece is taken, "piece" when
-// one was, and "change" whenever there is something new to keep.
+// It tells events, such as "leave" before another piece is taken, "piece" when
+// one was, and "change" whenever there is something new to keep. "duet" is told
+// before a duet begins.
 
 import { newPiece } from "/pieces.js";
 

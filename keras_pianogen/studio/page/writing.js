@@ -7,7 +7,7 @@ import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
 import { anySeeds, seeds, settings, shortName } from "/settings.js";
-import { audio } from "/sound.js";
+import { audio, movesPedals } from "/sound.js";
 import { endTake, take } from "/takes.js";
 import { player, views } from "/transport.js";
 import { work } from "/work.js";
@@ -220,6 +220,8 @@ function firstNote(run, piece) {
   run.first = performance.now() - run.clicked;
   $("progress").dataset.firstNote = run.first.toFixed(0);
   if (!$("listen").checked || run.parent.offers !== work.base.offers) return;
+  // On an instrument, nobody hears to the end what a page plays that isn't seen.
+  if (document.hidden && movesPedals()) return;
   if (player.playing) player.pause();
   player.play(piece, piece.border);
 }
