@@ -18,9 +18,9 @@ import numpy as np
 from keras_pianogen.judging.collapse import FIGURES
 from keras_pianogen.judging.collapse import CollapseFigures
 
-# Validation takes at most a tenth of a run, and so do samples. This share is
-# planned, because the last look is never left out; of it, the second one is for
-# a preset's own figure, before the first step.
+# Validation takes at most a tenth of a run, and so do samples. `SHARE` is
+# planned, because the last look is never left out. `FIRST_SHARE` is the part of
+# it for a preset's own figure, before the first step.
 SHARE, FIRST_SHARE = 0.08, 0.04
 # Validating on an event takes as long as training on so many: it is read twice,
 # and only the loss is computed, a third of the work.
