@@ -101,9 +101,11 @@ def test_what_counts_events_refuses_a_model_of_notes(folder, small_corpus):
         *("evaluate", small_corpus.folder, "--n-gram", "2"),
         *("--preset", folder / "preset"),
     )
-    assert "`--n-gram` counts events" in error
+    assert "N-grams need a model of events" in error
     model = keras_pianogen.from_preset(folder / "preset")
-    with pytest.raises(ValueError, match="`transpositions` are for models of"):
+    with pytest.raises(
+        ValueError, match="Transpositions need a model of events"
+    ):
         evaluate(model, small_corpus, transpositions=(0, 1))
 
 

@@ -13,8 +13,9 @@ def from_preset(preset, **kwargs):
     """Load the language model that a preset holds.
 
     Args:
-        preset: the name of a bundled preset, a folder, or a handle such as
-            `"hf://user/model"`, see `MusicTransformerCausalLM.from_preset`.
+        preset: the name of a bundled preset, a preset's folder, or a handle
+            such as `"hf://user/model"`, see
+            `MusicTransformerCausalLM.from_preset`.
         **kwargs: passed on to the class's `from_preset`.
 
     Returns:

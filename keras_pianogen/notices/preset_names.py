@@ -26,8 +26,8 @@ def check_preset(preset):
         raise hinted(
             ValueError(
                 "`preset` must be the name of a bundled preset "
-                f"({', '.join(map(repr, BUNDLED))}), a folder, or a handle "
-                f"such as 'hf://user/model'. Received: preset={preset!r}"
+                f"({', '.join(map(repr, BUNDLED))}), a preset's folder, or a "
+                f"handle such as 'hf://user/model'. Received: preset={preset!r}"
             ),
             "`pianogen train` saves a preset in RUN/preset.",
         )
