@@ -321,5 +321,5 @@ def test_two_fingers_zoom_and_do_nothing_else(open_page, file):  # noqa: F811
     begin, end = seen_once(
         page, lambda begin, end: end - begin == pytest.approx(26 / 4, abs=0.5)
     )
-    assert begin + end == pytest.approx(26, abs=2)
+    assert begin + end == pytest.approx(26, abs=0.5)
     expect(page.locator("#piece-about")).to_contain_text("83 notes")
