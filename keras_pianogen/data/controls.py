@@ -189,11 +189,8 @@ class Controls:
         labels = {
             name: _values(pieces, name) for name in names if name not in SCALES
         }
-        profiles = {
-            name: _profiles(corpus, indices, name, values)
-            for name, values in labels.items()
-        }
-        return cls(edges, labels, {k: x for k, x in profiles.items() if x})
+        profiles = _profiles(corpus, indices, labels)
+        return cls(edges, labels, profiles)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> "Controls":
@@ -268,21 +265,26 @@ def _profile(settings: Profile | Mapping[str, Any]) -> Profile:
 def _profiles(
     corpus: Corpus,
     indices: NDArray[np.int64],
-    name: str,
-    values: Sequence[str],
-) -> list[Profile]:
-    """The profile of each value of a label; [] if one has too little music."""
+    labels: Mapping[str, Sequence[str]],
+) -> dict[str, list[Profile]]:
+    """The profiles of each label's values, if all have music enough."""
+    if not labels:
+        return {}
     usual = np.sum([count_intervals(corpus.notes(i)) for i in indices], 0)
-    of_value: dict[str, list[int]] = {value: [] for value in values}
-    for i in indices.tolist():
-        value = labels_of(corpus.pieces[i]).get(name, "")
-        of_value.setdefault(value, []).append(i)
-    profiles = [
-        Profile.of(map(corpus.notes, of_value[value]), usual)
-        for value in values
-    ]
-    found = [profile for profile in profiles if profile is not None]
-    return found if len(found) == len(values) else []
+    of_labels: dict[str, list[Profile]] = {}
+    for name, values in labels.items():
+        of_value: dict[str, list[int]] = {value: [] for value in values}
+        for i in indices.tolist():
+            value = labels_of(corpus.pieces[i]).get(name, "")
+            of_value.setdefault(value, []).append(i)
+        profiles = [
+            Profile.of(map(corpus.notes, of_value[value]), usual)
+            for value in values
+        ]
+        found = [profile for profile in profiles if profile is not None]
+        if len(found) == len(values):
+            of_labels[name] = found
+    return of_labels
 
 
 def _edges(
