@@ -163,6 +163,8 @@ def test_a_preset_s_own_figure_comes_first_and_the_difference_last(
     sign = -1 if side == "below" else 1
     expected = float(preset) + sign * float(difference)
     assert float(best) == pytest.approx(expected, abs=2e-3)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["recipe"]["learning_rate"] == 3e-4
     # Who goes on is told the same.
     printed = succeed(*train, "--resume", "--steps", "6")
     assert printed.startswith("6 steps")

@@ -13,6 +13,7 @@ from keras_pianogen.models import from_preset
 from keras_pianogen.training import train
 from keras_pianogen.training.optimizers import learning_rate_at
 from keras_pianogen.training.optimizers import schedule
+from keras_pianogen.training.recipe import FINE_TUNING_RATE
 from keras_pianogen.training.recipe import SIZES
 from keras_pianogen.training.recipe import Recipe
 
@@ -84,6 +85,13 @@ def test_sizes_grow_and_what_is_given_counts():
     assert Recipe.sized("small", optimizer="adamw").learning_rate == 1e-3
     with pytest.raises(ValueError, match="size='huge'"):
         Recipe.sized("huge")
+
+
+def test_fine_tuning_is_gentle_where_no_rate_is_given():
+    assert Recipe.of(None, fine_tuning=True).learning_rate == FINE_TUNING_RATE
+    for recipe in ({"learning_rate": 0.1}, tiny(learning_rate=0.1)):
+        assert Recipe.of(recipe, fine_tuning=True).learning_rate == 0.1
+    assert Recipe.of({"size": "tiny"}).learning_rate > FINE_TUNING_RATE
 
 
 def test_the_rate_rises_from_nothing_and_falls_to_nothing():

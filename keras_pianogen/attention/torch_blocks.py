@@ -39,7 +39,7 @@ def attend(
         if query.device.type == "cpu" and bool(padding_mask.all()):
             padding_mask = None
     if block_size is None:
-        block_size = 64 if query.device.type == "cpu" else 256
+        block_size = 128 if query.device.type == "cpu" else 256
     return _Attention.apply(
         query, key, value, relative, padding_mask, offset, block_size
     )
@@ -149,8 +149,8 @@ class _Blocks:
             batch = query.shape[0]
             self.rows *= max(1, min(batch, limit // self.heads))
         dtype = query.dtype
-        self.ahead = torch.ones(
-            self.size, self.size, dtype=torch.bool, device=query.device
+        self.ahead = torch.full(
+            (self.size, self.size), HIDDEN, device=query.device
         ).triu_(1)
         self.by_column = self.workspace(dtype, one_more=True)
         self.by_key = self.workspace(dtype)
@@ -208,7 +208,7 @@ class _Blocks:
         """Hide keys after their queries, and keys that are too far back."""
         _, size, width = logits.shape
         ahead = self.ahead[:size, :size]
-        logits[:, :, width - size :].masked_fill_(ahead, HIDDEN)
+        logits[:, :, width - size :].add_(ahead)
         # Keys before the first one that the last query sees.
         too_far = width - self.max_distance
         if too_far > 0:

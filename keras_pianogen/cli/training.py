@@ -25,14 +25,12 @@ from keras_pianogen.training.gan_recipe import COMPILED
 from keras_pianogen.training.gan_recipe import SETUPS
 from keras_pianogen.training.gan_recipe import GanRecipe
 from keras_pianogen.training.length import LOOKS
+from keras_pianogen.training.recipe import FINE_TUNING_RATE
 from keras_pianogen.training.recipe import SHAPE
 from keras_pianogen.training.recipe import SIZES
 from keras_pianogen.training.recipe import Recipe
 
 DEFAULT_MINUTES = 30
-
-# The learning rate of a new model would undo what a preset has learned.
-FINE_TUNING_RATE = 3e-4
 
 RunFolder = Annotated[pathlib.Path, typer.Option(help="Folder for the run.")]
 Resume = Annotated[
@@ -238,8 +236,6 @@ def train(
     """Train a Music Transformer. Ctrl-C stops it, and --resume continues."""
     settings = recipe.given()
     _check_preset(preset, settings)
-    if preset is not None and not resume:
-        settings.setdefault("learning_rate", FINE_TUNING_RATE)
     if not length.given() and not resume:
         length.minutes = DEFAULT_MINUTES
     work = training_work(machine.data_parallel)
@@ -249,7 +245,7 @@ def train(
         row = train(
             corpus,
             out,
-            settings if resume else training.Recipe.sized(**settings),
+            settings,
             resume=resume,
             preset=preset,
             callbacks=loggers.callbacks(out),

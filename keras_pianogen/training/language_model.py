@@ -81,8 +81,9 @@ def train(
         corpus: a `keras_pianogen.Corpus` or its folder.
         out: folder of the run.
         recipe: a `Recipe`, or a dict of arguments of `Recipe.sized`. Defaults
-            to `Recipe()`. With `resume`, the settings that it states must be
-            those of the run.
+            to `Recipe()`. With `preset`, a dict without a `learning_rate`, or
+            `None`, means 0.0003. With `resume`, the settings that it states
+            must be those of the run.
         steps: int. Length of the run in optimizer steps.
         minutes: float. Length of the run by the clock, in place of `steps`.
             With `resume`, both may be left out: the length stays. Another
@@ -124,6 +125,8 @@ def train(
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
     _check_length(steps, minutes, resume)
+    if not resume:
+        recipe = Recipe.of(recipe, fine_tuning=preset is not None)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if not len(corpus.split("validation")):
         logger.warning(
@@ -145,7 +148,6 @@ def train(
         if resume:
             recipe = _reopen(run, corpus, recipe, settings)
         else:
-            recipe = Recipe.of(recipe)
             run.check_unused()
         _fill_in(settings, run.config)
         check_steps(settings["steps"], recipe)

@@ -60,6 +60,10 @@ ARCHITECTURES = {
 # For each optimizer, the product of the learning rate and the model's width.
 OPTIMIZERS = {"muon": 1.2, "adamw": 0.2}
 
+# The learning rate of a run that begins with a preset: that of a new model
+# would undo what the preset has learned.
+FINE_TUNING_RATE = 3e-4
+
 # The settings that a preset brings with it.
 SHAPE = (
     "architecture",
@@ -183,15 +187,19 @@ class Recipe:
         return cls(**follows | given)
 
     @classmethod
-    def of(cls, recipe):
+    def of(cls, recipe, fine_tuning=False):
         """The recipe of a `Recipe`, a dict, or `None` for the default.
 
         A dict holds arguments of `sized`. The device's `dtype` is chosen.
+
+        Args:
+            recipe: a `Recipe`, a dict or `None`.
+            fine_tuning: bool. Whether the run begins with a preset. Where no
+                learning rate is given, it is then `FINE_TUNING_RATE`.
         """
-        if recipe is None:
-            recipe = cls()
-        elif isinstance(recipe, dict):
-            recipe = cls.sized(**recipe)
+        if not isinstance(recipe, cls):
+            rate = {"learning_rate": FINE_TUNING_RATE} if fine_tuning else {}
+            recipe = cls.sized(**rate | (recipe or {}))
         return recipe.on_device()
 
     def __post_init__(self):
