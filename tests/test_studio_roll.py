@@ -136,6 +136,27 @@ def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     )
 
 
+# A view that changes between the page's own scrolling and the bar's event.
+ZOOMED_TWICE = """async () => {
+  const { roll } = await import("/panel.js");
+  const { zoom } = await import("/zoom.js");
+  const frame = () => new Promise(requestAnimationFrame);
+  zoom(4, 13);
+  await frame();
+  zoom(2, 13);
+  const wanted = [roll.begin, roll.end];
+  await frame();
+  await frame();
+  return [wanted, [roll.begin, roll.end]];
+}"""
+
+
+def test_the_scroll_bar_s_own_event_leaves_the_view_where_it_is(page):
+    wanted, is_seen = page.evaluate(ZOOMED_TWICE)
+    assert wanted == pytest.approx([13 - 26 / 16, 13 + 26 / 16])
+    assert is_seen == wanted
+
+
 def test_a_zoomed_roll_follows_what_plays_and_a_loop_comes_round(page):
     page.evaluate("import('/zoom.js').then(({ zoom }) => zoom(20))")
     assert seen(page)[0] == 0

@@ -64,6 +64,7 @@ work.on("piece", () => {
 // === The scroll bar ===
 
 const bar = $("scroll");
+let placed = 0; // where the page put the bar, whose event comes a frame later
 
 function showBar() {
   const width = roll.box.clientWidth;
@@ -72,12 +73,14 @@ function showBar() {
   $("scroll-size").style.width = `${(roll.last - roll.first) * roll.perSecond}px`;
   const left = (roll.begin - roll.first) * roll.perSecond;
   if (Math.abs(bar.scrollLeft - left) > 1) bar.scrollLeft = left;
+  placed = bar.scrollLeft;
 }
 
+// The bar's event follows the page's own scrolling too, when the view may have
+// moved on: only what somebody else scrolled counts.
 bar.addEventListener("scroll", () => {
-  const begin = roll.first + bar.scrollLeft / roll.perSecond;
-  if (!roll.view || Math.abs(begin - roll.begin) * roll.perSecond <= 1.5) return;
-  look(begin, roll.end - roll.begin);
+  if (!roll.view || bar.scrollLeft === placed) return;
+  look(roll.first + bar.scrollLeft / roll.perSecond, roll.end - roll.begin);
 });
 
 roll.marks.push(follow, showBar);
