@@ -345,6 +345,33 @@ def test_files_take_the_place_of_ports(model, tmp_path):
 
 
 @pytest.mark.one_backend
+@pytest.mark.parametrize(
+    ("system", "asked", "opened"),
+    [
+        ("win32", "Piano 1", "Piano 2"),
+        ("win32", "Piano", "Piano 2"),
+        ("win32", "Piano 2", "Piano 2"),
+        ("win32", "Keys 0", None),  # There are two.
+        ("linux", "Piano:MIDI 1 20:0", "Piano:MIDI 1 24:0"),
+        ("linux", "Piano:MIDI 2 24:0", None),  # Its own name ends in a number.
+        ("darwin", "Piano 1", None),
+    ],
+)
+def test_an_instrument_is_found_whatever_number_its_port_has(
+    monkeypatch, system, asked, opened
+):
+    names = ["Synth 0", "Keys 1", "Piano 2", "Keys 3", "Piano:MIDI 1 24:0"]
+    monkeypatch.setattr(ports.sys, "platform", system)
+    monkeypatch.setattr(mido, "get_input_names", lambda: names)
+    monkeypatch.setattr(mido, "open_input", lambda name: name)
+    if opened is None:
+        with pytest.raises(ValueError, match="`--input` must be one of Synth"):
+            ports.open_source(asked)
+    else:
+        assert ports.open_source(asked) == opened
+
+
+@pytest.mark.one_backend
 def test_a_killed_duet_still_writes_and_releases(model, tmp_path, monkeypatch):
     model.save_to_preset(str(tmp_path / "preset"))
     rows = [(0.1, 0.2, 60, 64), (30.0, 30.1, 62, 64)]

@@ -1076,6 +1076,55 @@ def test_a_start_that_fails_says_why(monkeypatch):
     assert (made.state, made.failure) == ("failed", "No backend.")
 
 
+@pytest.mark.one_backend
+def test_a_job_that_was_first_leaves_the_studio_ready(monkeypatch):
+    made = composer.Composer(["any"])
+    monkeypatch.setattr(
+        composer, "importlib", SimpleNamespace(import_module=str)
+    )
+    monkeypatch.setattr(made, "_model", str)
+    load, *_ = made.preparations
+    load()
+    assert made.state == "warming"
+    made.state = "ready"
+    load()
+    assert made.state == "ready"
+
+
+@pytest.mark.one_backend
+def test_a_part_and_a_duet_end_the_loading(monkeypatch):
+    def infill(*_, progress, **__):
+        assert made.state == "warming"
+        progress(1, 0.5)
+        return np.zeros(0, NOTE_DTYPE)
+
+    def play(*_, on_tuned):
+        assert made.state == "warming"
+        on_tuned()
+
+    gap = SimpleNamespace(
+        preset="any",
+        seeds=[1],
+        notes=None,
+        start=0.0,
+        end=1.0,
+        keep_melody=False,
+        settings={},
+    )
+    job = jobs.Job(None, lambda message: None)
+    made = composer.Composer(["any"])
+    model = SimpleNamespace(infill=infill)
+    monkeypatch.setattr(made, "_model", lambda preset: model)
+    monkeypatch.setattr(composer.duets, "play", play)
+    for work in (
+        lambda: made.fill(gap, job),
+        lambda: made.duet("any", None, None, job),
+    ):
+        made.state = "warming"
+        work()
+        assert made.state == "ready"
+
+
 def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
     assert set(serving.BUNDLED) == set(PRESETS)
     folder, name = os.path.split(preset)

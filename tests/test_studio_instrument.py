@@ -14,6 +14,7 @@ from test_studio_browser import pace  # noqa: E402, F401
 from test_studio_browser import pytestmark  # noqa: E402, F401
 from test_studio_browser import second  # noqa: E402, F401
 from test_studio_browser import server  # noqa: E402, F401
+from test_studio_browser import write  # noqa: E402
 
 ON, OFF, CONTROL = 0x90, 0x80, 0xB0
 PIANO = """
@@ -76,6 +77,48 @@ def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
     assert [OFF, 60, 0] in [message[:3] for message in sent]
     assert all(message[1] != 72 for message in sent)
     page.mouse.up()
+
+
+def test_music_that_is_written_for_a_hidden_page_sounds_at_no_port(
+    open_page,  # noqa: F811
+):
+    page = open_page()
+    page.evaluate(PIANO)
+    page.locator("#use-midi").click()
+    page.locator("#output").select_option(label="Toy piano")
+    page.evaluate(HIDE)
+    page.evaluate("sent.length = 0")
+    write(page, candidates=1, seconds=2)
+    assert page.evaluate("sent") == []
+    play = page.locator(".card .play")
+    expect(play).to_have_attribute("aria-label", "Play Candidate 1")
+    page.locator("#output").select_option(label="this page")
+    write(page, candidates=1, seconds=9)  # The page itself plays when hidden.
+    expect(play.first).to_have_attribute("aria-label", "Pause Candidate 2")
+
+
+def test_of_two_tabs_the_one_last_used_hears_the_keyboard(open_page):  # noqa: F811
+    first = open_page()
+    other = first.context.new_page()
+    other.goto(first.url)
+    strike = "data => keyboard.onmidimessage({ data })"
+    down = [page.locator("[data-pitch='60']") for page in (first, other)]
+
+    def expect_heard_by(*heard):
+        for page, key, is_heard in zip((first, other), down, heard):
+            page.evaluate(strike, [ON, 60, 99])
+            expect(key).to_have_class("white down" if is_heard else "white")
+            page.evaluate(strike, [OFF, 60, 0])
+
+    first.locator("#use-midi").click()
+    other.evaluate("dispatchEvent(new Event('focus'))")  # It uses no keyboard.
+    first.evaluate(strike, [ON, 60, 99])
+    expect(down[0]).to_have_class("white down")
+    other.locator("#use-midi").click()
+    expect(down[0]).to_have_class("white")  # What it held is let go.
+    expect_heard_by(False, True)
+    first.evaluate("dispatchEvent(new Event('focus'))")
+    expect_heard_by(True, False)
 
 
 PAUSED = """async () => {

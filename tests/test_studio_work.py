@@ -126,6 +126,58 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     expect(state).to_contain_text("Ready", **DONE)
 
 
+def test_a_page_without_a_token_shows_no_loading_bar(open_page):  # noqa: F811
+    page = open_page()
+    status = page.evaluate("fetch('/status').then((x) => x.json())")
+    step = {"state": "loading", "step": ["The model is loading …", 0.5]}
+    loading = json.dumps(status | step)
+    page.route("**/status", lambda route: route.fulfill(body=loading))
+    expect(page.locator("#loading")).to_be_visible(**DONE)
+    page.unroute("**/status")
+    refusal = {"status": 401, "body": json.dumps({"error": "No token."})}
+    page.route("**/status", lambda route: route.fulfill(**refusal))
+    expect(page.locator("#door")).to_be_visible(**DONE)
+    expect(page.locator("#loading")).to_be_hidden()
+    expect(page.locator("#state")).to_have_text("No token.")
+
+
+UNDO = """async ([steps, moves]) => {
+  const { newPiece } = await import("/pieces.js");
+  const { reachable } = await import("/records.js");
+  const { work } = await import("/work.js");
+  const begin = work.base;
+  for (let i = 0; i < steps; i++) {
+    const { offers } = work.base; // Edits share them.
+    work.goOn(newPiece({ moves: Array(moves), offers, notes: [i] }));
+    if (!i) offers.pieces.push(newPiece({ from: work.base, notes: [], made: {} }));
+  }
+  const [candidate] = work.base.offers.pieces;
+  const kept = reachable(work.base).length;
+  const isThere = candidate.from.notes[0] === 0;
+  let undone = 0;
+  while (work.canUndo) {
+    work.undo();
+    undone += 1;
+  }
+  return [kept, isThere, undone, work.base === begin];
+}"""
+
+
+def test_what_undo_keeps_is_bounded_in_steps_and_in_size(open_page):  # noqa: F811
+    page = open_page()
+    address = f"{page.url}status"  # The page's modules alone keep nothing.
+
+    def undo(*wanted):
+        page.goto(address)
+        return page.evaluate(UNDO, wanted)
+
+    # The first piece, a candidate, and five steps.
+    assert undo(5, 100) == [1 + 1 + 5, True, 5, True]
+    # The piece, its steps, a candidate, and what that was written for.
+    assert undo(150, 100) == [1 + 100 + 1 + 1, True, 100, False]
+    assert undo(50, 200_000) == [1 + 10 + 1 + 1, True, 10, False]
+
+
 def test_candidates_are_starred_compared_discarded_and_brought_back(
     open_page,  # noqa: F811
 ):

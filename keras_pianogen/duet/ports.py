@@ -1,6 +1,8 @@
 """MIDI ports, and files in their place."""
 
 import pathlib
+import re
+import sys
 import time
 
 import mido
@@ -9,6 +11,9 @@ from keras_pianogen.notices.hints import hinted
 from keras_pianogen.notices.hints import pip_install
 
 LIVE = f"{pip_install('live')} installs what MIDI ports need."
+# What python-rtmidi appends to an instrument's name. It changes when other
+# instruments come and go.
+APPENDED = {"win32": r" \d+$", "linux": r" \d+:\d+$"}
 
 
 class FilePlayer:
@@ -133,7 +138,8 @@ def _open(opener, list_names, name, kind):
                 f"Connect an instrument, or give a file to --{kind}.",
             )
         return opener(own[0])
-    if name not in names:
+    found = _matching(name, names)
+    if len(found) != 1:
         raise hinted(
             ValueError(
                 f"`--{kind}` must be one of {', '.join(names) or 'no ports'}, "
@@ -141,7 +147,20 @@ def _open(opener, list_names, name, kind):
             ),
             "`pianogen duet --ports` prints all names.",
         )
-    return opener(name)
+    return opener(found[0])
+
+
+def _matching(name, names):
+    """The port of this name, or those that differ only in what is appended."""
+    if name in names:
+        return [name]
+    stem = _without_number(name)
+    return [x for x in names if _without_number(x) == stem]
+
+
+def _without_number(name):
+    appended = APPENDED.get(sys.platform)
+    return re.sub(appended, "", name) if appended else name
 
 
 def _with_backend(function):

@@ -177,7 +177,8 @@ class Composer:
             importlib.import_module("keras_pianogen.models")
             self.step = LOAD
             self._model(self.presets[0])
-        self.state, self.step = "warming", COMPILE
+        if self.state == "loading":  # Or else a job has made it ready.
+            self.state, self.step = "warming", COMPILE
 
     def _warm_up(self):
         """Compile the functions that a new piece needs."""

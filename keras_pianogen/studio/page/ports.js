@@ -9,6 +9,16 @@ import { player } from "/transport.js";
 let asked = null; // for access: a second one would hear all keys twice
 let instrument = null;
 
+// Of the tabs that use keyboards, the one that was last used hears them.
+const tabs = new BroadcastChannel("studio hears");
+let hears = true;
+
+function hearAlone() {
+  hears = true;
+  tabs.postMessage("hears");
+}
+on(window, "focus", () => asked && hearAlone());
+
 // `keys` is the page's piano, a `Keys`.
 export async function useMidi(keys) {
   const tell = (sentence) => { $("midi-state").textContent = sentence; };
@@ -36,6 +46,11 @@ export async function useMidi(keys) {
   };
   $("output").onchange = () => choose(access);
   attach();
+  tabs.onmessage = () => {
+    hears = false;
+    keys.letGo();
+  };
+  hearAlone();
 }
 
 const connected = (ports) =>
@@ -43,7 +58,9 @@ const connected = (ports) =>
 
 function listen({ inputs }, keys) {
   for (const input of inputs.values()) {
-    input.onmidimessage = ({ data }) => keys.hear(data, input.name);
+    input.onmidimessage = ({ data }) => {
+      if (hears) keys.hear(data, input.name);
+    };
   }
   const names = connected(inputs).map(({ name }) => name);
   return names.length ? `Listening to ${names.join(", ")}`

@@ -6,7 +6,10 @@
 
 import { newPiece } from "/pieces.js";
 
-const STEPS = 100; // that can be undone
+const STEPS = 100; // that can be undone,
+const MOST = 2e6; // unless they have more notes and movements of controllers
+
+const sizeOf = ({ notes, moves }) => notes.length + (moves?.length ?? 0);
 
 class Work extends EventTarget {
   base = newPiece({ name: "New piece" });
@@ -53,10 +56,21 @@ class Work extends EventTarget {
     if (this.base.next) this.set(this.base.next);
   }
 
+  // The browser's database keeps each step whole, so that their size is bounded.
   forget() {
     let piece = this.base;
-    for (let i = 0; i < STEPS && piece; i++) piece = piece.parent;
-    if (piece) piece.parent = null;
+    let size = sizeOf(piece);
+    for (let i = 1; i < STEPS && piece.parent && size <= MOST; i++) {
+      piece = piece.parent;
+      size += sizeOf(piece);
+    }
+    let old = piece.parent;
+    piece.parent = null;
+    while (old) { // A candidate may still need the notes that it was written for.
+      const { parent } = old;
+      old.parent = old.next = old.from = null;
+      old = parent;
+    }
   }
 
   tell(name) {
