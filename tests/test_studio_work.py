@@ -149,7 +149,8 @@ UNDO = """async ([steps, moves]) => {
   for (let i = 0; i < steps; i++) {
     const { offers } = work.base; // Edits share them.
     work.goOn(newPiece({ moves: Array(moves), offers, notes: [i] }));
-    if (!i) offers.pieces.push(newPiece({ from: work.base, notes: [], made: {} }));
+    const candidate = { from: work.base, notes: [], made: {} };
+    if (!i) offers.pieces.push(newPiece(candidate));
   }
   const [candidate] = work.base.offers.pieces;
   const kept = reachable(work.base).length;
