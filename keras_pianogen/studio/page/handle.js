@@ -25,7 +25,7 @@ export function setHandle(time) {
 function show() {
   const { base } = work;
   const time = handleOf(base);
-  const width = roll.box.clientWidth;
+  const { width } = roll;
   const x = roll.x(time);
   handle.hidden = !base.notes.length || x < -8 || x > width + 8;
   handle.style.transform = `translateX(${x.toFixed(1)}px)`;
@@ -34,7 +34,7 @@ function show() {
   handle.setAttribute("aria-valuetext", base.handle === null
     ? "the end of the piece" : `${time.toFixed(1)} seconds`);
   after.hidden = !base.notes.length || base.handle === null || x > width;
-  after.style.left = `${Math.max(0, x).toFixed(1)}px`;
+  after.style.transform = `translateX(${Math.max(0, x).toFixed(1)}px)`;
 }
 
 export function setHandleAtCursor() {

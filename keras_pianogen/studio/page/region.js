@@ -58,7 +58,7 @@ function show() {
 function move() {
   box.hidden = !region;
   if (!region) return;
-  const width = roll.box.clientWidth;
+  const { width } = roll;
   const x = Math.max(-4, Math.min(width + 4, roll.x(region.start)));
   const right = Math.max(-4, Math.min(width + 4, roll.x(region.end)));
   box.style.left = `${x.toFixed(1)}px`;

@@ -38,6 +38,7 @@ export class Roll {
     box.setAttribute("role", "slider");
     box.setAttribute("aria-label", label);
     box.setAttribute("aria-valuemin", "0");
+    this.width = this.height = 0; // pixels, see `measure`
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(box);
     rolls.add(this);
@@ -50,6 +51,7 @@ export class Roll {
 
   show(piece) {
     this.piece = piece;
+    this.measure();
     this.draw();
     this.move();
   }
@@ -63,6 +65,13 @@ export class Roll {
       this.paint();
       this.move();
     });
+  }
+
+  // Once a frame, before anything is moved: asking the box itself would lay out the
+  // page again each time.
+  measure() {
+    this.width = this.box.clientWidth;
+    this.height = this.box.clientHeight;
   }
 
   // === Where things are ===
@@ -86,7 +95,7 @@ export class Roll {
   }
 
   get perSecond() {
-    return this.box.clientWidth / (this.end - this.begin);
+    return this.width / (this.end - this.begin);
   }
 
   x(time) {
@@ -101,7 +110,7 @@ export class Roll {
   // The lowest pitch, the highest one, and the height of a row in pixels.
   get pitches() {
     const [low, high] = this.range();
-    const height = this.box.clientHeight - this.top - this.lane;
+    const height = this.height - this.top - this.lane;
     return { low, high, row: height / (high - low + 1) };
   }
 
@@ -129,8 +138,8 @@ export class Roll {
   // === Drawing ===
 
   paint() {
-    const width = this.box.clientWidth;
-    const height = this.box.clientHeight;
+    this.measure();
+    const { width, height } = this;
     const scale = devicePixelRatio || 1;
     const sizes = [Math.round(width * scale), Math.round(height * scale)];
     if (this.canvas.width !== sizes[0]) this.canvas.width = sizes[0];
@@ -156,7 +165,7 @@ export class Roll {
 
   // `put` paints a rectangle.
   paintPedal(put) {
-    const { clientWidth: width, clientHeight: height } = this.box;
+    const { width, height } = this;
     const top = height - this.lane + 3;
     for (const [start, end] of spansOf(this.piece.moves)) {
       if (end < this.begin || start > this.end) continue;
@@ -199,7 +208,7 @@ export class Roll {
     const tall = Math.max(1.5, row - Math.min(1, row / 4));
     const [first, last] = visible(notes, begin, this.end);
     const dense = last - first > MANY
-      ? new Dense(this.box.clientWidth, this.box.clientHeight, devicePixelRatio || 1)
+      ? new Dense(this.width, this.height, devicePixelRatio || 1)
       : null;
     const { made, given, rung } = dense ? dense.shades(colours()) : colours();
     const put = dense ? (fill, x, top, long) => dense.fill(fill, x, top, long, tall)
@@ -219,14 +228,14 @@ export class Roll {
       if (chosen.size && chosen.has(note)) framed.push([x, top, long, tall]);
       if (dense && x + long < painted[pitch] + 0.5) continue; // It would hide there.
       painted[pitch] = x + long;
-      const shades = isGiven(start) ? [given, rung.given] : [made, rung.made];
+      const isOld = isGiven(start);
       const shade = shadeOf(note.velocity);
       let held = long;
       if (long > 2.5 && note.up < end) {
         held = Math.max(1.5, Math.min(long, (note.up - begin) * perSecond - x));
-        put(shades[1][shade], x, top, long);
+        put((isOld ? rung.given : rung.made)[shade], x, top, long);
       }
-      put(shades[0][shade], x, top, held);
+      put((isOld ? given : made)[shade], x, top, held);
     }
     if (dense && this.lane) this.paintPedal((x, top, long, high) =>
       dense.fill(dense.shades(colours()).pedal, x, top, long, high));
@@ -255,7 +264,7 @@ export class Roll {
   move() {
     const position = this.piece.position || 0;
     const x = this.x(position);
-    this.cursor.hidden = x < -1 || x > this.box.clientWidth + 1;
+    this.cursor.hidden = x < -1 || x > this.width + 1;
     this.cursor.style.transform = `translateX(${x.toFixed(1)}px)`;
     const { box } = this;
     box.setAttribute("aria-valuemax", this.last.toFixed(1));

@@ -67,7 +67,6 @@ const bar = $("scroll");
 let placed = 0; // where the page put the bar, whose event comes a frame later
 
 function showBar() {
-  const width = roll.box.clientWidth;
   bar.hidden = !roll.view;
   if (!roll.view) return;
   $("scroll-size").style.width = `${(roll.last - roll.first) * roll.perSecond}px`;
@@ -109,8 +108,8 @@ function pinch(event) {
   const [a, b] = fingers.values();
   if (Math.abs(a.x - b.x) < 8) return;
   const long = Math.max(LEAST,
-    roll.box.clientWidth * Math.abs((a.time - b.time) / (a.x - b.x)));
-  look(a.time - a.x / roll.box.clientWidth * long, long);
+    roll.width * Math.abs((a.time - b.time) / (a.x - b.x)));
+  look(a.time - a.x / roll.width * long, long);
 }
 
 roll.box.addEventListener("pointerdown", (event) => {
