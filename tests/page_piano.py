@@ -26,18 +26,19 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
     async resume() {}
   };
   const { audio, load, release, strike } = await import("/sound.js");
+  const { computeTones, fetchTones } = await import("/tones.js");
   const piano = await (await fetch("/tones")).json();
   piano.tones = piano.tones.filter(({ pitch }) =>
     notes.some((note) => Math.abs(note[2] - pitch) < 2));
   if (dry) {
     DynamicsCompressorNode = GainNode;
-    piano.room.gain = 0;
+    piano.room = null;
   }
   const begin = performance.now();
   if (wait) await new Promise((resolve) => {
     let left = 2 * piano.tones.length;
     addEventListener("tone", () => { if (--left === 0) resolve(); });
-    load(piano, new Worker("/tone_worker.js", { type: "module" }));
+    load(piano, piano.step ? fetchTones : computeTones);
   });
   const computed = (performance.now() - begin) / 1000;
   await audio();
@@ -55,7 +56,9 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
 }"""
 
 
-def play_in_page(browser, notes, seconds, rate, dry=False, wait=True):
+def play_in_page(
+    browser, notes, seconds, rate, dry=False, wait=True, sampled=None
+):
     """Plays notes in a page of their own.
 
     Args:
@@ -64,14 +67,15 @@ def play_in_page(browser, notes, seconds, rate, dry=False, wait=True):
         seconds: length of the sound.
         rate: samples a second.
         dry: whether room and limiter are left out.
-        wait: whether the tones are computed before the first note.
+        wait: whether the tones are there before the first note.
+        sampled: a `SampledPiano` in place of the built-in piano.
 
     Returns:
         Sound, (samples, 2), and the seconds in which its tones were computed.
     """
     page = browser.new_page()
     page.on("pageerror", lambda error: print("page:", error))
-    page.route(f"{ADDRESS}**", _answer)
+    page.route(f"{ADDRESS}**", lambda route: _answer(route, sampled))
     page.goto(ADDRESS)
     computed, *channels = page.evaluate(
         PLAY, [notes.tolist(), seconds, rate, dry, wait]
@@ -81,10 +85,13 @@ def play_in_page(browser, notes, seconds, rate, dry=False, wait=True):
     return np.stack(decoded, axis=1), computed
 
 
-def _answer(route):
+def _answer(route, sampled):
     name = route.request.url.removeprefix(ADDRESS)
     if name == "tones":
-        route.fulfill(body=piano_json(), content_type="application/json")
+        body = piano_json() if sampled is None else sampled.json()
+        route.fulfill(body=body, content_type="application/json")
+    elif name == "tone":
+        route.fulfill(body=sampled.samples(**route.request.post_data_json))
     elif (PAGE / name).suffix in TYPES:
         kind = TYPES[(PAGE / name).suffix]
         route.fulfill(body=(PAGE / name).read_text(), content_type=kind)

@@ -1,11 +1,17 @@
-"""The studio's piano sounds as the built-in piano of `render`."""
+"""The studio's piano sounds as the piano of `render`."""
+
+import json
+import pathlib
 
 import numpy as np
 import pytest
 from page_piano import play_in_page
 from performances import notes_of
 
+from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering.piano_strings import PianoString
+from keras_pianogen.rendering.piano_strings import frequency
+from keras_pianogen.rendering.sampled_tones import SampledPiano
 from keras_pianogen.rendering.synthesis import brightness_of
 from keras_pianogen.rendering.synthesis import gain_of
 
@@ -51,3 +57,63 @@ def test_a_note_sounds_before_its_tone_is_computed(browser):
     sound, _ = play_in_page(browser, notes, 2, RATE, dry=True, wait=False)
     energy = (sound.astype(float) ** 2).reshape(2, RATE, 2).sum(axis=(1, 2))
     assert energy[0] > 100 * energy[1] > 0
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """A SoundFont of sines, whose amplitude is the velocity's square."""
+
+    def play(notes, soundfont, rate):
+        sampled.calls += 1
+        sound = np.zeros((int(notes["end"].max() * rate) + rate, 2), "f4")
+        for start, end, pitch, velocity in notes.tolist():
+            time = np.arange(int((end - start) * rate)) / rate
+            wave = np.sin(2 * np.pi * frequency(pitch) * time)
+            wave *= 1e-2 * velocity**2 / 127**2 * np.exp(-3 * time)
+            first = round(start * rate)
+            sound[first : first + len(wave)] += wave[:, None]
+        return sound
+
+    monkeypatch.setattr(fluidsynth, "play", play)
+    sampled = SampledPiano(pathlib.Path("/fonts/sines.sf2"))
+    sampled.calls = 0
+    return sampled
+
+
+def built_in_level(seconds):
+    """Root mean square of the built-in piano's hardest C4."""
+    tone = PianoString(60, RATE).tone(15, int(seconds * RATE))
+    return np.sqrt((tone.astype(float) ** 2).mean())
+
+
+def test_samples_of_a_soundfont_have_one_level_and_end_where_they_are_faint(
+    sampled,
+):
+    content = json.loads(sampled.json())
+    assert content["name"] == "FluidSynth with sines.sf2"
+    gains, hard = np.array(content["velocities"]).T
+    squares = np.arange(128) ** 2 / 127**2
+    assert gains == pytest.approx(squares, abs=0.001)
+    assert hard.tolist() == 80 * [0] + 48 * [1]
+    for pitch, is_hard in ((60, True), (60, False), (36, True), (63, True)):
+        steps = np.frombuffer(sampled.samples(pitch, is_hard), "<i2")
+        tone = steps.reshape(-1, 2) * content["step"]
+        level = np.sqrt((tone[: int(0.3 * RATE)] ** 2).mean())
+        assert level == pytest.approx(built_in_level(0.3), rel=0.02)
+        # It has fallen by 55 dB then.
+        assert len(tone) / RATE == pytest.approx(np.log(10) * 55 / 60, abs=0.05)
+    # One for the velocities, one each for C hard, C soft, and the others hard.
+    assert sampled.calls == 4
+
+
+def test_the_page_plays_a_soundfont_s_samples(browser, sampled):
+    notes = notes_of((0, 1, 61, 64))
+    sound, _ = play_in_page(browser, notes, 2, RATE, dry=True, sampled=sampled)
+    held, after = np.split(sound, [RATE])
+    spectrum = np.abs(np.fft.rfft(held[:, 0] * np.hanning(RATE)))
+    assert spectrum.argmax() == pytest.approx(frequency(61), abs=1)
+    level = np.sqrt((held[: int(0.3 * RATE)].astype(float) ** 2).mean())
+    # The page plays everything by this factor, so that a piece isn't too loud.
+    expected = 0.3 * built_in_level(0.3) * 64**2 / 127**2
+    assert level == pytest.approx(expected, rel=0.03)
+    assert not after[int(0.5 * RATE) :].any()  # It is damped.

@@ -52,6 +52,7 @@ from keras_pianogen.models.extending import extended  # noqa: E402
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
 from keras_pianogen.notes import to_rows  # noqa: E402
+from keras_pianogen.rendering import fluidsynth  # noqa: E402
 from keras_pianogen.studio import compiled  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import connections  # noqa: E402
@@ -423,6 +424,34 @@ def test_a_soundfont_that_goes_missing_is_named(client, monkeypatch):
     answer = client.post("/wav", json={"notes": NOTES})
     assert answer.status_code == 503
     assert "/nowhere/piano.sf2" in answer.json()["error"]
+
+
+def test_the_page_gets_a_soundfont_s_tones_where_one_is_installed(
+    client, monkeypatch
+):
+    def ask(**fields):
+        return client.post("/tone", json=fields)
+
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "built-in")
+    assert client.get("/tones").json()["name"] == "the built-in piano"
+    assert ask(pitch=60, hard=True).status_code == 404
+    font = pathlib.Path("/fonts/noise.sf2")
+    noise = np.random.default_rng(0).normal(size=(10**7, 2)).astype("f4")
+    monkeypatch.setattr(fluidsynth, "choose_soundfont", lambda asked: font)
+    monkeypatch.setattr(fluidsynth, "play", lambda *_: noise)
+    assert client.get("/tones").json()["name"] == "FluidSynth with noise.sf2"
+    assert len(ask(pitch=60, hard=True).content) > 1000
+    for bad in ({"pitch": 61}, {"pitch": 60.0}, {"hard": 1}, {"more": 0}):
+        answer = ask(**{"pitch": 60, "hard": True} | bad)
+        assert answer.status_code == 400 and len(answer.json()["error"]) > 20
+
+    def fail(*_):
+        raise OSError("No sound.")
+
+    monkeypatch.setattr(fluidsynth, "play", fail)
+    assert ask(pitch=60, hard=False).json() == {"error": "No sound."}
+    font = pathlib.Path("/fonts/broken.sf2")
+    assert client.get("/tones").json()["name"] == "the built-in piano"
 
 
 def test_status_names_presets_and_limits_as_they_are(server, preset):

@@ -374,6 +374,7 @@ def test_settings_are_the_server_s_and_another_preset_is_said_to_load(
     page = open_page()
     expect(page.locator("#seconds")).to_have_attribute("max", "120")
     expect(page.locator("#candidates option")).to_have_text(list("1234"))
+    expect(page.locator("#piano")).to_have_text("Sounds as the built-in piano")
     options = page.locator("#preset option")
     names = ["/".join(str(p).split("/")[-2:]) for p in (preset, second)]
     expect(options).to_have_text(names)

@@ -13,6 +13,7 @@ from keras_pianogen.cli.loading import without_chatter
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
+from keras_pianogen.cli.rendering import SoundFont
 
 CLOSED = "The page is closed."
 
@@ -42,13 +43,14 @@ def serve(
             show_default="all bundled presets",
         ),
     ] = None,
+    soundfont: SoundFont = None,
 ):
     """Open the studio: a page in the browser that writes and plays music."""
     from keras_pianogen.studio import serving
 
     presets = serving.find_presets(preset or [DEFAULT_PRESET, *serving.BUNDLED])
     serving.check_address(host, token)
-    serving.check_sound()
+    serving.check_sound(soundfont)
     choose_backend(WRITING)
 
     def announce(place):
@@ -56,7 +58,7 @@ def serve(
 
     try:
         with without_chatter():  # The model is loaded while the page is open.
-            serving.serve(presets, host, port, token, announce)
+            serving.serve(presets, soundfont, host, port, token, announce)
     except KeyboardInterrupt:
         say(f"Stopped. {CLOSED}", to=stderr)
         sys.stdout.flush()

@@ -40,17 +40,18 @@ def piano_json() -> str:
     """All that a page needs to play the built-in piano, as JSON.
 
     Returns:
-        An object with `rate`, the samples a second; `velocities`, a gain and
-        the share of the hard stroke for each velocity from 0; `undamped`, the
-        lowest pitch without a damper; `release`, the damper's gain after the
-        release, in even steps; `room`, see `_room`; and `tones`, a `tone_of`
-        for each of `PITCHES`.
+        An object with `name`, the piano in words; `rate`, the samples a
+        second; `velocities`, a gain and the share of the hard stroke for each
+        velocity from 0; `undamped`, the lowest pitch without a damper;
+        `release`, the damper's gain after the release, in even steps; `room`,
+        see `_room`; and `tones`, a `tone_of` for each of `PITCHES`.
     """
     content = {
+        "name": "the built-in piano",
         "rate": SAMPLE_RATE,
         "velocities": _velocities(),
         "undamped": UNDAMPED,
-        "release": _release(),
+        "release": release_curve(),
         "room": _room(),
         "tones": [tone_of(pitch) for pitch in PITCHES],
     }
@@ -123,7 +124,8 @@ def _hard_shares(pitch: int) -> npt.NDArray:
     return (missing @ apart.conj()).real / np.vdot(apart, apart).real
 
 
-def _release() -> list[float]:
+def release_curve() -> list[float]:
+    """The damper's gain after a key is released, in even steps."""
     gain = PianoString(PITCHES[0], SAMPLE_RATE).release[:, 0]
     steps = np.linspace(0, len(gain) - 1, RELEASE_STEPS).round().astype(int)
     return [_number(value, 4) for value in gain[steps]]

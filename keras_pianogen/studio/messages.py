@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 
 from keras_pianogen.midi.movements import MAX_SECONDS
+from keras_pianogen.rendering.tones import PITCHES
 from keras_pianogen.studio import fields
 from keras_pianogen.studio.controls import ALL
 from keras_pianogen.studio.controls import LABELS
@@ -162,6 +163,20 @@ def read_duet(message, presets):
     if message.get("takeover") not in ("pause", "signal"):
         raise BadMessage("`takeover` must be 'pause' or 'signal'.")
     return fields.preset(message, presets), message["takeover"]
+
+
+def read_tone(message):
+    """The pitch of a tone of the piano, and whether it is struck hard."""
+    fields.check_fields(message, {"pitch", "hard"})
+    pitch, hard = message.get("pitch"), message.get("hard")
+    if type(pitch) is not int or pitch not in PITCHES:
+        raise BadMessage(
+            f"`pitch` must be every third from {PITCHES[0]} to {PITCHES[-1]}. "
+            f"Received: {str(pitch)[:40]}"
+        )
+    if not isinstance(hard, bool):
+        raise BadMessage("`hard` must be true or false.")
+    return pitch, hard
 
 
 def read_keys(message):

@@ -5,6 +5,7 @@
 | `/`, files |                          | the page                            |
 | `/status`  |                          | JSON: state, presets and limits     |
 | `/tones`   |                          | JSON: the piano, see `tones`        |
+| `/tone`    | JSON: pitch and stroke   | a SoundFont's samples               |
 | `/prompt`  | JSON: preset and notes   | JSON: its name; it is prefilled     |
 | `/write`   | JSON, see `messages`     | lines of JSON, while it is written  |
 | `/infill`  | JSON, see `messages`     | lines of JSON, while it is written  |
@@ -22,6 +23,7 @@ too many jobs wait already, or no sound could be made.
 
 import asyncio
 import contextlib
+import logging
 import os
 import pathlib
 import queue
@@ -35,7 +37,9 @@ from starlette.responses import FileResponse
 from starlette.responses import Response
 from starlette.routing import Route
 
+from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering import synthesis
+from keras_pianogen.rendering.sampled_tones import sampled_piano
 from keras_pianogen.rendering.tones import piano_json
 from keras_pianogen.studio import answers
 from keras_pianogen.studio import controls
@@ -66,10 +70,13 @@ TYPES = {
 }
 MAX_WAV_SECONDS = 3_600.0  # 0.6 GB, and 1.3 GB of memory while it is made
 
+logger = logging.getLogger(__name__)
+
 
 def make_app(
     presets,
     *,
+    soundfont=None,
     host="127.0.0.1",
     token=None,
     max_waiting=MAX_WAITING,
@@ -81,6 +88,8 @@ def make_app(
         presets: list of names or folders of presets. The first is loaded and
             compiled when the application starts, the others when a page
             chooses them.
+        soundfont: what the page and its WAV files sound with, see
+            `synthesis.render`.
         host: str. The address that the server is bound to.
         token: str or `None`. A secret that a page must have.
         max_waiting: int. The most jobs that may wait.
@@ -89,7 +98,7 @@ def make_app(
     Returns:
         An ASGI application, to be run by uvicorn.
     """
-    studio = _Studio(Composer(presets), max_waiting, timeout)
+    studio = _Studio(Composer(presets), soundfont, max_waiting, timeout)
     files = {f"/{path.name}": path for path in sorted(PAGE.iterdir())}
     files["/"] = files.pop("/index.html")
     app = Starlette(
@@ -97,6 +106,7 @@ def make_app(
             *(Route(place, _file(path)) for place, path in files.items()),
             Route("/status", studio.status),
             Route("/tones", studio.tones),
+            Route("/tone", studio.tone, methods=["POST"]),
             Route("/prompt", studio.prompt, methods=["POST"]),
             Route("/write", studio.write, methods=["POST"]),
             Route("/infill", studio.infill, methods=["POST"]),
@@ -123,12 +133,14 @@ class _Studio:
 
     Args:
         composer: a `Composer`.
+        soundfont: see `make_app`.
         max_waiting: see `make_app`.
         timeout: see `make_app`.
     """
 
-    def __init__(self, composer, max_waiting, timeout):
+    def __init__(self, composer, soundfont, max_waiting, timeout):
         self.composer = composer
+        self._soundfont = soundfont
         self._max_waiting = max_waiting
         self._timeout = timeout
         self._worker = None
@@ -179,9 +191,31 @@ class _Studio:
         )
 
     async def tones(self, request):
-        """The built-in piano, for the page to play."""
-        content = await run_in_threadpool(piano_json)
+        """The piano that the page plays."""
+        content = await run_in_threadpool(self._piano_json)
         return Response(content, media_type="application/json")
+
+    def _piano_json(self):
+        try:
+            font = fluidsynth.choose_soundfont(self._soundfont)
+            return piano_json() if font is None else sampled_piano(font).json()
+        except (OSError, ValueError) as error:
+            logger.warning("The page plays the built-in piano: %s", error)
+            return piano_json()
+
+    async def tone(self, request):
+        """One tone of the SoundFont, for the page to play."""
+        pitch, hard = await _read(request, messages.read_tone)
+        try:
+            font = fluidsynth.choose_soundfont(self._soundfont)
+            if font is None:
+                raise Refused(404, "The page plays the built-in piano.")
+            content = await run_in_threadpool(
+                lambda: sampled_piano(font).samples(pitch, hard)
+            )
+        except (OSError, ValueError) as error:
+            raise Refused(503, str(error)) from None
+        return Response(content, media_type="application/octet-stream")
 
     async def prompt(self, request):
         """Prefill a prompt that the page may soon continue."""
@@ -266,6 +300,7 @@ class _Studio:
                 synthesis.render(
                     piece.notes,
                     path,
+                    soundfont=self._soundfont,
                     pedal=piece.spans,
                     progress=lambda _: job.check(),
                 )

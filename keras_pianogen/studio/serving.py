@@ -42,15 +42,21 @@ def find_presets(asked):
     return list(dict.fromkeys(found))
 
 
-def check_sound():
-    """Check that the SoundFont that the environment names can be played.
+def check_sound(soundfont=None):
+    """Check that the SoundFont can be played.
+
+    Args:
+        soundfont: see `make_app`. Defaults to the one that the environment
+            names.
 
     Raises:
-        ValueError: if it can't.
+        ValueError, OSError: if it can't.
     """
     try:
-        fluidsynth.choose_soundfont()
+        fluidsynth.choose_soundfont(soundfont)
     except (OSError, ValueError) as error:
+        if soundfont is not None:
+            raise
         variable = fluidsynth.SOUNDFONT_VARIABLE
         raise hinted(
             ValueError(
@@ -85,11 +91,12 @@ def check_address(host, token):
         )
 
 
-def serve(presets, host, port, token, announce):
+def serve(presets, soundfont, host, port, token, announce):
     """Run the server until Ctrl-C.
 
     Args:
         presets: see `make_app`.
+        soundfont: see `make_app`.
         host: str. An address or a name of this machine.
         port: int. 0 takes a free port.
         token: see `make_app`.
@@ -101,7 +108,7 @@ def serve(presets, host, port, token, announce):
     """
     compiled.keep()
     with _listen(host, port) as listener:
-        app = make_app(presets, host=host, token=token)
+        app = make_app(presets, soundfont=soundfont, host=host, token=token)
         config = uvicorn.Config(
             app,
             http=PromptConnection,

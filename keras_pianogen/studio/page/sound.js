@@ -1,9 +1,9 @@
-// The built-in piano in a page. Times in seconds, on the audio's clock.
+// The piano in a page. Times in seconds, on the audio's clock.
 //
-// The tones are those of `keras_pianogen.render`, computed from the same waves:
-// every third pitch, struck softly and hard. A note plays the nearest pitch, a
-// little faster or slower, and mixes the two strokes. Before its tones are
-// computed, the next best sounds instead, so that no note is late.
+// The tones are those of `keras_pianogen.render`: every third pitch, struck softly
+// and hard. A note plays the nearest pitch, a little faster or slower, and mixes the
+// two strokes. Before its tones are there, the next best sounds instead, so that no
+// note is late.
 
 const LOUDNESS = 0.3; // brings a piece of MAESTRO to about -20 LUFS
 const PLAIN = { seconds: 3, attack: 0.003, rate: 24000 };
@@ -33,9 +33,9 @@ export function audio() {
   return context;
 }
 
-// `piano` is what keras_pianogen/rendering/tones.py writes; `worker` runs
-// tone_worker.js.
-export function load(newPiano, worker) {
+// `piano` is what keras_pianogen/rendering/tones.py or sampled_tones.py writes.
+// `make(piano, order, keep)` makes its tones, see tones.js.
+export function load(newPiano, make) {
   piano = newPiano;
   if (context) addRoom();
   else makeContext(); // Now, because it takes time that a click hasn't.
@@ -45,9 +45,7 @@ export function load(newPiano, worker) {
     .sort((a, b) => a[0] - b[0]).map(([, tone]) => tone);
   const order = [1, 0].flatMap((hard) =>
     ordered.map((tone) => ({ tone, hard })));
-  worker.onmessage = ({ data }) => keep(data);
-  worker.postMessage({ rate: piano.rate, order });
-  return order.length;
+  return make(piano, order, keep);
 }
 
 function keep({ pitch, hard, channels }) {
@@ -66,7 +64,7 @@ function bufferOf(channels, sampleRate) {
 }
 
 async function addRoom() {
-  if (!context || !piano) return;
+  if (!context || !piano?.room) return;
   const file = Uint8Array.from(atob(piano.room.wav), (c) => c.charCodeAt(0));
   const buffer = await context.decodeAudioData(file.buffer);
   const gain = piano.room.gain / context.sampleRate;

@@ -1,5 +1,10 @@
-// Fetches the piano from the server. Until it is there, `sound.js` makes do.
+// The tones of the piano, which the server describes. Until they are there,
+// `sound.js` makes do.
+//
+// Whatever makes tones takes the piano, an `order`, a list of {tone, hard}, and a
+// function that gets each as {pitch, hard, channels}.
 
+import { $ } from "/saying.js";
 import { ask } from "/server.js";
 import { load } from "/sound.js";
 
@@ -13,5 +18,30 @@ export async function prepare() {
     setTimeout(prepare, RETRY);
     return;
   }
-  load(piano, new Worker("/tone_worker.js", { type: "module" }));
+  $("piano").textContent = `Sounds as ${piano.name}`;
+  await load(piano, piano.step ? fetchTones : computeTones);
+}
+
+// Those of the built-in piano, beside the page.
+export function computeTones({ rate }, order, keep) {
+  const worker = new Worker("/tone_worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => keep(data);
+  worker.postMessage({ rate, order });
+}
+
+// Those of a SoundFont, which the server plays. What it can't play is left out.
+export async function fetchTones({ step }, order, keep) {
+  for (const { tone: { pitch }, hard } of order) {
+    try {
+      const answer = await ask("/tone", { json: { pitch, hard: Boolean(hard) } });
+      const steps = new Int16Array(await answer.arrayBuffer());
+      keep({ pitch, hard, channels: [0, 1].map((side) => oneSide(steps, side, step)) });
+    } catch { /* The next best sounds instead. */ }
+  }
+}
+
+function oneSide(steps, side, step) {
+  const samples = new Float32Array(steps.length / 2);
+  for (let i = 0; i < samples.length; i++) samples[i] = step * steps[2 * i + side];
+  return samples;
 }
