@@ -26,6 +26,7 @@ class Draws:
 
     def __init__(self, sampler, values):
         self.sampler, self.carried = sampler, tuple(values)
+        self._places = {id(v): i for i, v in enumerate(sampler.variables)}
 
     def draw(self, logits, carried, made=None, field=None):
         """Draw an id of each piece.
@@ -42,37 +43,47 @@ class Draws:
             A pair of ids, an int32 tensor (batch,), and what the loop carries
             then.
         """
-        sampler = self.sampler if field is None else self._of(field)
+        sampler = self._of(field)
 
         def draw():
             probabilities = sampler.compute_probabilities(logits)
             return ops.cast(sampler.get_next_token(probabilities), "int32")
 
-        return self._with_variables(draw, carried)
+        return self._with_variables(sampler, draw, carried)
 
     def uniform(self, count, carried):
         """Numbers from 0 to 1, (count,), and what the loop carries then.
 
         They are 0.5 if the sampler draws nothing at random.
         """
-        seed = getattr(self._of("shift"), "seed_generator", None)
+        sampler = self._of("shift")
+        seed = getattr(sampler, "seed_generator", None)
         if seed is None:
             return ops.full((count,), 0.5), carried
         return self._with_variables(
-            lambda: keras.random.uniform((count,), seed=seed), carried
+            sampler,
+            lambda: keras.random.uniform((count,), seed=seed),
+            carried,
         )
 
     def _of(self, field):
         return getattr(self.sampler, "samplers", {}).get(field, self.sampler)
 
-    def _with_variables(self, function, carried):
-        """Call a function while the sampler's variables are `carried`."""
-        scope, variables = keras.StatelessScope(), self.sampler.variables
-        for update in zip(variables, carried, strict=True):
-            scope.add_update(update)
+    def _with_variables(self, sampler, function, carried):
+        """Call a function while the variables of one sampler are `carried`.
+
+        On PyTorch each variable costs time with each draw: those of the other
+        fields' samplers stay out.
+        """
+        scope, values = keras.StatelessScope(), list(carried)
+        own = [(v, self._places[id(v)]) for v in sampler.variables]
+        for variable, place in own:
+            scope.add_update((variable, values[place]))
         with scope:
             result = function()
-        return result, tuple(scope.get_current_value(v) for v in variables)
+        for variable, place in own:
+            values[place] = scope.get_current_value(variable)
+        return result, tuple(values)
 
 
 class Guided:

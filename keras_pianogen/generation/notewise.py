@@ -193,9 +193,18 @@ class NextNote:
         self.first_shifts = _int32(code.firsts)
         self.last_shifts = _int32(code.firsts + code.widths - 1)
         self.first_durations = _int32(self.form.duration_code.firsts)
-        # Without controls, nothing is asked.
-        is_plain = isinstance(self.limits.plan, tuple)
-        self.steering = None if is_plain else Steering(self.form)
+        self.steering = Steering(self.form) if self._is_asked() else None
+
+    def _is_asked(self):
+        """Whether anything may be asked of the music; if so, it is steered.
+
+        Compiled functions serve requests that ask and those that don't.
+        """
+        targets = self.limits.targets
+        if isinstance(targets, tuple):
+            return False
+        in_python = keras.config.backend() == "torch"
+        return not in_python or not bool(ops.all(ops.isnan(targets)))
 
     def draw(self, hidden, state, random, made):
         """Draw notes, see `decoding.NextEvent.draw`.
@@ -241,7 +250,7 @@ class NextNote:
             if following is None:
                 following = np.full(len(SCORE_FIELDS), NOTHING, "int32")
             parts.append(ops.zeros_like(ticks)[:, None] + following)
-        if self.steering is not None:
+        if not isinstance(self.limits.plan, tuple):
             parts.append(self._asked(self.limits.plan, clock))
         return ops.concatenate(parts, axis=-1), random
 
