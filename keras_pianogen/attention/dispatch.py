@@ -177,3 +177,17 @@ def stepwise_heads(heads):
     from keras_pianogen.attention import torch_heads
 
     return torch_heads.build(heads)
+
+
+def light_ops():
+    """`keras.ops` for loops that call many small operations for each token.
+
+    Returns:
+        On PyTorch the module `torch_ops`, on the other backends, whose loops
+        are compiled, `keras.ops` itself.
+    """
+    if keras.config.backend() != "torch":
+        return keras.ops
+    from keras_pianogen.attention import torch_ops
+
+    return torch_ops

@@ -55,7 +55,14 @@ def build(backbone):
 
 
 def _note_ends(backbone):
-    return backbone.embed_rows, norm_of(backbone.layer_norm)
+    layer = backbone.note_embedding
+    embeddings = value(layer.embedding.embeddings)
+    firsts = torch.as_tensor(layer.firsts, device=embeddings.device)
+
+    def embed(rows):
+        return embeddings[backbone.row_classes(rows) + firsts].sum(-2)
+
+    return embed, norm_of(backbone.layer_norm)
 
 
 def _event_ends(backbone):

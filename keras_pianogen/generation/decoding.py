@@ -221,6 +221,8 @@ def sample(step, chooser, token_ids, given, done):
 
 def _column(x, index):
     """Column `index` of a (batch, time, ...) tensor, as (batch, 1, ...)."""
+    if isinstance(index, int):
+        return x[:, index : index + 1]
     rest = x.shape[2:]
     start = (0, index, *[0] * len(rest))
     return ops.slice(x, start, (ops.shape(x)[0], 1, *rest))

@@ -11,7 +11,6 @@ import typing
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_pianogen.attention import dispatch
 from keras_pianogen.data.fields import NOTHING
@@ -27,6 +26,8 @@ from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.steering import Steering
 from keras_pianogen.generation.steering import no_strengths
 from keras_pianogen.layers.note_heads import left_after
+
+ops = dispatch.light_ops()
 
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
@@ -193,6 +194,8 @@ class NextNote:
         self.first_shifts = _int32(code.firsts)
         self.last_shifts = _int32(code.firsts + code.widths - 1)
         self.first_durations = _int32(self.form.duration_code.firsts)
+        self.end, self.pitches = _int32(END), _int32(np.arange(PITCHES))
+        self.no_score = _int32(np.full(len(SCORE_FIELDS), NOTHING))
         self.steering = Steering(self.form) if self._is_asked() else None
 
     def _is_asked(self):
@@ -222,8 +225,7 @@ class NextNote:
         note = self._of_score(self.limits.score, made)
         wanted = self._of_score(self.limits.score_shifts, made)
         if note is not None:  # Its key is released before it is struck.
-            pitches = ops.arange(PITCHES, dtype="int32")
-            free = ops.where(pitches == note[1], 0, state.sounding)
+            free = ops.where(self.pitches == note[1], 0, state.sounding)
             state = state._replace(sounding=free)
         hidden, sounding = hidden[:, None], state.sounding[:, None]
         ends, ticks, shift, random = self._shift(
@@ -241,14 +243,14 @@ class NextNote:
         x = self.heads.with_velocity(x, velocity[:, None])
         duration, random = self._duration(x, left, state, random)
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
-        parts = [ops.where(ends[:, None], np.array(END, "int32"), row)]
+        parts = [ops.where(ends[:, None], self.end, row)]
         clock = state.clock + ticks
         if self.fields.infilling:
             parts.append(self._countdown(clock)[:, None])
         if self.fields.performing:
             following = self._of_score(self.limits.score, made + 1)
             if following is None:
-                following = np.full(len(SCORE_FIELDS), NOTHING, "int32")
+                following = self.no_score
             parts.append(ops.zeros_like(ticks)[:, None] + following)
         if not isinstance(self.limits.plan, tuple):
             parts.append(self._asked(self.limits.plan, clock))
@@ -274,8 +276,7 @@ class NextNote:
         intervals = self.limits.intervals
         if isinstance(intervals, tuple):
             return 0.0
-        pitches = ops.arange(PITCHES, dtype="int32")
-        steps = pitches - state.last_pitch[:, None] + PITCHES - 1
+        steps = self.pitches - state.last_pitch[:, None] + PITCHES - 1
         return ops.take_along_axis(intervals, steps, axis=1)
 
     def _tilt_of_shifts(self, state):
@@ -333,9 +334,9 @@ class NextNote:
         earliest = ops.maximum(earliest, self.limits.begin - state.clock)
         # At the same moment a note needs a free key that is no lower.
         free = ops.equal(state.sounding, 0)
-        pitches = ops.arange(PITCHES, dtype="int32")
         above = ops.logical_and(
-            pitches >= state.last_pitch[:, None], pitches < self.limits.below
+            self.pitches >= state.last_pitch[:, None],
+            self.pitches < self.limits.below,
         )
         at_once = ops.any(ops.logical_and(free, above), axis=-1)
         return ops.maximum(earliest, ops.where(at_once, 0, 1))
@@ -365,8 +366,7 @@ class NextNote:
         logits = logits + self._tilt("pitch", state)
         logits = logits + self._tilt_of_intervals(state)
         logits = logits - self.limits.repeat_penalty * state.heat
-        pitches = ops.arange(PITCHES, dtype="int32")
-        logits = ops.where(pitches < self.limits.below, logits, BARRED)
+        logits = ops.where(self.pitches < self.limits.below, logits, BARRED)
         return self.draws.draw(logits, random, field="pitch")
 
     def _duration(self, x, left, state, random):
@@ -408,7 +408,7 @@ class NextNote:
         state = _unless(begins, state)
         fields = ops.unstack(ops.maximum(new, 0), axis=-1)
         shift, pitch, duration = fields[0], fields[1], fields[3]
-        struck = ops.equal(ops.arange(PITCHES, dtype="int32"), pitch[:, None])
+        struck = ops.equal(self.pitches, pitch[:, None])
         struck = ops.logical_and(struck, ops.logical_not(begins)[:, None])
         clock = state.clock + shift
         left = ops.maximum(state.sounding - shift[:, None], 0)

@@ -17,9 +17,11 @@ References:
 """
 
 import numpy as np
-from keras import ops
 
+from keras_pianogen.attention import dispatch
 from keras_pianogen.data.scales import SCALES
+
+ops = dispatch.light_ops()
 
 # How much a note changes the strength of each scale, and the most strength.
 GAINS = {"density": 0.2, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}

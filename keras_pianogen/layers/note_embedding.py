@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
-from keras import ops
 
+from keras_pianogen.attention import dispatch
 from keras_pianogen.layers.building import apply
+
+ops = dispatch.light_ops()
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
@@ -35,7 +37,7 @@ class NoteEmbedding(keras.layers.Layer):
         self.sizes = tuple(sizes)
         self.hidden_dim = hidden_dim
         # Each field has a row for "none" before those of its classes.
-        self._firsts = np.cumsum([1, *(n + 1 for n in self.sizes[:-1])])
+        self.firsts = np.cumsum([1, *(n + 1 for n in self.sizes[:-1])])
 
     def build(self, input_shape):
         self.embedding = keras.layers.Embedding(
@@ -49,7 +51,7 @@ class NoteEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        firsts = ops.convert_to_tensor(self._firsts, "int32")
+        firsts = ops.convert_to_tensor(self.firsts, "int32")
         ids = ops.cast(inputs, "int32") + firsts
         return ops.sum(apply(self.embedding, ids), axis=-2)
 
@@ -71,8 +73,8 @@ def row_classes(form, rows, infilling=False):
 
     Args:
         form: a `NoteTuples`.
-        rows: int tensor of shape (..., fields): shift, pitch, velocity bin and
-            duration, with times in ticks. Fields below 0 are none.
+        rows: int tensor or array of shape (..., fields): shift, pitch, velocity
+            bin and duration, with times in ticks. Fields below 0 are none.
         infilling: bool. Whether the field of gaps follows, see `data.gaps`.
             All further fields are classes already.
 
@@ -80,7 +82,7 @@ def row_classes(form, rows, infilling=False):
         An int32 tensor of the shape of `rows`; -1 where a field is none.
     """
     shift, pitch, velocity, duration, *more = ops.unstack(
-        ops.cast(rows, "int32"), axis=-1
+        ops.convert_to_tensor(rows, "int32"), axis=-1
     )
     gap, controls = more[:infilling], more[infilling:]
     fields = [

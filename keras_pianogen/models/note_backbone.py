@@ -202,10 +202,13 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.controls = controls
         self.fields = fields
 
+    def row_classes(self, rows):
+        """The classes of note tuples whose times are in ticks."""
+        return row_classes(self.form, rows, self.infilling)
+
     def embed_rows(self, rows):
-        """Embed note tuples whose times are in ticks, see `row_classes`."""
-        classes = row_classes(self.form, rows, self.infilling)
-        return self.note_embedding.call(classes)
+        """Embed note tuples whose times are in ticks."""
+        return self.note_embedding.call(self.row_classes(rows))
 
     def get_config(self):
         config = super().get_config()
