@@ -19,7 +19,8 @@ PYTEST_FLAGS ?=
 # The pages and the tests of the built site that `make docs-test` runs.
 PAGES ?= README.md docs tests/docs_site.py
 # Compile without optimization, because the tests compile longer than they run.
-QUICK = JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+# Each process computes on one thread: threads of small operations mostly wait.
+QUICK = OMP_NUM_THREADS=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
@@ -39,7 +40,9 @@ HAS_GPU = import keras, sys; from keras_pianogen import devices; \
 	if memory is None else 0)
 
 BIN = .venv/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Python compiles what is imported; of all that is installed, that is a third.
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+	--no-compile
 PINS = pyproject.toml constraints.txt
 # TensorFlow and KerasHub print fewer messages when they start.
 export TF_CPP_MIN_LOG_LEVEL ?= 2

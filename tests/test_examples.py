@@ -58,8 +58,12 @@ def test_figure_9_is_drawn_of_runs_that_differ_in_one_setting(
     run, corpus_folder, capsys
 ):
     names = ("batch-16", "batch-8")
-    run("paper_transformer", corpus_folder, "--runs", *names, *SMALL)
     out = pathlib.Path("runs/paper")
+    run("paper_transformer", corpus_folder, "--runs", names[0], *SMALL)
+    before = (out / "batch-16/history.csv").read_bytes()
+    # The first run is done, and isn't trained again.
+    run("paper_transformer", corpus_folder, "--runs", *names, *SMALL)
+    assert (out / "batch-16/history.csv").read_bytes() == before
     rows = json.loads((out / "table.json").read_text())
     assert [row["run"] for row in rows] == list(names)
     # Half the batch, twice the steps.
@@ -76,17 +80,6 @@ def test_figure_9_is_drawn_of_runs_that_differ_in_one_setting(
     # It may hold no note: the model knows nothing yet.
     assert (out / "piece.mid").read_bytes().startswith(b"MThd")
     assert "batch-8" in capsys.readouterr().out
-
-
-def test_figure_9_goes_on_where_it_was(run, corpus_folder):
-    run("paper_transformer", corpus_folder, "--runs", "batch-16", *SMALL)
-    out = pathlib.Path("runs/paper")
-    before = (out / "batch-16/history.csv").read_bytes()
-    runs = ("batch-16", "dropout-0.2")
-    run("paper_transformer", corpus_folder, "--runs", *runs, *SMALL)
-    assert (out / "batch-16/history.csv").read_bytes() == before
-    with open(out / "dropout-0.2/history.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == before.count(b"\n") - 1
 
 
 # === train_transformer_gan ===

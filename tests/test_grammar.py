@@ -242,7 +242,7 @@ def test_silence_is_bounded():
 def test_progress_counts_the_events_of_all_pieces(model):
     reports = []
     pieces = model.generate(
-        variations=3, seconds=20.0, seed=0, output="ids", strip_prompt=True,
+        variations=3, seconds=10.0, seed=0, output="ids", strip_prompt=True,
         progress=lambda *report: reports.append(report),
     )  # fmt: skip
     events, seconds = zip(*reports, strict=True)

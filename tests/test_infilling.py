@@ -105,17 +105,6 @@ def test_without_a_share_windows_are_as_before(tmp_path):
     assert (some[0]["notes"][..., 4] == NO_GAP).all()
 
 
-def test_a_model_that_learns_to_fill_gaps_continues_as_before(model):
-    plain = build_note_model(max_sequence_length=64)
-    notes = piece_of(40, 1)
-    logits = []
-    for one in (plain, model):
-        x, _, _ = one.preprocessor(notes)
-        x = {name: array[None] for name, array in x.items()}
-        logits.append(keras.ops.convert_to_numpy(one(x)))
-    np.testing.assert_allclose(*logits, atol=1e-5)
-
-
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.5), (2.0, 5.0), (7.5, 9.0)])
 def test_all_that_stands_outside_a_gap_stays(model, start, end):
     notes = piece_of(60, 2)

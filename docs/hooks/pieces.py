@@ -21,6 +21,7 @@ the repository. `begin: 8` and `end: 28` show its seconds from 8 to 28, and
 """
 
 import contextlib
+import functools
 import hashlib
 import html
 import logging
@@ -30,6 +31,7 @@ import re
 import shlex
 import shutil
 import tempfile
+from unittest import mock
 
 import numpy as np
 import soundfile
@@ -41,6 +43,7 @@ from mkdocs.utils import get_relative_url
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
+from keras_pianogen.cli import generation
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.midi.writing import write_midi
@@ -61,6 +64,8 @@ WHOLE = (0, float("inf"))
 SAMPLE_RATE = 32_000
 COMPRESSION = 0.8  # of MP3 with a variable bit rate, 0 to 1
 
+# Pieces share a preset and what JAX compiles of it.
+load_once = functools.cache(generation.load_model)
 
 log = logging.getLogger("mkdocs.pieces")
 
@@ -176,7 +181,10 @@ def make_piece(words, options, folder):
         args = [*words[1:], "--out", str(midi)]
         if options["prompt"]:
             args += ["--prompt", str(ROOT / options["prompt"])]
-        with contextlib.chdir(made):  # for options such as --picture
+        with (
+            contextlib.chdir(made),  # for options such as --picture
+            mock.patch.object(generation, "load_model", load_once),
+        ):
             result = CliRunner().invoke(cli.app, args)
         if result.exit_code:
             raise ValueError(result.output.strip() or repr(result.exception))
