@@ -33,6 +33,7 @@ from keras_pianogen.generation.event_request import EventRequest
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import MusicTransformerCausalLM
+from keras_pianogen.models import NoteTransformerCausalLM
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.rendering.synthesis import synthesize
 from keras_pianogen.training.language_model import train
@@ -47,6 +48,9 @@ STEPS = 10  # training steps of a round
 RUN = 800  # steps of a whole run
 WARM_UP = 50  # steps
 BATCH = 4  # of training steps with other attentions
+PIECE = 20  # seconds
+SEED = 1  # of the first piece
+PIECES = 4  # written one after another, since seeds differ in density
 
 
 # Measuring.
@@ -480,4 +484,31 @@ def test_sixteen_pieces(measure, preset):
         sampling(preset),
         other_count=SAMPLED,
         n=6,
+    )
+
+
+@pytest.fixture(scope="module")
+def of_notes():
+    return NoteTransformerCausalLM.from_preset("note_transformer_maestro")
+
+
+@pytest.mark.parametrize("pieces", [1, 16])
+def test_notes_against_events(measure, preset, of_notes, pieces):
+    """Whole pieces of the two bundled presets, whose sizes are alike."""
+    calls = PIECES if pieces == 1 else 1
+
+    def write(model):
+        return lambda: [
+            model.generate(seconds=PIECE, variations=pieces, seed=SEED + call)
+            for call in range(calls)
+        ]
+
+    measure(
+        f"writing {pieces} piece(s) of {PIECE} seconds at once, by notes",
+        "s of music/s",
+        calls * pieces * PIECE,
+        write(of_notes),
+        "by events",
+        write(preset),
+        n=3,
     )
