@@ -156,7 +156,8 @@ def read_notes(
 
     Args:
         source: a path, the bytes of a file, a `miditoolkit.MidiFile` or a
-            `symusic.Score`.
+            `symusic.Score`. A path gives more than these objects, which have
+            lost the order of events within a tick, see `midi.objects`.
         sustain: whether the sustain pedal lengthens notes; if not, a note
             ends where its key is released.
         max_ring: seconds, above 0, for which the pedal holds a note at most
