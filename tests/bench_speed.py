@@ -13,11 +13,11 @@ import keras
 import miditoolkit
 import numpy as np
 import pytest
-from bench_lengths import ATTENTIONS
-from bench_lengths import attention
-from bench_lengths import peak_memory
-from bench_lengths import training_step
 from keras import ops
+from lengths import ATTENTIONS
+from lengths import attention
+from lengths import peak_memory
+from lengths import training_step
 from rich.console import Console
 from rich.table import Table
 

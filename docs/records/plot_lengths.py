@@ -2,7 +2,7 @@
 
 python docs/records/plot_lengths.py docs/records/lengths.csv docs/images
 
-tests/bench_lengths.py prints the records.
+tests/lengths.py prints the records.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """How far attention is from sums in float64, and sampling from training.
 
-    KERAS_BACKEND=jax python tests/bench_exactness.py
+    KERAS_BACKEND=jax python tests/exactness.py
 
 Largest differences of outputs and gradients, and of a small model's logits,
 2,048 events one by one through the cache against all at once; as shares of the

@@ -1,6 +1,6 @@
 """What a training step costs, in time and memory, by length and attention.
 
-    KERAS_BACKEND=jax python tests/bench_lengths.py > lengths.csv
+    KERAS_BACKEND=jax python tests/lengths.py > lengths.csv
 
 prints a line for each length and attention: batch 1, seconds of the best round
 and of the median one, MiB of the peak over what there was before the step.
@@ -110,9 +110,9 @@ def peak_memory(name, length, **shape):
     """
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "import bench_lengths\n"
-        f"step = bench_lengths.training_step({name!r}, {length}, **{shape})\n"
-        "print(bench_lengths.peak_of(step))"
+        "import lengths\n"
+        f"step = lengths.training_step({name!r}, {length}, **{shape})\n"
+        "print(lengths.peak_of(step))"
     )
     output = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
