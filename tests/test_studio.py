@@ -1237,6 +1237,19 @@ def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
     assert errors.splitlines()[1:] == ["Stopped. The page is closed."]
 
 
+@pytest.mark.one_backend
+def test_tensorflow_is_left_out_where_another_backend_computes(monkeypatch):
+    for backend, loaded, left in (
+        ("jax", {}, {"tensorflow": None}),
+        ("torch", {"tensorflow": "loaded"}, {"tensorflow": "loaded"}),
+        ("tensorflow", {}, {}),
+    ):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        monkeypatch.setattr(serving, "sys", SimpleNamespace(modules=loaded))
+        serving._leave_tensorflow_out()
+        assert loaded == left
+
+
 def test_where_a_piece_goes_on_moves_with_the_piece():
     starts = np.append(np.arange(0, 30, 0.25), [30, 32])
     notes = np.zeros(len(starts), NOTE_DTYPE)

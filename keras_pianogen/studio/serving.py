@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import urllib.parse
 
 import uvicorn
@@ -108,6 +109,7 @@ def serve(presets, soundfont, host, port, token, announce):
     """
     compiled.keep()
     with _listen(host, port) as listener:
+        _leave_tensorflow_out()
         app = make_app(presets, soundfont=soundfont, host=host, token=token)
         config = uvicorn.Config(
             app,
@@ -123,6 +125,16 @@ def serve(presets, soundfont, host, port, token, announce):
         )
         announce(_address(host, listener.getsockname()[1], token))
         Server(config, app.close).run(sockets=[listener])
+
+
+def _leave_tensorflow_out():
+    """Have KerasHub do without TensorFlow where another backend computes.
+
+    KerasHub imports it if it is installed, for any backend, and that takes as
+    long as all other imports together.
+    """
+    if os.environ.get("KERAS_BACKEND") in ("jax", "torch"):
+        sys.modules.setdefault("tensorflow", None)
 
 
 def _listen(host, port):
