@@ -16,7 +16,7 @@ PAGE = pathlib.Path(__file__).parents[1] / "keras_pianogen/studio/page"
 ADDRESS = "http://piano.test/"
 TYPES = {".js": "text/javascript", ".html": "text/html"}
 
-PLAY = """async ([notes, seconds, rate, dry, wait]) => {
+PLAY = """async ([notes, moves, seconds, rate, dry, wait]) => {
   let context;
   window.AudioContext = class extends OfflineAudioContext {
     constructor() {
@@ -26,6 +26,7 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
     async resume() {}
   };
   const { audio, load, release, strike } = await import("/sound.js");
+  const { damperOf } = await import("/pedal.js");
   const { computeTones, fetchTones } = await import("/tones.js");
   const piano = await (await fetch("/tones")).json();
   piano.tones = piano.tones.filter(({ pitch }) =>
@@ -43,7 +44,8 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
   const computed = (performance.now() - begin) / 1000;
   await audio();
   for (const [start, end, pitch, velocity] of notes) {
-    release(strike(pitch, velocity, start), end);
+    release(strike(pitch, velocity, start), end,
+      moves ? (least) => damperOf(moves, end, least) : undefined);
   }
   const sound = await context.startRendering();
   const bytes = [0, 1].map((i) => new Blob([sound.getChannelData(i)]));
@@ -57,7 +59,14 @@ PLAY = """async ([notes, seconds, rate, dry, wait]) => {
 
 
 def play_in_page(
-    browser, notes, seconds, rate, dry=False, wait=True, sampled=None
+    browser,
+    notes,
+    seconds,
+    rate,
+    dry=False,
+    wait=True,
+    sampled=None,
+    moves=None,
 ):
     """Plays notes in a page of their own.
 
@@ -69,6 +78,8 @@ def play_in_page(
         dry: whether room and limiter are left out.
         wait: whether the tones are there before the first note.
         sampled: a `SampledPiano` in place of the built-in piano.
+        moves: rows of time, controller and value, under which the notes are
+            damped.
 
     Returns:
         Sound, (samples, 2), and the seconds in which its tones were computed.
@@ -78,7 +89,7 @@ def play_in_page(
     page.route(f"{ADDRESS}**", lambda route: _answer(route, sampled))
     page.goto(ADDRESS)
     computed, *channels = page.evaluate(
-        PLAY, [notes.tolist(), seconds, rate, dry, wait]
+        PLAY, [notes.tolist(), moves, seconds, rate, dry, wait]
     )
     page.close()
     decoded = [np.frombuffer(base64.b64decode(c), "<f4") for c in channels]

@@ -8,7 +8,11 @@ import pytest
 from page_piano import play_in_page
 from performances import notes_of
 
+from keras_pianogen.midi.parts import MOVEMENT_DTYPE
 from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.rendering.dampers import Dampers
+from keras_pianogen.rendering.dampers import damping_seconds
+from keras_pianogen.rendering.dampers import release_along
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.piano_strings import frequency
 from keras_pianogen.rendering.sampled_tones import SampledPiano
@@ -42,6 +46,23 @@ def test_a_note_of_the_page_is_the_model_s_tone(browser, velocity, most):
     expected = scale * gain_of(notes["velocity"]) * release
     rest = after[: len(expected)]
     assert ((rest - expected) ** 2).sum() < (most + 0.01) * (rest**2).sum()
+    assert not after[len(expected) + 100 :].any()
+
+
+def test_the_page_damps_under_a_half_pedal_as_the_model_does(browser):
+    rows = [(0, 64, 40), (1.1, 64, 100), (1.3, 64, 20)]
+    notes = notes_of((0, 1, 60, 108))
+    sound, _ = play_in_page(browser, notes, 3, RATE, dry=True, moves=rows)
+    string = PianoString(60, RATE)
+    dampers = Dampers(np.array(rows, MOVEMENT_DTYPE))
+    release = release_along(dampers.way(1.0, damping_seconds(60)), RATE)
+    tone = string.tone(13, RATE + len(release))
+    held, after = np.split(sound, [RATE])
+    scale = (held * tone[:RATE]).sum() / (tone[:RATE] ** 2).sum()
+    expected = scale * release * tone[RATE:]
+    rest = after[: len(expected)]
+    assert ((rest - expected) ** 2).sum() < 0.01 * (rest**2).sum()
+    assert len(release) > 2 * len(string.release)
     assert not after[len(expected) + 100 :].any()
 
 

@@ -142,6 +142,25 @@ AT_THE_SEAM = """async () => {
 }"""
 
 
+DAMPED = """async () => {
+  const { player } = await import("/transport.js");
+  const moves = [[0, 64, 32]];
+  const [first, again, other] = [[0, 1, 60], [1, 2, 60], [1, 2, 61]]
+    .map(([start, end, pitch]) => ({ start, end, up: end, pitch }));
+  player.piece = { notes: [first, again, other], moves };
+  const damper = player.damper(other);
+  const { up, ...unread } = other;
+  return [player.damper(first), player.damper(unread),
+    damper(0.2).seconds, damper(0.2).ways.at(-1)];
+}"""
+
+
+def test_a_file_s_notes_are_damped_under_its_pedal(open_page):  # noqa: F811
+    # Neither a note that is struck again, nor one that is of no file.
+    found = open_page().evaluate(DAMPED)
+    assert found == [None, None, pytest.approx(0.4), pytest.approx(1)]
+
+
 def test_controllers_come_to_rest_where_a_file_s_music_stops(open_page):  # noqa: F811
     page = open_page()
     sent, waiting = page.evaluate(PAUSED)

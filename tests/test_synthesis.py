@@ -19,10 +19,12 @@ from sounds import read_wav
 from sounds import rms
 from sounds import spectrum
 
+from keras_pianogen.midi.parts import MOVEMENT_DTYPE
 from keras_pianogen.notes import PEDAL_DTYPE
 from keras_pianogen.rendering import room
 from keras_pianogen.rendering import sympathetic
 from keras_pianogen.rendering import synthesis
+from keras_pianogen.rendering.dampers import Dampers
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.piano_strings import frequency
 from keras_pianogen.rendering.synthesis import render
@@ -106,6 +108,59 @@ def test_a_key_let_go_falls_silent(pitch):
     assert rms(released, 1.5, 1.6) < 0.03 * rms(released, 0.3, 0.5)
     # The room's response ends too, so that the rest is exactly 0.
     assert len(released) < 2.2 * RATE
+
+
+def moves_of(*rows):
+    return np.array([(time, 64, value) for time, value in rows], MOVEMENT_DTYPE)
+
+
+def test_a_half_pedal_damps_more_slowly_and_a_whole_one_not(monkeypatch):
+    def released(value):
+        moves = moves_of((0, value), (3, 0))
+        return synthesis._play(notes_of((0, 1, 48, 90)), RATE, None, moves)
+
+    monkeypatch.setattr(room, "add_room", lambda *_: None)
+    at_once, half, most, free = map(released, (0, 32, 56, 64))
+    plain, held = played((0, 1, 48, 90)), played((0, 3, 48, 90))
+    np.testing.assert_allclose(at_once[: len(plain)], plain, atol=1e-5)
+    first = slice(3 * RATE)
+    np.testing.assert_allclose(free[first], held[first], atol=1e-6)
+    rests = [rms(sound, 1.15, 1.2) for sound in (at_once, half, most, free)]
+    least = len(PianoString(48, RATE).release) / RATE
+    ways = np.outer([1, 1 / 2, 1 / 8, 0], np.linspace(0.15, 0.2)) / least
+    gains = np.exp(-6 * ways) * (1 - ways)
+    expected = np.sqrt((gains**2).mean(axis=1))
+    assert np.divide(rests, rests[-1]) == pytest.approx(expected, rel=0.05)
+
+
+def test_half_of_the_pressure_takes_twice_as_long():
+    def way(end, *rows):
+        return Dampers(moves_of(*rows)).way(end, 0.2)
+
+    assert way(1) == [(0, 0), (0.2, 1)]
+    assert way(1, (0, 32)) == [(0, 0), (0.4, 1)]
+    assert way(1, (0, 48)) == [(0, 0), (0.8, 1)]
+    # Pressed again half-way, and let go at last.
+    assert np.allclose(
+        way(1, (1.1, 127), (2, 0)), [(0, 0), (0.1, 0.5), (1, 0.5), (1.1, 1)]
+    )
+    # Under a pedal that stays down, the damper comes all the same, but late.
+    assert np.allclose(
+        way(1, (1.1, 127)), [(0, 0), (0.1, 0.5), (2.8, 0.5), (3, 1)]
+    )
+    # A pedal that moves where the note ends counts as moved.
+    assert way(1, (0, 127), (1.0004, 0)) == [(0, 0), (0.2, 1)]
+
+
+def test_a_key_that_is_struck_again_stops_its_string_under_any_pedal():
+    notes = notes_of((0, 1, 48, 90), (1, 2, 48, 1))
+    plain, pedalled = (
+        synthesis._play(notes, RATE, None, moves)
+        for moves in (None, moves_of((0, 60)))
+    )
+    np.testing.assert_allclose(
+        plain[: 2 * RATE], pedalled[: 2 * RATE], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("pitch", [90, 108])

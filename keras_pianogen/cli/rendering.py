@@ -50,11 +50,14 @@ def render(
         check_place("--picture", picture, PICTURES)
     if page is not None:
         check_place("--page", page, PAGES)
+    from keras_pianogen.midi.parts import read_parts
     from keras_pianogen.midi.reading import read_notes
     from keras_pianogen.midi.reading import read_pedal
 
     notes, pedal = read_notes(midi), read_pedal(midi)
-    player = play(notes, out, soundfont, pedal)
+    parts = read_parts(midi)  # Of several, each has a pedal of its own.
+    moves = parts[0].moves if len(parts) == 1 else None
+    player = play(notes, out, soundfont, pedal, moves)
     say(f"{figures(notes)}, {player}")
     say(out)
     if picture is not None:
@@ -78,10 +81,12 @@ def draw(piece, picture, prompt_seconds=None, pedal=None):
     plot_piano_roll(piece, picture, prompt_seconds=prompt_seconds, pedal=pedal)
 
 
-def play(piece, audio, soundfont, pedal=None):
+def play(piece, audio, soundfont, pedal=None, moves=None):
     """Write the sound of a piece; returns the name of the instrument."""
     from keras_pianogen.rendering.synthesis import render
 
     audio.parent.mkdir(parents=True, exist_ok=True)
     with stderr.status("Playing …"):
-        return render(piece, audio, soundfont=soundfont, pedal=pedal)
+        return render(
+            piece, audio, soundfont=soundfont, pedal=pedal, moves=moves
+        )

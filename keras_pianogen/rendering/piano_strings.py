@@ -31,11 +31,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from keras_pianogen.rendering.dampers import damping
+from keras_pianogen.rendering.dampers import damping_seconds
+
 BRIGHTNESSES = 16  # steps of hammer hardness, 8 velocities to each
 MAX_PARTIALS = 80
 MAX_FREQUENCY = 13_000.0  # Hz: just above the highest MIDI pitch
 MAX_SECONDS = 30.0  # the tone of a low string is cut off there
-MAX_RELEASE = 0.4  # s, of the lowest string
 INAUDIBLE = 10 ** (-75 / 20)  # of the loudest partial
 
 DAMPING = 3e-7  # 1/s for a squared hertz
@@ -120,13 +122,9 @@ class PianoString:
         return int(min(seconds, MAX_SECONDS) * self.sample_rate)
 
     def _release(self) -> npt.NDArray[np.float32]:
-        """Gain from 1 to 0. It takes longer to damp a long string."""
-        seconds = MAX_RELEASE * (
-            0.4 + 0.6 * 2 ** (-max(self.pitch - 21, 0) / 18)
-        )
-        count = int(seconds * self.sample_rate)
-        along = np.arange(1, count + 1)[:, None] / count
-        return (np.exp(-6 * along) * (1 - along)).astype(np.float32)
+        """Gain from 1 to 0."""
+        count = int(damping_seconds(self.pitch) * self.sample_rate)
+        return damping(np.arange(1, count + 1)[:, None] / count)
 
     def tone(self, brightness: int, samples: int) -> npt.NDArray[np.float32]:
         """The sound of one stroke. All brightnesses have the same energy.

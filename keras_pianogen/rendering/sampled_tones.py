@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.rendering import fluidsynth
+from keras_pianogen.rendering.dampers import damping_seconds
 from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.tones import FAINT
@@ -77,7 +78,7 @@ class SampledPiano:
             "undamped": 128,
             "release": release_curve(),
             "tones": [
-                {"pitch": pitch, "release": _release_seconds(pitch)}
+                {"pitch": pitch, "release": damping_seconds(pitch)}
                 for pitch in PITCHES
             ],
         }
@@ -159,10 +160,6 @@ def sampled_piano(soundfont: pathlib.Path) -> SampledPiano:
 def _held(pitch: int) -> float:
     along = (pitch - PITCHES[0]) / (PITCHES[-1] - PITCHES[0])
     return LONGEST + (SHORTEST - LONGEST) * along
-
-
-def _release_seconds(pitch: int) -> float:
-    return len(PianoString(pitch, SAMPLE_RATE).release) / SAMPLE_RATE
 
 
 def _loudness_of(tone: npt.NDArray[np.float32]) -> float:

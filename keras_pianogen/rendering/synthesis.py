@@ -10,7 +10,8 @@ needs. A note's loudness follows Dannenberg, "The Interpretation of MIDI
 Velocity" (2006). The pedal is part of the notes' ends. The highest keys have no
 dampers, as on a piano: they ring until they have died away. Where a pedal is
 given, the strings that nobody struck sound along under it (`sympathetic`).
-Half-pedal is left out: a pedal is up or down, as `read_pedal` returns it.
+Where its movements are given too, dampers press less under a pedal that is half
+pressed (`dampers`).
 """
 
 import os
@@ -25,12 +26,12 @@ from keras_pianogen.midi.movements import MAX_NOTES
 from keras_pianogen.midi.movements import MAX_SECONDS
 from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import check_pedal
+from keras_pianogen.rendering import dampers
 from keras_pianogen.rendering import fluidsynth
 from keras_pianogen.rendering import loudness
 from keras_pianogen.rendering import room
 from keras_pianogen.rendering import sympathetic
 from keras_pianogen.rendering.piano_strings import BRIGHTNESSES
-from keras_pianogen.rendering.piano_strings import MAX_RELEASE
 from keras_pianogen.rendering.piano_strings import PianoString
 from keras_pianogen.rendering.wav import write_wav
 
@@ -47,6 +48,7 @@ def synthesize(
     sample_rate: int = 44_100,
     *,
     pedal: np.ndarray | None = None,
+    moves: np.ndarray | None = None,
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the built-in piano.
 
@@ -58,6 +60,8 @@ def synthesize(
         sample_rate: Samples a second, 8,000 to 96,000.
         pedal: When the sustain pedal is down, as `read_pedal` returns it. All
             strings sound along as long. Defaults to never.
+        moves: How the pedal moves, as `read_parts` returns it. While it is
+            half pressed, tones are damped more slowly. Defaults to not at all.
 
     Returns:
         Sound, (samples, 2), -20 LUFS, no sample beyond -1 dBFS. It begins at
@@ -76,7 +80,7 @@ def synthesize(
     """
     notes = _check(notes, sample_rate)
     pedal = None if pedal is None else check_pedal(pedal)
-    sound = _play(notes, sample_rate, pedal)
+    sound = _play(notes, sample_rate, pedal, moves)
     loudness.level(sound, sample_rate)
     return sound
 
@@ -88,6 +92,7 @@ def render(
     soundfont: str | os.PathLike[str] | None = None,
     sample_rate: int = 44_100,
     pedal: np.ndarray | None = None,
+    moves: np.ndarray | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> str:
     """Plays notes to a WAV file: stereo, 16 bits.
@@ -107,6 +112,7 @@ def render(
         pedal: When the sustain pedal is down, as `read_pedal` returns it. All
             strings of the built-in piano sound along as long; FluidSynth plays
             the notes alone. Defaults to never.
+        moves: How the pedal moves, see `synthesize`.
         progress: A function that is called again and again with the share of
             the playing that is done, 0 to 1. An exception that it raises ends
             the call. FluidSynth reports only its begin and its end.
@@ -136,7 +142,7 @@ def render(
     tell = progress or (lambda done: None)
     tell(0.0)
     if font is None:
-        sound = _play(notes, sample_rate, pedal, tell)
+        sound = _play(notes, sample_rate, pedal, moves, tell)
         player = "the built-in piano"
     else:
         sound = fluidsynth.play(notes, font, sample_rate)
@@ -174,16 +180,29 @@ def _play(
     notes: np.ndarray,
     sample_rate: int,
     pedal: np.ndarray | None = None,
+    moves: np.ndarray | None = None,
     tell: Callable[[float], object] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
     """Adds every note to one sound, (samples, 2), pitch after pitch."""
     notes = _undamped(notes)
-    length = float(notes["end"].max()) + MAX_RELEASE + room.SECONDS
+    pitches = [
+        notes[notes["pitch"] == pitch] for pitch in np.unique(notes["pitch"])
+    ]
+    under = dampers.Dampers(moves)
+    ways = [dampers.ways_of(mine, under) for mine in pitches]
+    last = max(
+        end + way[-1][0]
+        for mine, its_ways in zip(pitches, ways, strict=True)
+        for end, way in zip(mine["end"].tolist(), its_ways, strict=True)
+    )
+    length = (
+        max(last, float(notes["end"].max()) + dampers.MAX_RELEASE)
+        + room.SECONDS
+    )
     sound = np.zeros((int(length * sample_rate) + 2, 2), np.float32)
-    pitches = np.unique(notes["pitch"])
-    for i, pitch in enumerate(pitches):
+    for i, mine in enumerate(pitches):
         tell(i / len(pitches))
-        _play_pitch(sound, notes[notes["pitch"] == pitch], sample_rate)
+        _play_pitch(sound, mine, ways[i], sample_rate)
     if pedal is not None and len(pedal):
         sympathetic.add_strings(sound, pedal, sample_rate)
     room.add_room(sound, sample_rate)
@@ -199,21 +218,25 @@ def _undamped(notes: np.ndarray) -> np.ndarray:
 
 
 def _play_pitch(
-    sound: npt.NDArray[np.float32], notes: np.ndarray, sample_rate: int
+    sound: npt.NDArray[np.float32],
+    notes: np.ndarray,
+    ways: list[dampers.Way],
+    sample_rate: int,
 ) -> None:
     """Adds all notes of one pitch, in place, from a tone per brightness."""
     start = np.rint(notes["start"] * sample_rate).astype(np.int64)
     held = np.rint(notes["end"] * sample_rate).astype(np.int64) - start
     gain = gain_of(notes["velocity"])
     brightness = brightness_of(notes["velocity"])
-    string = PianoString(int(notes["pitch"][0]), sample_rate, held.max())
+    rest = int(max(way[-1][0] for way in ways) * sample_rate) + 1
+    string = PianoString(int(notes["pitch"][0]), sample_rate, held.max() + rest)
     held = np.minimum(held, string.samples)
     for layer in np.unique(brightness):
         mine = np.flatnonzero(brightness == layer)
-        longest = int(held[mine].max()) + len(string.release)
-        tone = string.tone(int(layer), longest)
+        tone = string.tone(int(layer), int(held[mine].max()) + rest)
         for note in mine:
-            _add(sound, tone, start[note], held[note], gain[note], string)
+            release = dampers.release_along(ways[note], sample_rate)
+            _add(sound, tone, start[note], held[note], gain[note], release)
 
 
 def _add(
@@ -222,13 +245,13 @@ def _add(
     start: int,
     held: int,
     gain: np.float32,
-    string: PianoString,
+    release: npt.NDArray[np.float32],
 ) -> None:
     """Adds one note, in place: its tone while it is held, then its release."""
-    end, count = start + held, len(string.release)
-    sound[start:end] += gain * tone[:held]
-    release = (gain * string.release) * tone[held : held + count]
-    sound[end : end + count] += release
+    sound[start : start + held] += gain * tone[:held]
+    rest = tone[held : held + len(release)]
+    end = start + held
+    sound[end : end + len(rest)] += (gain * release[: len(rest)]) * rest
 
 
 def gain_of(velocity: npt.NDArray) -> npt.NDArray[np.float32]:

@@ -302,6 +302,7 @@ class _Studio:
                     path,
                     soundfont=self._soundfont,
                     pedal=piece.spans,
+                    moves=piece.moves,
                     progress=lambda _: job.check(),
                 )
 

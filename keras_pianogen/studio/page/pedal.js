@@ -15,7 +15,20 @@ export const RESTS = new Map([
 ]);
 const DOWN = 64; // from this value on, a pedal is down
 
+const LONGEST = 3; // seconds in which a damper comes down at last
+const SAME = 0.001; // seconds between two times that are meant as one
+const STEPS = 64; // of a curve
+
 const known = new WeakMap();
+const sustains = new WeakMap();
+
+// The movements of the sustain pedal alone.
+function sustainOf(moves) {
+  if (!sustains.has(moves)) {
+    sustains.set(moves, moves.filter(([, number]) => number === SUSTAIN));
+  }
+  return sustains.get(moves);
+}
 
 // When the sustain pedal is down: pairs of start and end.
 export function spansOf(moves) {
@@ -36,6 +49,38 @@ function findSpans(moves) {
     }
   }
   return start === null ? spans : [...spans, [start, Infinity]];
+}
+
+// How a damper comes down at a time, under a pedal that may be half pressed: even
+// steps of the share of its way that it has gone, from 0 to 1, and all their
+// `seconds`. While the pedal is up, they are `least`. See rendering/dampers.py.
+export function damperOf(moves, time, least) {
+  const sustain = sustainOf(moves);
+  let place = sustain.findLastIndex(([at]) => at <= time + SAME);
+  const late = LONGEST - least;
+  const corners = [[0, 0]]; // seconds, and the way there
+  while (corners.at(-1)[1] < 1) {
+    const [now, way] = corners.at(-1);
+    const pressure = place < 0 ? 1 : Math.max(0, 1 - sustain[place][2] / DOWN);
+    const down = now + (1 - way) * least / pressure;
+    const until = Math.min(late, (sustain[place + 1]?.[0] ?? Infinity) - time);
+    if (down <= until) corners.push([down, 1]);
+    else corners.push([until, way + (until - now) * pressure / least]);
+    if (corners.at(-1)[0] === late) corners.push([LONGEST, 1]);
+    place += 1;
+  }
+  return { seconds: corners.at(-1)[0], ways: evenly(corners) };
+}
+
+function evenly(corners) {
+  const [seconds] = corners.at(-1);
+  let i = 1;
+  return Array.from({ length: STEPS }, (_, step) => {
+    const at = seconds * step / (STEPS - 1);
+    while (i < corners.length - 1 && corners[i][0] < at) i += 1;
+    const [[from, low], [to, high]] = [corners[i - 1], corners[i]];
+    return low + (high - low) * (at - from) / (to - from || 1);
+  });
 }
 
 // The moves of music that is cut at a time, where its pedals are lifted.

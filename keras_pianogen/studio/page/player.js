@@ -4,7 +4,7 @@
 // known yet, the player waits, then goes on.
 
 import { countBefore, endOf, keyUp } from "/pieces.js";
-import { RESTS, playedMoves } from "/pedal.js";
+import { RESTS, damperOf, playedMoves } from "/pedal.js";
 import { audio, control, movesPedals, release, rest, silence, strike } from "/sound.js";
 
 const AHEAD = 0.3;
@@ -14,6 +14,7 @@ const BEFORE_LOOP = 0.12; // before its end, when a loop begins again
 // and those that end notes, which end by themselves.
 const isForeign = (number) => number >= 120 || (number >= 96 && number <= 101)
   || [0, 6, 32, 38].includes(number);
+const SAME = 0.001; // between two times that are meant as one
 const MARGIN = 0.6; // of known music, before a player that waited goes on
 
 export class Player {
@@ -149,16 +150,29 @@ export class Player {
     this.scheduled = Math.max(this.scheduled, until);
     for (const voice of this.voices) {
       const end = movesPedals() ? keyUp(voice.note) : voice.note.end;
-      if (end !== null && end < until) this.letGo(voice, at(end));
+      if (end !== null && end < until) {
+        this.letGo(voice, at(end), this.damper(voice.note));
+      }
     }
     const now = audio().currentTime;
     this.voices = this.voices.filter(({ isReleased, sound }) =>
       !isReleased || sound.ends > now);
   }
 
-  letGo(voice, when) {
+  letGo(voice, when, damper) {
     if (voice.isReleased) return;
     voice.isReleased = true;
-    release(voice.sound, when);
+    release(voice.sound, when, damper);
+  }
+
+  // How a note of a file is damped under the file's pedal. One that is struck again
+  // ends at once.
+  damper({ end, pitch, up }) {
+    const { notes, moves } = this.piece;
+    if (up === undefined || !moves) return undefined;
+    for (let i = countBefore(notes, end - SAME); notes[i]?.start < end + SAME; i++) {
+      if (notes[i].pitch === pitch) return undefined;
+    }
+    return (least) => damperOf(moves, end, least);
   }
 }

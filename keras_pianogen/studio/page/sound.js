@@ -147,22 +147,33 @@ export function strike(pitch, velocity, when, source) {
   return { pitch, gain, level, sources, near, ends };
 }
 
-// The damper falls on the strings. The highest have none.
-export function release(voice, when) {
+// The damper falls on the strings. The highest have none. `damperOf(least)` says how
+// it comes down under a pedal, see pedal.js; else it does so at once.
+export function release(voice, when, damperOf) {
   if (voice.instrument) return voice.instrument.release(voice, when);
-  return damp(voice, when);
+  return damp(voice, when, damperOf);
 }
 
-function damp(voice, when) {
+const atOnce = (least) => ({ seconds: least, ways: null });
+
+function damp(voice, when, damperOf = atOnce) {
   if (piano && voice.pitch >= piano.undamped) return;
   const at = Math.max(when, context.currentTime);
   const tone = piano?.tones.find(({ pitch }) => pitch === voice.near);
   const curve = piano?.release || [1, 0.4, 0.15, 0.05, 0];
-  const seconds = tone?.release || 0.3;
+  const { seconds, ways } = damperOf(tone?.release || 0.3);
+  const gains = ways ? ways.map((way) => along(curve, way)) : curve;
   voice.level.gain.setValueCurveAtTime(
-    curve.map((value) => voice.gain * value), at, seconds);
+    gains.map((value) => voice.gain * value), at, seconds);
   for (const source of voice.sources) source.stop(at + seconds);
   voice.ends = Math.min(voice.ends, at + seconds);
+}
+
+// The value of a curve of even steps at a share of its length.
+function along(curve, share) {
+  const place = share * (curve.length - 1);
+  const left = Math.min(Math.floor(place), curve.length - 2);
+  return curve[left] + (curve[left + 1] - curve[left]) * (place - left);
 }
 
 // At once, whether it has begun or not, and whether it is released or not: the
