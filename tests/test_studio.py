@@ -898,7 +898,7 @@ def test_a_sound_whose_client_left_is_stopped_and_dropped(
 ):
     begun, ended = [], []
 
-    def render(notes, path, pedal, progress):
+    def render(notes, path, *, progress, **_):
         begun.append(path)
         try:
             while True:
@@ -956,7 +956,7 @@ def test_an_answer_that_nobody_reads_closes_the_connection(
 ):
     monkeypatch.setattr(connections, "READ_TIMEOUT", 0.3)
 
-    def render(notes, path, pedal, progress):
+    def render(notes, path, *, progress, **_):
         path.write_bytes(bytes(30_000_000))
 
     monkeypatch.setattr(studio_server.synthesis, "render", render)
