@@ -107,7 +107,15 @@ def test_the_rate_rises_from_nothing_and_falls_to_nothing():
         assert found == pytest.approx(rate, abs=1e-6)
 
 
-@pytest.fixture(scope="module", params=CLASSES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Its runs are tested on each backend in `test_training.py`.
+        pytest.param("music_transformer", marks=pytest.mark.one_backend),
+        "transformer",
+        "lstm",
+    ],
+)
 def trained(request, small_corpus, tmp_path_factory):
     """A recipe, a run's folder and last row, and the model that it left."""
     recipe = tiny(architecture=request.param)
