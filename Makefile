@@ -20,8 +20,10 @@ PYTEST_FLAGS ?=
 PAGES ?= README.md docs tests/docs_site.py
 # Compile without optimization, because the tests compile longer than they run.
 # Each process computes on one thread: threads of small operations mostly wait.
+# Without XLA's emitters of fusions, it compiles in half the time.
 QUICK = OMP_NUM_THREADS=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
-	XLA_FLAGS="--xla_backend_optimization_level=0 $(XLA_FLAGS)" \
+	XLA_FLAGS="--xla_backend_optimization_level=0 \
+		--xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)" \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 
