@@ -19,6 +19,9 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Torch loaded after TensorFlow can crash the interpreter.
     import torch  # noqa: F401
 
+# Before a file of tests imports it.
+pytest.register_assert_rewrite("studio_pages", "studio_server")
+
 DATA = pathlib.Path(__file__).parent / "data"
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 

@@ -9,7 +9,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("httpx2")
 
-from test_studio import Served  # noqa: E402
+from studio_server import Served  # noqa: E402
 
 from keras_pianogen.studio.server import make_app  # noqa: E402
 

@@ -6,15 +6,13 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from test_studio import preset  # noqa: E402, F401
-from test_studio_browser import expect  # noqa: E402
-from test_studio_browser import open_page  # noqa: E402, F401
-from test_studio_browser import open_pedalled  # noqa: E402
-from test_studio_browser import pace  # noqa: E402, F401
-from test_studio_browser import pytestmark  # noqa: E402, F401
-from test_studio_browser import second  # noqa: E402, F401
-from test_studio_browser import server  # noqa: E402, F401
-from test_studio_browser import write  # noqa: E402
+from studio_pages import ON_THE_PAGE  # noqa: E402
+from studio_pages import expect  # noqa: E402
+from studio_pages import open_pedalled  # noqa: E402
+from studio_pages import write  # noqa: E402
+
+pytest_plugins = ["studio_server", "studio_pages"]
+pytestmark = ON_THE_PAGE
 
 ON, OFF, CONTROL = 0x90, 0x80, 0xB0
 PIANO = """
@@ -44,7 +42,7 @@ def sent_until(page, wanted, patience=30):
 
 
 def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
-    open_page,  # noqa: F811
+    open_page,
     tmp_path,
 ):
     page = open_page()
@@ -80,7 +78,7 @@ def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
 
 
 def test_music_that_is_written_for_a_hidden_page_sounds_at_no_port(
-    open_page,  # noqa: F811
+    open_page,
 ):
     page = open_page()
     page.evaluate(PIANO)
@@ -97,7 +95,7 @@ def test_music_that_is_written_for_a_hidden_page_sounds_at_no_port(
     expect(play.first).to_have_attribute("aria-label", "Pause Candidate 2")
 
 
-def test_of_two_tabs_the_one_last_used_hears_the_keyboard(open_page):  # noqa: F811
+def test_of_two_tabs_the_one_last_used_hears_the_keyboard(open_page):
     first = open_page()
     other = first.context.new_page()
     other.goto(first.url)
@@ -155,13 +153,13 @@ DAMPED = """async () => {
 }"""
 
 
-def test_a_file_s_notes_are_damped_under_its_pedal(open_page):  # noqa: F811
+def test_a_file_s_notes_are_damped_under_its_pedal(open_page):
     # Neither a note that is struck again, nor one that is of no file.
     found = open_page().evaluate(DAMPED)
     assert found == [None, None, pytest.approx(0.4), pytest.approx(1)]
 
 
-def test_controllers_come_to_rest_where_a_file_s_music_stops(open_page):  # noqa: F811
+def test_controllers_come_to_rest_where_a_file_s_music_stops(open_page):
     page = open_page()
     sent, waiting = page.evaluate(PAUSED)
     moved = [[CONTROL, number, 20] for number in (64, 7, 91)]

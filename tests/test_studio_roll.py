@@ -8,19 +8,17 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from test_studio import preset  # noqa: E402, F401
-from test_studio_browser import DONE  # noqa: E402
-from test_studio_browser import PATIENCE  # noqa: E402
-from test_studio_browser import choose  # noqa: E402
-from test_studio_browser import expect  # noqa: E402
-from test_studio_browser import open_page  # noqa: E402, F401
-from test_studio_browser import pace  # noqa: E402, F401
-from test_studio_browser import pytestmark  # noqa: E402, F401
-from test_studio_browser import second  # noqa: E402, F401
-from test_studio_browser import server  # noqa: E402, F401
+from studio_pages import DONE  # noqa: E402
+from studio_pages import ON_THE_PAGE  # noqa: E402
+from studio_pages import PATIENCE  # noqa: E402
+from studio_pages import choose  # noqa: E402
+from studio_pages import expect  # noqa: E402
 
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
+
+pytest_plugins = ["studio_server", "studio_pages"]
+pytestmark = ON_THE_PAGE
 
 STARTS = np.arange(0, 20, 0.25)
 
@@ -36,7 +34,7 @@ def file(tmp_path_factory):
 
 
 @pytest.fixture
-def page(open_page, file):  # noqa: F811
+def page(open_page, file):
     page = open_page()
     page.locator("#file").set_input_files(file)
     expect(page.locator("#piece-about")).to_contain_text("83 notes, 26.0 s")
@@ -302,7 +300,7 @@ def test_the_whole_of_a_drag_is_kept_over_a_refresh(page):
     assert notes_of(page) == notes
 
 
-def test_an_edit_ends_a_duet_and_its_notes(open_page):  # noqa: F811
+def test_an_edit_ends_a_duet_and_its_notes(open_page):
     page = open_page()
     page.locator("#duet-go").click()
     state = page.locator("#duet-state")
@@ -317,7 +315,7 @@ def test_an_edit_ends_a_duet_and_its_notes(open_page):  # noqa: F811
     assert len(notes) == 2 and all(x["end"] for x in notes)
 
 
-def test_two_fingers_zoom_and_do_nothing_else(open_page, file):  # noqa: F811
+def test_two_fingers_zoom_and_do_nothing_else(open_page, file):
     page = open_page(has_touch=True)
     page.locator("#file").set_input_files(file)
     expect(page.locator("#piece-about")).to_contain_text("83 notes")

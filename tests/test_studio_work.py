@@ -7,19 +7,17 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from test_studio import preset  # noqa: E402, F401
-from test_studio_browser import DONE  # noqa: E402
-from test_studio_browser import expect  # noqa: E402
-from test_studio_browser import open_page  # noqa: E402, F401
-from test_studio_browser import pace  # noqa: E402, F401
-from test_studio_browser import play_notes  # noqa: E402
-from test_studio_browser import pytestmark  # noqa: E402, F401
-from test_studio_browser import second  # noqa: E402, F401
-from test_studio_browser import server  # noqa: E402, F401
-from test_studio_browser import write  # noqa: E402
+from studio_pages import DONE  # noqa: E402
+from studio_pages import ON_THE_PAGE  # noqa: E402
+from studio_pages import expect  # noqa: E402
+from studio_pages import play_notes  # noqa: E402
+from studio_pages import write  # noqa: E402
 
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
+
+pytest_plugins = ["studio_server", "studio_pages"]
+pytestmark = ON_THE_PAGE
 
 
 def load_again(page):
@@ -28,7 +26,7 @@ def load_again(page):
     expect(page.locator("#state")).to_contain_text("Ready")
 
 
-def test_a_refresh_and_a_closed_tab_lose_nothing(open_page):  # noqa: F811
+def test_a_refresh_and_a_closed_tab_lose_nothing(open_page):
     page = open_page()
     asked = []
     page.on("dialog", lambda dialog: (asked.append(1), dialog.accept()))
@@ -54,7 +52,7 @@ def test_a_refresh_and_a_closed_tab_lose_nothing(open_page):  # noqa: F811
 
 
 def test_what_was_just_played_survives_a_page_that_goes_at_once(
-    open_page,  # noqa: F811
+    open_page,
 ):
     page = open_page()
     play_notes(page)
@@ -62,7 +60,7 @@ def test_what_was_just_played_survives_a_page_that_goes_at_once(
     expect(page.locator("#piece-about")).to_contain_text("4 notes")
 
 
-def test_two_tabs_do_not_overwrite_each_other(open_page):  # noqa: F811
+def test_two_tabs_do_not_overwrite_each_other(open_page):
     first = open_page()
     play_notes(first)
     expect(first.locator("#saved")).to_have_text("Kept in this browser")
@@ -79,7 +77,7 @@ def test_two_tabs_do_not_overwrite_each_other(open_page):  # noqa: F811
 
 
 def test_saved_work_is_opened_in_another_browser(
-    open_page,  # noqa: F811
+    open_page,
     tmp_path,
 ):
     page = open_page()
@@ -104,7 +102,7 @@ def test_saved_work_is_opened_in_another_browser(
 
 
 def test_a_server_that_is_gone_is_told_and_its_return_too(
-    open_page,  # noqa: F811
+    open_page,
 ):
     page = open_page()
     state = page.locator("#state")
@@ -126,7 +124,7 @@ def test_a_server_that_is_gone_is_told_and_its_return_too(
     expect(state).to_contain_text("Ready", **DONE)
 
 
-def test_a_page_without_a_token_shows_no_loading_bar(open_page):  # noqa: F811
+def test_a_page_without_a_token_shows_no_loading_bar(open_page):
     page = open_page()
     status = page.evaluate("fetch('/status').then((x) => x.json())")
     step = {"state": "loading", "step": ["The model is loading …", 0.5]}
@@ -164,7 +162,7 @@ UNDO = """async ([steps, moves]) => {
 }"""
 
 
-def test_what_undo_keeps_is_bounded_in_steps_and_in_size(open_page):  # noqa: F811
+def test_what_undo_keeps_is_bounded_in_steps_and_in_size(open_page):
     page = open_page()
     address = f"{page.url}status"  # The page's modules alone keep nothing.
 
@@ -180,7 +178,7 @@ def test_what_undo_keeps_is_bounded_in_steps_and_in_size(open_page):  # noqa: F8
 
 
 def test_candidates_are_starred_compared_discarded_and_brought_back(
-    open_page,  # noqa: F811
+    open_page,
 ):
     page = open_page()
     play_notes(page)
@@ -213,7 +211,7 @@ def test_candidates_are_starred_compared_discarded_and_brought_back(
 
 
 def test_a_nearly_empty_candidate_is_told_and_offered_again(
-    open_page,  # noqa: F811
+    open_page,
     tmp_path,
 ):
     notes = np.zeros(80, NOTE_DTYPE)
@@ -246,8 +244,8 @@ def test_a_nearly_empty_candidate_is_told_and_offered_again(
 
 
 def test_notes_played_while_it_writes_are_kept_and_hide_nothing(
-    open_page,  # noqa: F811
-    pace,  # noqa: F811
+    open_page,
+    pace,
 ):
     page = open_page()
     write(page, candidates=1)
@@ -262,7 +260,7 @@ def test_notes_played_while_it_writes_are_kept_and_hide_nothing(
     expect(page.locator(".card")).to_have_count(2)
 
 
-def test_a_key_that_goes_up_beside_shift_is_let_go(open_page):  # noqa: F811
+def test_a_key_that_goes_up_beside_shift_is_let_go(open_page):
     page = open_page()
     down = page.locator("#keys .down")
     for _ in range(2):

@@ -1,0 +1,198 @@
+"""Who waits for the studio, and who stops it."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+httpx = pytest.importorskip("httpx2")
+
+from studio_server import wait_until  # noqa: E402
+from studio_server import wish  # noqa: E402
+
+from keras_pianogen.studio import jobs  # noqa: E402
+
+pytest_plugins = ["studio_server"]
+pytestmark = pytest.mark.one_backend
+
+
+def test_a_stop_takes_effect_within_a_second(serve_slow):
+    server, stopped = serve_slow(), []
+
+    def on_line(line):
+        on_line.job = line.get("job", on_line.job)
+        if "events" in line and not stopped:
+            stopped.append(time.monotonic())
+            answer = server.client.post("/stop", json={"job": on_line.job})
+            assert answer.json() == {"stopped": True}
+
+    on_line.job = None
+    lines = server.write(on_line, **wish("slow", seconds=120))
+    assert time.monotonic() - stopped[0] < 1
+    assert lines[-1] == {"end": "stopped"}
+
+
+def test_who_leaves_stops_the_job(serve_slow):
+    server = serve_slow()
+    with server.client.stream(
+        "POST", "/write", json=wish("slow", seconds=120)
+    ) as answer:
+        next(answer.iter_lines())
+    began = time.monotonic()
+    lines = server.write(**wish("slow", seconds=0.1))
+    assert lines[-1] == {"end": "done"}
+    assert time.monotonic() - began < 2
+
+
+def test_a_full_queue_refuses(serve_slow):
+    server = serve_slow(max_waiting=1)
+    ids, refused = [], []
+
+    def ask():
+        lines = server.write(
+            lambda line: ids.append(line["job"]) if "job" in line else None,
+            **wish("slow", seconds=120),
+        )
+        if not isinstance(lines, list):
+            refused.append(lines.status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.3)
+    assert refused == [503, 503]
+    for job in ids:
+        server.client.post("/stop", json={"job": job})
+    for thread in threads:
+        thread.join(10)
+    assert server.write(**wish("slow", seconds=0.1))[-1] == {"end": "done"}
+
+
+def test_a_job_that_takes_too_long_is_ended(serve_slow):
+    lines = serve_slow(timeout=0.3).write(**wish("slow", seconds=120))
+    assert lines[-1] == {"end": "timeout"}
+
+
+def test_a_job_that_fails_is_not_the_last_one():
+    worker, reports = jobs.Worker(), []
+    done = threading.Event()
+
+    def fail(job):
+        raise RuntimeError("Inside.")
+
+    def refuse(job):
+        raise ValueError("For the user.")
+
+    worker.submit(fail, reports.append)
+    worker.submit(refuse, reports.append)
+    worker.submit(lambda job: done.set(), reports.append)
+    assert done.wait(5)
+    worker.close()
+    errors = [report["error"] for report in reports if "error" in report]
+    assert errors[1] == "For the user."
+    assert "Inside" not in errors[0]
+
+
+def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 0.3)
+    done, begun = [], threading.Event()
+
+    def first():
+        begun.set()
+        time.sleep(0.2)
+
+    worker = jobs.Worker([first, lambda: done.append("preparation")])
+    assert begun.wait(5)
+    for _ in range(2):
+        worker.submit(lambda job: done.append("job"), lambda message: None)
+        time.sleep(0.25)
+    assert done == ["job", "job"]
+    time.sleep(0.6)
+    assert done == ["job", "job", "preparation"]
+    worker.close()
+
+
+def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
+    worker, done, begun = jobs.Worker(), [], threading.Event()
+
+    def foresee(name):
+        def work(job):
+            done.append(name)
+            begun.set()
+            while True:
+                time.sleep(0.01)
+                job.check()
+
+        worker.foresee(work)
+
+    foresee("first")
+    assert begun.wait(5)
+    reports = []
+    worker.submit(lambda job: done.append("job"), reports.append)
+    wait_until(lambda: "job" in done)
+    assert {"waiting": 0} in reports  # Nobody waits for what is foreseen.
+    assert {"waiting": 1} not in reports
+    wait_until(lambda: len(done) == 3)  # It was put off, not given up.
+    foresee("second")
+    wait_until(lambda: "second" in done)
+    foresee("third")
+    wait_until(lambda: "third" in done)
+    assert done == ["first", "job", "first", "second", "third"]
+    worker.close()
+    worker._thread.join(5)
+    assert not worker._thread.is_alive()
+
+
+STUBBORN = """
+import sys
+import time
+from keras_pianogen.cli.app import app
+import keras_pianogen.cli
+from keras_pianogen.studio import server
+
+class Stubborn:
+    presets, state, failure, preparations = ["slow"], "ready", None, ()
+    step = "", 1.0
+    def __init__(self, presets):
+        pass
+    def write(self, wish, job):
+        time.sleep(30)  # As long as a compilation, which can't be stopped.
+
+server.Composer = Stubborn
+sys.argv[0] = "pianogen"
+app()
+"""
+
+
+def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = process.stdout.readline().split()[-1]
+    lines = []
+    with httpx.stream(
+        "POST",
+        f"{address}write",
+        json=wish("slow"),
+        trust_env=False,
+        timeout=60,
+    ) as answer:
+        for line in answer.iter_lines():
+            lines.append(json.loads(line))
+            if lines[-1] == {"waiting": 0}:
+                process.send_signal(signal.SIGINT)
+                interrupted = time.monotonic()
+    assert lines[-1] == {"end": "stopped"}
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - interrupted < 3  # One second, on an idle machine.
+    assert process.returncode == 130
+    assert errors.splitlines()[1:] == ["Stopped. The page is closed."]

@@ -1,0 +1,163 @@
+"""How the studio starts: presets, compiled functions, and its command."""
+
+import os
+import pathlib
+import platform
+import socket
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from command_line import fail
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("httpx2")
+
+
+from keras_pianogen.models.presets import PRESETS  # noqa: E402
+from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
+from keras_pianogen.studio import compiled  # noqa: E402
+from keras_pianogen.studio import composer  # noqa: E402
+from keras_pianogen.studio import jobs  # noqa: E402
+from keras_pianogen.studio import serving  # noqa: E402
+
+pytest_plugins = ["studio_server"]
+pytestmark = pytest.mark.one_backend
+
+
+def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
+    monkeypatch, tmp_path
+):
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setenv(variable, "chosen")
+    compiled.keep()
+    assert os.environ[variable] == "chosen"
+    monkeypatch.delenv(variable)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    most = "JAX_COMPILATION_CACHE_MAX_SIZE"
+    monkeypatch.setenv(most, "1")
+    monkeypatch.delenv(most)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", no_home)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    compiled.keep()
+    assert variable not in os.environ
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled.keep()
+    assert pathlib.Path(os.environ[variable]).is_relative_to(tmp_path)
+    assert os.environ[most] == str(compiled.MOST)
+
+
+def test_a_start_that_fails_says_why(monkeypatch):
+    def fail(*_):
+        raise ImportError("No backend.")
+
+    made = composer.Composer(["any"])
+    monkeypatch.setattr(
+        composer, "importlib", SimpleNamespace(import_module=fail)
+    )
+    load, warm_up, _ = made.preparations
+    with pytest.raises(ImportError):
+        load()
+    assert (made.state, made.failure) == ("failed", "No backend.")
+    made.state, made.failure = "warming", None
+    monkeypatch.setattr(made, "_compile_for", fail)
+    with pytest.raises(ImportError):
+        warm_up()
+    assert (made.state, made.failure) == ("failed", "No backend.")
+
+
+def test_a_job_that_was_first_leaves_the_studio_ready(monkeypatch):
+    made = composer.Composer(["any"])
+    monkeypatch.setattr(
+        composer, "importlib", SimpleNamespace(import_module=str)
+    )
+    monkeypatch.setattr(made, "_model", str)
+    load, *_ = made.preparations
+    load()
+    assert made.state == "warming"
+    made.state = "ready"
+    load()
+    assert made.state == "ready"
+
+
+def test_a_part_and_a_duet_end_the_loading(monkeypatch):
+    def infill(*_, progress, **__):
+        assert made.state == "warming"
+        progress(1, 0.5)
+        return np.zeros(0, NOTE_DTYPE)
+
+    def play(*_, on_tuned):
+        assert made.state == "warming"
+        on_tuned()
+
+    gap = SimpleNamespace(
+        preset="any",
+        seeds=[1],
+        notes=None,
+        start=0.0,
+        end=1.0,
+        keep_melody=False,
+        settings={},
+    )
+    job = jobs.Job(None, lambda message: None)
+    made = composer.Composer(["any"])
+    model = SimpleNamespace(infill=infill)
+    monkeypatch.setattr(made, "_model", lambda preset: model)
+    monkeypatch.setattr(composer.duets, "play", play)
+    for work in (
+        lambda: made.fill(gap, job),
+        lambda: made.duet("any", None, None, job),
+    ):
+        made.state = "warming"
+        work()
+        assert made.state == "ready"
+
+
+def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
+    assert set(serving.BUNDLED) == set(PRESETS)
+    folder, name = os.path.split(preset)
+    monkeypatch.chdir(folder)
+    bundled = serving.BUNDLED[0]
+    asked = [name, bundled, "hf://somebody/model", preset, bundled]
+    found = serving.find_presets(asked)
+    assert found == [preset, bundled, "hf://somebody/model"]
+    for wrong in ("music_transformer_mestro", "no/folder", folder):
+        with pytest.raises(ValueError, match="`preset` must be"):
+            serving.find_presets([bundled, wrong])
+
+
+def test_another_address_without_a_token_is_refused():
+    error, _ = fail("serve", "--host", "0.0.0.0")
+    assert "`--token`" in error
+
+
+def test_a_soundfont_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("PIANOGEN_SOUNDFONT", "/nowhere/piano.sf2")
+    error, hint = fail("serve")
+    assert "/nowhere/piano.sf2" in error
+    assert "PIANOGEN_SOUNDFONT=built-in" in hint
+
+
+def test_a_port_in_use_is_said_to_be():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        error, hint = fail("serve", "--port", str(taken.getsockname()[1]))
+    assert "--port chooses another" in error + hint
+
+
+def test_tensorflow_is_left_out_where_another_backend_computes(monkeypatch):
+    for backend, loaded, left in (
+        ("jax", {}, {"tensorflow": None}),
+        ("torch", {"tensorflow": "loaded"}, {"tensorflow": "loaded"}),
+        ("tensorflow", {}, {}),
+    ):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        monkeypatch.setattr(serving, "sys", SimpleNamespace(modules=loaded))
+        serving._leave_tensorflow_out()
+        assert loaded == left
