@@ -140,6 +140,22 @@ AT_THE_SEAM = """async () => {
 }"""
 
 
+STANDS_STILL = """Object.defineProperties(BaseAudioContext.prototype, {
+  state: { get: () => "suspended" }, currentTime: { get: () => 0 },
+})"""
+
+
+def test_that_a_browser_plays_no_sound_is_said(
+    open_page,  # noqa: F811
+    tmp_path,
+):
+    page = open_page()
+    open_pedalled(page, tmp_path)
+    page.evaluate(STANDS_STILL)
+    page.locator("#piece-play").click()
+    expect(page.locator("#toast")).to_contain_text("plays no sound")
+
+
 DAMPED = """async () => {
   const { player } = await import("/transport.js");
   const moves = [[0, 64, 32]];

@@ -2,7 +2,11 @@
 
 import { clockTime, endOf, keyUp, visible } from "/pieces.js";
 import { Player } from "/player.js";
+import { say } from "/saying.js";
+import { audio } from "/sound.js";
 import { work } from "/work.js";
+
+const PATIENCE = 2000; // milliseconds until the audio's clock must run
 
 // piece → its view, an object with `move()`, which shows the position.
 export const views = new Map();
@@ -31,7 +35,16 @@ function sounding({ notes, position }) {
 // One tab plays at a time.
 const tabs = new BroadcastChannel("studio plays");
 tabs.onmessage = () => player.pause();
-player.onPlay = () => tabs.postMessage("plays");
+player.onPlay = () => {
+  tabs.postMessage("plays");
+  setTimeout(tellSilence, PATIENCE);
+};
+
+// Without a loudspeaker, the clock of some browsers stands still.
+function tellSilence() {
+  if (!player.playing || audio().state === "running") return;
+  say("The browser plays no sound. Is a loudspeaker or a headphone connected?");
+}
 
 // Where a piece is played from: a candidate, near the end of its prompt.
 function startOf(piece) {
