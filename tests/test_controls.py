@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import pytest
 from command_line import TINY
+from command_line import complaints
 from command_line import fail
+from command_line import invoke
 from command_line import succeed
 from note_models import build_note_model
 from random_pieces import random_notes
@@ -16,8 +18,12 @@ from keras_pianogen.data import scales
 from keras_pianogen.data.controls import NOT_ASKED
 from keras_pianogen.data.controls import TAKEN
 from keras_pianogen.data.controls import Controls
+from keras_pianogen.data.controls import labels_of
+from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.note_windows import NoteWindows
+from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.preparing import prepare_corpus
+from keras_pianogen.data.profiles import PROFILED
 from keras_pianogen.data.profiles import Profile
 from keras_pianogen.data.scales import SCALES
 from keras_pianogen.data.scales import measured
@@ -55,7 +61,7 @@ def model():
     table = model.backbone.note_embedding.embedding.embeddings
     rng = np.random.default_rng(0)
     values = np.array(keras.ops.convert_to_numpy(table))
-    rows = sum(CONTROLS.sizes) + len(CONTROLS)
+    rows = sum(x.num_classes + 1 for x in CONTROLS.inputs)
     values[-rows:] = rng.normal(size=(rows, values.shape[1]))
     table.assign(values)
     model.compile()
@@ -87,7 +93,16 @@ def test_scales_are_measured_over_the_seconds_that_follow():
         begin = notes["start"][i]
         part = notes[(notes["start"] >= begin) & (np.arange(300) >= i)]
         part = part[part["start"] < begin + 6]
+        onsets = np.diff(notes["start"], prepend=-1) > 0.03
+        starts = notes["start"][onsets]
+        ratios = [
+            np.log(max(n["end"] - n["start"], 0.01) / (after - n["start"]))
+            for n in part
+            for after in starts[starts > n["start"] + 0.03][:1]
+        ]
         expected = {
+            "pace": onsets[i : i + len(part)].sum() / 6,
+            "legato": np.exp(np.mean(ratios)),
             "density": len(part) / 6,
             "loudness": part["velocity"].mean(),
             "register": part["pitch"].mean(),
@@ -101,12 +116,14 @@ def test_scales_are_measured_over_the_seconds_that_follow():
 
 
 @pytest.mark.one_backend
-def test_the_same_time_is_spent_in_each_class(labelled, tmp_path):
+def test_the_same_time_is_spent_in_each_class(labelled, tmp_path, caplog):
     folder, labels = labelled
     corpus = prepare_corpus(folder, tmp_path / "corpus", labels=labels)
     controls = Controls.of(corpus, ["player", "density"])
+    assert "Received fewer of: Ann, Bob" in caplog.text
     assert controls.names == ("density", "player")
     assert controls.labels["player"] == ("Ann", "Bob")
+    assert not controls.profiles
     notes = np.concatenate([corpus.notes(i) for i in corpus.split("train")])
     assert len(notes) == 2 * (60 + 240)
     # Half of the time has 3 notes a second, the other half 12.
@@ -234,7 +251,10 @@ STEERED = Controls(
         "loudness": [40.0, 60.0, 80.0],
         "register": [50.0, 60.0, 70.0],
         "polyphony": [1.0, 3.0, 6.0],
-    }
+        "pace": [2.0, 4.0, 8.0],
+        "legato": [0.5, 1.0, 2.0],
+    },
+    steered=["pace", "legato"],
 )
 
 
@@ -246,6 +266,8 @@ STEERED = Controls(
         {"density": 11, "loudness": 95, "register": 50},
         {"polyphony": 2},
         {"polyphony": 6},
+        {"density": 9, "pace": 5, "legato": 0.6},
+        {"pace": 3},
     ],
 )
 def test_a_model_that_can_do_nothing_is_held_to_what_is_asked(held, asked):
@@ -258,7 +280,7 @@ def test_a_model_that_can_do_nothing_is_held_to_what_is_asked(held, asked):
     for name, tolerance in (("loudness", 6), ("register", 4)):
         if name in asked:
             assert found[name] == pytest.approx(asked[name], abs=tolerance)
-    for name in ("density", "polyphony"):
+    for name in ("density", "polyphony", "pace", "legato"):
         if name in asked:
             assert found[name] == pytest.approx(asked[name], rel=0.25)
 
@@ -282,18 +304,26 @@ def test_a_change_is_followed(held):
 def test_strengths_and_tilts_are_those_of_a_slow_twin():
     rng = np.random.default_rng(0)
     rows = [[30, 70, 20, 50], [0, 40, 3, 700]]
-    targets = np.array([[6, 80, 60, 3], [np.nan, 30, np.nan, 2]], "float32")
+    none = np.nan
+    targets = np.array(
+        [[6, 80, 60, none, 4, 2], [none, 30, none, 2, none, none]], "float32"
+    )
     shares = np.stack([rng.dirichlet(np.ones(12)), np.full(12, np.nan)])
     targets = np.concatenate([targets, shares], 1, dtype="float32")
     strengths = rng.normal(size=(2, COLUMNS)).astype("float32")
+    strengths[np.isnan(targets)] = 0
+    chords = np.array([[2, -0.5], [1, 0.3]], "float32")
     steering = Steering(FORM)
     tensors = [
         keras.ops.convert_to_tensor(x)
-        for x in (strengths, targets, np.array(rows, "int32"))
+        for x in (strengths, targets, np.array(rows, "int32"), chords)
     ]
     found = keras.ops.convert_to_numpy(steering.follow(*tensors))
     for i, (shift, pitch, bin_, duration) in enumerate(rows):
-        density, loudness, register, polyphony = targets[i, :4]
+        density, loudness, register, polyphony, pace, legato = targets[i, :6]
+        is_onset = shift > 3
+        count, lasted = chords[i]
+        overlap = lasted - count * np.log(max(shift / 100, 0.01))
         wait, rings = shift / 100, duration / 100
         velocity = float(FORM.to_velocities(np.array([bin_]))[0])
         change = [
@@ -301,7 +331,9 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
             0.1 * (loudness - velocity) / 16,
             0.06 * (register - pitch) / 12,
             0.05 * (wait - rings / polyphony) / 0.1,
-            *(0.5 * (targets[i, 4:] - (np.arange(12) == pitch % 12))),
+            0.2 * (pace * wait - is_onset) * min(1, 5 / pace),
+            0.05 * is_onset * (count * np.log(legato) - overlap),
+            *(0.5 * (targets[i, 6:] - (np.arange(12) == pitch % 12))),
         ]
         expected = np.clip(strengths[i] + change, -3, 3)
         expected[np.isnan(targets[i])] = 0
@@ -311,16 +343,24 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
         steering.tilt_of_shifts(*tensors[:2], left)
     )
     pitches = keras.ops.convert_to_numpy(steering.tilt("pitch", tensors[0]))
-    # 20 ticks, at 6 notes a second and for a polyphony of 2.
-    assert shifts[0, 20] == pytest.approx(-strengths[0, 0] * 1.2, rel=1e-5)
+    # 20 ticks, at 6 notes and 4 onsets a second, and for a polyphony of 2.
+    denser, faster = strengths[0, [0, 4]]
+    expected = -denser * 1.2 + faster * (1 - 0.8)
+    assert shifts[0, 20] == pytest.approx(expected, rel=1e-4)
+    expected = -denser * 0.18 - faster * 0.12
+    assert shifts[0, 3] == pytest.approx(expected, rel=1e-4)
     assert shifts[1, 20] == pytest.approx(-strengths[1, 3] * 0.2, rel=1e-5)
     assert shifts[0, -1] == 0
     assert shifts[1, -1] == pytest.approx(-strengths[1, 3] * 0.3, rel=1e-5)
     octave = pitches[:, 72] - pitches[:, 60]
     np.testing.assert_allclose(octave, strengths[:, 2], rtol=1e-5)
     fifth = pitches[:, 67] - pitches[:, 60]
-    expected = strengths[:, 11] - strengths[:, 4] + strengths[:, 2] * 7 / 12
+    expected = strengths[:, 13] - strengths[:, 6] + strengths[:, 2] * 7 / 12
     np.testing.assert_allclose(fifth, expected, rtol=1e-5)
+    chord = keras.ops.convert_to_numpy(steering.chord_after(chords, tensors[2]))
+    # The first note begins an onset, the second one joins it.
+    expected = [[1, np.log(0.5)], [2, 0.3 + np.log(7)]]
+    np.testing.assert_allclose(chord, expected, rtol=1e-5)
 
 
 @pytest.mark.slow_to_trace
@@ -350,7 +390,7 @@ def test_a_profile_draws_what_it_was_made_of():
     profile = Profile.of(music, usual)
     assert Profile(**profile.get_config()) == profile
     rows = [profile.draw({}, rng) for _ in range(500)]
-    drawn = {name: np.array([row[name] for row in rows]) for name in SCALES}
+    drawn = {name: np.array([row[name] for row in rows]) for name in PROFILED}
     assert np.corrcoef(drawn["loudness"], drawn["register"])[0, 1] > 0.98
     np.testing.assert_allclose(drawn["density"], 4, rtol=0.2)
     np.testing.assert_allclose(drawn["polyphony"], 0.8, rtol=0.25)
@@ -449,6 +489,13 @@ def test_what_can_not_be_asked_is_refused(model):
     ):
         with pytest.raises(error, match=match):
             model.generate(seconds=1, **values)
+    controls = Controls(dict.fromkeys(SCALES, [1, 2]))
+    for values, match in (
+        ({"polyphony": 3, "legato": 1}, "at most one of them"),
+        ({"density": (9, 3), "pace": 5}, "must be at least `pace`"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Asked(controls, values)
     with pytest.raises(ValueError, match="which has no controls"):
         build_note_model().generate(seconds=1, density=3)
     names = [Asked(CONTROLS, {"composer": x}).values for x in ("J. C. Bach",)]
@@ -472,7 +519,9 @@ def test_one_trains_asks_and_measures_from_the_command_line(labelled, tmp_path):
     assert "Label player: 6 of 6 pieces, 2 values" in printed
     options = ["--architecture", "note_transformer", "--steps", "4", *TINY]
     options += ["--controls", "density, register,player"]
-    succeed("train", corpus, "--out", run, *options)
+    result = invoke("train", corpus, "--out", run, *options)
+    assert result.exit_code == 0, result.output
+    assert "player gets no profile" in complaints(result.stderr)
     preset = ["--preset", run / "preset"]
     asked = ["--density", "2:9", "--control", "player=ann", "--guidance", "2"]
     out = tmp_path / "piece.mid"
@@ -542,3 +591,46 @@ def test_no_label_has_the_name_of_an_argument():
     for name in ("seed", "density", "a,b", "a=b", ""):
         with pytest.raises(ValueError, match="A label's name must have no"):
             Controls({}, {name: ["x"]})
+
+
+@pytest.mark.one_backend
+def test_pieces_of_known_composers_have_a_period(tmp_path):
+    for composer, period in (
+        ("Claude Debussy", "20th century"),
+        ("Franz Schubert / Franz Liszt", "Romantic"),
+        ("Ludwig van Beethoven", "Classical"),
+    ):
+        labels = labels_of(Piece("a.mid", composer=composer))
+        assert labels == {"composer": composer, "period": period}
+    assert "period" not in labels_of(Piece("a.mid", composer="Anonymous"))
+    own = Piece("a.mid", composer="Claude Debussy", labels={"period": "modern"})
+    assert labels_of(own)["period"] == "modern"
+
+
+@pytest.mark.one_backend
+def test_steered_controls_are_no_inputs_of_the_model():
+    plain = Controls(CONTROLS.scales)
+    profile = Profile([0] * 4, np.eye(4).tolist(), [0] * 49)
+    new = Controls(
+        {"pace": [2, 4]},
+        {"period": ["Baroque"]},
+        {"period": [profile]},
+        steered=["pace", "period"],
+    )
+    both = plain.joined(new)
+    assert both.names == ("density", "register", "pace", "period")
+    assert both.inputs == plain.inputs
+    assert Controls.from_config(both.get_config()) == both
+    assert len(Fields(controls=both)) == len(Fields(controls=plain)) == 6
+    # Trained with one of them later, a model reads it.
+    trained = both.joined(Controls({"pace": [3, 5]}))
+    assert [x.name for x in trained.inputs] == ["density", "register", "pace"]
+    asked = Asked(both, {"pace": 3, "period": "baroque"})
+    assert (asked.plan() == NOT_ASKED).all()
+    assert (asked.targets()[:, list(SCALES).index("pace")] == 3).all()
+    # What is drawn beside a pace doesn't contradict it.
+    dense = asked.also("pace", (20.0, 20.0)).drawn(np.random.default_rng(0))
+    assert dense.values["density"] == (20.0, 20.0)
+    for label in ("player", "composer"):
+        with pytest.raises(ValueError, match="labels that have profiles"):
+            Controls(labels={"player": ["Ann"]}, steered=[label])

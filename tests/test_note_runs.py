@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 from command_line import TINY
@@ -16,6 +17,7 @@ from small_runs import read_history
 from small_runs import train
 
 import keras_pianogen
+from keras_pianogen.judging.dynamic import DynamicRule
 from keras_pianogen.judging.embeddings import embed_pieces
 from keras_pianogen.judging.likelihood import evaluate
 from keras_pianogen.models import MusicTransformerCausalLM
@@ -102,11 +104,69 @@ def test_what_counts_events_refuses_a_model_of_notes(folder, small_corpus):
         *("--preset", folder / "preset"),
     )
     assert "N-grams need a model of events" in error
+
+
+def test_keys_of_notes_are_averaged_as_a_slow_twin_does(folder, small_corpus):
     model = keras_pianogen.from_preset(folder / "preset")
-    with pytest.raises(
-        ValueError, match="Transpositions need a model of events"
+    keys = (0, -3, 2)
+    found = evaluate(
+        model, small_corpus, transpositions=keys, sequence_length=200
+    )
+    for piece, index in zip(
+        found.pieces, small_corpus.split("validation"), strict=True
     ):
-        evaluate(model, small_corpus, transpositions=(0, 1))
+        chances = []
+        for semitones in keys:
+            notes = small_corpus.notes(index)
+            notes["pitch"] = notes["pitch"].astype(int) + semitones
+            length = len(notes) + 1
+            x, y, _ = model.preprocessor.windows(notes, sequence_length=length)
+            nats = model.loss.call(y, model.predict(x, verbose=0))
+            chances.append(np.exp(-keras.ops.convert_to_numpy(nats)))
+        nats = -np.log(np.mean(chances, axis=0)).sum()
+        assert piece.nats == pytest.approx(nats, rel=1e-4)
+
+
+def test_weights_that_follow_a_piece_begin_each_piece_anew(
+    folder, small_corpus
+):
+    model = keras_pianogen.from_preset(folder / "preset")
+    before = model.get_weights()
+    plain = evaluate(model, small_corpus, "train")
+    still = evaluate(model, small_corpus, "train", dynamic=1e-9)
+    assert still.nats_per_note == pytest.approx(plain.nats_per_note, rel=1e-5)
+    assert still.num_events == plain.num_events
+    moved = evaluate(model, small_corpus, "train", dynamic=1e-3)
+    assert moved.nats_per_note < plain.nats_per_note
+    last = evaluate(model, small_corpus, "train", dynamic=1e-3, pieces=2)
+    assert not last.full_coverage
+    assert len(last.pieces) == 2
+    for piece in last.pieces:
+        (same,) = [x for x in moved.pieces if x.path == piece.path]
+        assert piece.nats == pytest.approx(same.nats, rel=1e-5)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="a learning rate above 0"):
+        evaluate(model, small_corpus, dynamic=0.0)
+    with pytest.raises(ValueError, match="At most one of `transpositions`"):
+        evaluate(model, small_corpus, dynamic=1e-3, transpositions=(0, 1))
+
+
+def test_the_dynamic_rule_is_that_of_a_slow_twin():
+    rng = np.random.default_rng(0)
+    roots = rng.uniform(0, 2, 4)
+    variable = keras.Variable(rng.normal(size=4), dtype="float32")
+    rule = DynamicRule(0.1, [roots], decay=0.6)
+    rule.build([variable])
+    trained = expected = keras.ops.convert_to_numpy(variable).copy()
+    for _ in range(3):
+        gradient = rng.normal(size=4).astype("float32")
+        back = np.minimum(0.6 * roots / roots.mean(), 1) * (trained - expected)
+        step = 0.1 * gradient / (roots + roots.mean())
+        expected = expected + back - step
+        rule.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        found = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_embeddings_are_of_windows_of_notes(folder, small_corpus):

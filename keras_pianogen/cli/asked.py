@@ -24,7 +24,7 @@ def print_asked(model, corpus, preset, question, as_json):
     from keras_pianogen.judging import asking
 
     controls = model.controls
-    if not len(controls):
+    if not controls.all:
         raise ValueError(
             "`--controls` needs a preset with controls, such as one of "
             f"`pianogen train --controls density`. Received: {preset}"

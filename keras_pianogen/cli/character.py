@@ -31,8 +31,28 @@ class Character(Options):
         str | None,
         typer.Option(help="Mean number of notes that sound at once."),
     ] = None
+    pace: Annotated[
+        str | None,
+        typer.Option(
+            help="Onsets a second: a chord is one. At most the density."
+        ),
+    ] = None
+    legato: Annotated[
+        str | None,
+        typer.Option(
+            help="How long notes last, over the time to the next onset, or "
+            "staccato, portato, legato or pedalled. Not with --polyphony."
+        ),
+    ] = None
     composer: Annotated[
         str | None, typer.Option(help="In the manner of a composer.")
+    ] = None
+    period: Annotated[
+        str | None,
+        typer.Option(
+            help="In the manner of a period: Baroque, Classical, Romantic or "
+            "20th century."
+        ),
     ] = None
     control: Annotated[
         list[str] | None,

@@ -63,10 +63,23 @@ class Question(Options):
         typer.Option(
             min=0,
             max=12,
-            help="Average the probability of each event over the piece as it "
-            "is and moved by 1 to this number of semitones, up and down.",
+            help="Average the probability of each event or note over the piece "
+            "as it is and moved by 1 to this number of semitones, up and down.",
         ),
     ] = 0
+    dynamic: Annotated[
+        float | None,
+        typer.Option(
+            help="Dynamic evaluation: the weights follow each piece with this "
+            "learning rate, such as 0.0001.",
+        ),
+    ] = None
+    pieces: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Read this number of pieces, evenly from the split."
+        ),
+    ] = None
     by: Annotated[
         str | None,
         typer.Option(
@@ -138,13 +151,16 @@ class Question(Options):
             raise ValueError(
                 f"`--by` must be piece or composer. Received: {self.by!r}"
             )
-        self.refuse_together("max_events", "by", "transpose")
-        self.refuse_together("n_gram", "transpose")
+        self.refuse_together("max_events", "by", "transpose", "dynamic")
+        self.refuse_together("max_events", "pieces")
+        self.refuse_together("transpose", "dynamic")
+        ways = ("transpose", "dynamic", "pieces")
+        self.refuse_together("n_gram", *ways)
         self.refuse_together(
-            "novelty", "n_gram", "by", "max_events", "transpose", "gaps"
+            "novelty", "n_gram", "by", "max_events", "gaps", *ways
         )
-        self.refuse_together("gaps", "n_gram", "by", "max_events", "transpose")
-        others = ("n_gram", "by", "max_events", "transpose", "gaps", "novelty")
+        self.refuse_together("gaps", "n_gram", "by", "max_events", *ways)
+        others = ("n_gram", "by", "max_events", "gaps", "novelty", *ways)
         self.refuse_together("controls", *others)
         if self.guidance != 1 and not self.controls:
             raise ValueError(
@@ -267,7 +283,13 @@ def _likelihood(model, corpus, split, windows, question):
         most = question.transpose
         semitones = (0, *range(-most, 0), *range(1, most + 1))
         return likelihood.evaluate(
-            model, corpus, split, transpositions=semitones, **settings
+            model,
+            corpus,
+            split,
+            transpositions=semitones,
+            dynamic=question.dynamic,
+            pieces=question.pieces,
+            **settings,
         )
 
 

@@ -1,13 +1,17 @@
 """What can be asked of a model of notes: scales of its music, and labels.
 
 A scale is a number that the music itself has at every moment, see `scales`. A
-label is a word that a whole piece has, such as its composer. For each note a
-model is given the class of each control that is asked for, and -1 for one that
-is not.
+label is a word that a whole piece has, such as its composer.
+
+Most controls are inputs of the model: for each note it is given the class of
+each of them that is asked for, and -1 for one that is not. The others are
+steered: the model knows nothing of them, and its music is only held to them,
+see `generation.steering` and `profiles`. They need no training.
 """
 
 import collections
 import dataclasses
+import logging
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,13 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.data.composers import period_of
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.pieces import Piece
+from keras_pianogen.data.profiles import LEAST_EXCERPTS
+from keras_pianogen.data.profiles import SECONDS as EXCERPT
 from keras_pianogen.data.profiles import Profile
 from keras_pianogen.data.profiles import count_intervals
 from keras_pianogen.data.scales import SCALES
 from keras_pianogen.data.scales import Scale
 from keras_pianogen.data.scales import measured
+
+logger = logging.getLogger(__name__)
 
 NUM_CLASSES = 20  # of a scale
 MOST_VALUES = 12  # of a label
@@ -104,15 +113,20 @@ class Controls:
         labels: dict from names of labels to their values.
         profiles: dict from names of labels to the `Profile` of each value, or
             its settings as a dict. Labels with little music have none.
+        steered: names of the controls that are no inputs of the model. Labels
+            among them need profiles.
+
+    Attributes:
+        all: tuple of each `Scale` and each `Label`.
 
     Raises:
-        ValueError: see `Scale`, `Label` and `Profile`, or if a label has more
-            or fewer profiles than values.
+        ValueError: see `Scale`, `Label` and `Profile`; if a label has more or
+            fewer profiles than values; or if `steered` has other names.
 
     Examples:
         >>> controls = Controls({"density": [5.0, 9.0]}, {"player": ["Ann"]})
-        >>> controls.names, controls.sizes
-        (('density', 'player'), (3, 1))
+        >>> controls.names, [x.num_classes for x in controls.inputs]
+        (('density', 'player'), [3, 1])
     """
 
     scales: Mapping[str, Sequence[float]] = dataclasses.field(
@@ -124,6 +138,7 @@ class Controls:
     profiles: Mapping[str, Sequence[Profile]] = dataclasses.field(
         default_factory=dict
     )
+    steered: Sequence[str] = ()
     all: tuple[Control, ...] = dataclasses.field(
         init=False, repr=False, compare=False
     )
@@ -138,6 +153,7 @@ class Controls:
                 name: tuple(map(_profile, x))
                 for name, x in self.profiles.items()
             },
+            "steered": tuple(self.steered),
             "all": (*scales, *labels),
         }
         for name, value in frozen.items():
@@ -150,20 +166,36 @@ class Controls:
                     f"Received: {len(profiles)} of {name}, which has "
                     f"{sizes.get(name, 'no')} values"
                 )
+        able = {*self.scales, *self.profiles}
+        for name in self.steered:
+            if name not in able:
+                raise ValueError(
+                    "`steered` must name scales, or labels that have "
+                    f"profiles: {', '.join(sorted(able)) or 'there are none'}. "
+                    f"Received: {name!r}"
+                )
 
     @classmethod
-    def of(cls, corpus: Corpus, names: Iterable[str]) -> "Controls":
+    def of(
+        cls,
+        corpus: Corpus,
+        names: Iterable[str],
+        steered: Sequence[str] = (),
+    ) -> "Controls":
         """The controls of some names, as the training split has them.
 
         The values of a label are the twelve with the most notes, and of those
-        each that has a hundredth of all notes.
+        each that has a hundredth of all notes. A warning names each value with
+        too little music for a profile.
 
         Args:
             corpus: a `Corpus`.
             names: of scales, and of labels that the corpus's pieces have.
+            steered: those of them that are no inputs of the model.
 
         Raises:
-            ValueError: if there is no such scale or label.
+            ValueError: if there is no such scale or label, or one that is
+                steered gets no profile.
         """
         names = list(names)
         indices = corpus.split("train")
@@ -190,7 +222,21 @@ class Controls:
             name: _values(pieces, name) for name in names if name not in SCALES
         }
         profiles = _profiles(corpus, indices, labels)
-        return cls(edges, labels, profiles)
+        return cls(edges, labels, profiles, steered)
+
+    def joined(self, new: "Controls") -> "Controls":
+        """These controls and others, which replace those of the same name."""
+        return Controls(
+            {**self.scales, **new.scales},
+            {**self.labels, **new.labels},
+            {
+                **{
+                    k: x for k, x in self.profiles.items() if k not in new.names
+                },
+                **new.profiles,
+            },
+            (*(x for x in self.steered if x not in new.names), *new.steered),
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> "Controls":
@@ -205,13 +251,11 @@ class Controls:
                 name: [profile.get_config() for profile in x]
                 for name, x in self.profiles.items()
             },
+            "steered": list(self.steered),
         }
 
     def __hash__(self) -> int:
         return hash(self.all)
-
-    def __len__(self) -> int:
-        return len(self.all)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -219,14 +263,14 @@ class Controls:
         return tuple(control.name for control in self.all)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The number of classes of each control."""
-        return tuple(control.num_classes for control in self.all)
+    def inputs(self) -> tuple[Control, ...]:
+        """The controls that the model reads, in the order of its fields."""
+        return tuple(x for x in self.all if x.name not in self.steered)
 
     def classes(
         self, notes: NDArray[np.void], piece: Piece[Any] | None = None
     ) -> NDArray[np.int64]:
-        """The class of each control at each note, (notes, controls).
+        """The class of each input at each note, (notes, inputs).
 
         Args:
             notes: array of `NOTE_DTYPE`, sorted by start.
@@ -234,8 +278,9 @@ class Controls:
         """
         values = measured(notes) if self.scales else {}
         labels = labels_of(piece) if piece is not None else {}
-        classes = np.full((len(notes), len(self)), NOT_ASKED, np.int64)
-        for i, control in enumerate(self.all):
+        shape = len(notes), len(self.inputs)
+        classes = np.full(shape, NOT_ASKED, np.int64)
+        for i, control in enumerate(self.inputs):
             if isinstance(control, Scale):
                 classes[:, i] = control.classes(values[control.name])
             else:
@@ -244,8 +289,8 @@ class Controls:
         return classes
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Which controls are asked for in a training window, (controls,)."""
-        numbers = rng.random(1 + len(self))
+        """Which inputs are asked for in a training window, (inputs,)."""
+        numbers = rng.random(1 + len(self.inputs))
         return (numbers[1:] < SHARE_ASKED) & (numbers[0] >= SHARE_WITHOUT)
 
 
@@ -253,9 +298,12 @@ NO_CONTROLS = Controls()
 
 
 def labels_of(piece: Piece[Any]) -> dict[str, str]:
-    """The labels of a piece, its composer among them if that is known."""
-    composer = {"composer": piece.composer} if piece.composer else {}
-    return composer | dict(piece.labels)
+    """The labels of a piece: its own, its composer, and the composer's period.
+
+    The period is known of MAESTRO's composers, see `composers.period_of`.
+    """
+    known = {"composer": piece.composer, "period": period_of(piece.composer)}
+    return {name: x for name, x in known.items() if x} | dict(piece.labels)
 
 
 def _profile(settings: Profile | Mapping[str, Any]) -> Profile:
@@ -267,7 +315,10 @@ def _profiles(
     indices: NDArray[np.int64],
     labels: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Profile]]:
-    """The profiles of each label's values, if all have music enough."""
+    """The profiles of each label's values, if all have music enough.
+
+    A warning names the values that have too little.
+    """
     if not labels:
         return {}
     usual = np.sum([count_intervals(corpus.notes(i)) for i in indices], 0)
@@ -284,6 +335,20 @@ def _profiles(
         found = [profile for profile in profiles if profile is not None]
         if len(found) == len(values):
             of_labels[name] = found
+            continue
+        few = [
+            value
+            for value, profile in zip(values, profiles, strict=True)
+            if profile is None
+        ]
+        logger.warning(
+            "The label %s gets no profile: each of its values needs %d whole "
+            "excerpts of %g seconds in the train split. Received fewer of: %s",
+            name,
+            LEAST_EXCERPTS,
+            EXCERPT,
+            ", ".join(few),
+        )
     return of_labels
 
 

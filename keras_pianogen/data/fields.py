@@ -5,7 +5,7 @@
 | shift, pitch, velocity, duration          | all, see `note_tuples`       |
 | gap                                       | fill gaps, see `gaps`        |
 | score shift, score pitch, score duration  | perform scores, see `scores` |
-| one for each control                      | have controls, see `controls`|
+| one for each control that is an input     | have controls, see `controls`|
 
 Those of gaps and scores say something of the next note, and those of controls
 of the seconds that begin with the note itself. Where nothing is said, they are
@@ -47,7 +47,7 @@ class Fields:
     controls: Controls = NO_CONTROLS
 
     def __len__(self) -> int:
-        return self.score.stop + len(self.controls)
+        return self.score.stop + len(self.controls.inputs)
 
     @property
     def gap(self) -> slice:
@@ -75,8 +75,7 @@ class Fields:
             sizes["score shift"] = form.shift_code.num_classes
             sizes["score pitch"] = of_note["pitch"]
             sizes["score duration"] = of_note["duration"]
-        names, of_control = self.controls.names, self.controls.sizes
-        return sizes | dict(zip(names, of_control, strict=True))
+        return sizes | {x.name: x.num_classes for x in self.controls.inputs}
 
     def widened(self, rows: NDArray[Any]) -> NDArray[np.int32]:
         """Rows of some first fields with all others, which say nothing."""

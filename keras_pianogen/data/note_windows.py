@@ -39,6 +39,7 @@ from keras_pianogen.data.windows import pieces_of
 from keras_pianogen.data.windows import window_begins
 from keras_pianogen.events import MAX_VELOCITY
 from keras_pianogen.events import PITCHES
+from keras_pianogen.note_tuples import FIELDS
 from keras_pianogen.note_tuples import NoteTuples
 
 # Notes after a window on which controls are measured: MAESTRO's densest six
@@ -198,7 +199,7 @@ class NoteWindows(TrainingWindows):
         first = max(begin - 1, 0)
         stop = begin + self.sequence_length
         # What is asked of the last notes is measured on those that follow.
-        later = MOST_LATER if len(self.controls) else 0
+        later = MOST_LATER if self.controls.inputs else 0
         notes = unpack(packed[first : stop + later])
         before = packed[:first]
         if len(notes):
@@ -208,7 +209,7 @@ class NoteWindows(TrainingWindows):
             [notes, unpack(before)], semitones, stretch, velocity
         )
         asked = None
-        if len(self.controls):
+        if self.controls.inputs:
             asked = self.controls.classes(notes, self.corpus.pieces[piece])
             asked = asked[: stop - first]
         notes = notes[: stop - first]
@@ -253,6 +254,7 @@ class NoteEvaluationWindows(Windows):
             Defaults to all pieces of the split.
 
     Attributes:
+        indices: indices in `corpus.pieces` of the pieces.
         num_events: number of targets: the notes, and an end a piece.
         num_notes: number of notes.
         seconds: length of all pieces together.
@@ -278,15 +280,15 @@ class NoteEvaluationWindows(Windows):
         self.corpus, self.split, self.form = corpus, split, form
         self.sequence_length, self.batch_size = sequence_length, batch_size
         self._fields = fields
-        self._indices = chosen_pieces(corpus, split, pieces)
-        chosen = [corpus.pieces[i] for i in self._indices]
+        self.indices = chosen_pieces(corpus, split, pieces)
+        chosen = [corpus.pieces[i] for i in self.indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
         self.num_events = self.num_notes + len(chosen)
         self.seconds = sum(piece.seconds for piece in chosen)
 
     @cached_property
     def _pieces(self) -> list[NDArray[np.void]]:
-        return [self.form.encode(self.corpus.notes(i)) for i in self._indices]
+        return [self.form.encode(self.corpus.notes(i)) for i in self.indices]
 
     @cached_property
     def _windows(self) -> NDArray[np.int64]:
@@ -311,6 +313,17 @@ class NoteEvaluationWindows(Windows):
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0
         return x, y, sample_weight
+
+    def transposed(self, batch: NoteBatch, semitones: int) -> NoteBatch:
+        """A batch of these windows, its pitches moved by semitones."""
+        x, _, sample_weight = batch
+        moved = {name: x[name].copy() for name in ("notes", "next_notes")}
+        for rows in moved.values():
+            pitches = rows[..., FIELDS.index("pitch")]
+            pitches[pitches >= 0] += semitones
+        sounding = np.roll(x["sounding"], semitones, axis=-1)
+        x = x | moved | {"sounding": sounding}
+        return x, x["next_notes"], sample_weight
 
 
 def _augment(

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.data.scales import SCALES
 from keras_pianogen.data.scales import overall
 
+# The scales of a profile; pace and legato mostly follow from them.
+PROFILED = ("density", "loudness", "register", "polyphony")
 SECONDS = 20.0  # of an excerpt
 LEAST_NOTES = 10  # of an excerpt that is measured
 LEAST_EXCERPTS = 16  # of a profile
 WIDEST = 24  # semitones; wider intervals are counted as these
 # A count that is added to each interval, so that none is impossible.
 ADDED = 20
-IS_LOGARITHM = np.array([name in ("density", "polyphony") for name in SCALES])
+IS_LOGARITHM = np.array([name in ("density", "polyphony") for name in PROFILED])
 
 Array = NDArray[np.float64]
 
@@ -34,7 +35,7 @@ class Profile:
     """The scales and the intervals of the music of one value of a label.
 
     Args:
-        means: numbers (scales,), in the order of `SCALES`.
+        means: numbers (scales,), in the order of `PROFILED`.
         covariance: numbers (scales, scales).
         intervals: numbers (2 * WIDEST + 1,), from `WIDEST` semitones downwards
             to as many upwards: the logarithm of how many times as frequent
@@ -50,7 +51,7 @@ class Profile:
     intervals: Sequence[float]
 
     def __post_init__(self) -> None:
-        size = len(SCALES)
+        size = len(PROFILED)
         shapes = {
             "means": (size,),
             "covariance": (size, size),
@@ -95,7 +96,7 @@ class Profile:
         return cls(
             rows.mean(axis=0).round(3).tolist(),
             # A little more of each scale's own, against the rounding.
-            (np.cov(rows.T) + 1e-3 * np.eye(len(SCALES))).round(4).tolist(),
+            (np.cov(rows.T) + 1e-3 * np.eye(len(PROFILED))).round(4).tolist(),
             np.log(shares[0] / shares[1]).round(2).tolist(),
         )
 
@@ -116,8 +117,8 @@ class Profile:
             A dict of the values of all scales.
         """
         means, spread = np.array(self.means), np.array(self.covariance)
-        is_known = np.array([name in known for name in SCALES])
-        values = np.array([known.get(name, 1.0) for name in SCALES])
+        is_known = np.array([name in known for name in PROFILED])
+        values = np.array([known.get(name, 1.0) for name in PROFILED])
         values = np.where(IS_LOGARITHM, np.log(values), values)
         free = ~is_known
         if not free.any():
@@ -135,7 +136,7 @@ class Profile:
             centre = means
         values[free] = rng.multivariate_normal(centre, spread)
         values = np.where(IS_LOGARITHM, np.exp(values), values)
-        return dict(zip(SCALES, values.tolist(), strict=True))
+        return dict(zip(PROFILED, values.tolist(), strict=True))
 
 
 def count_intervals(notes: NDArray[np.void]) -> NDArray[np.int64]:
@@ -163,6 +164,7 @@ def _excerpts(notes: NDArray[np.void]) -> Array:
         if len(excerpt) >= LEAST_NOTES:
             for field in "start", "end":
                 excerpt[field] -= i * SECONDS
-            rows.append(list(overall(excerpt, SECONDS).values()))
-    values = np.array(rows, float).reshape(-1, len(SCALES))
+            found = overall(excerpt, SECONDS)
+            rows.append([found[name] for name in PROFILED])
+    values = np.array(rows, float).reshape(-1, len(PROFILED))
     return np.where(IS_LOGARITHM, np.log(values.clip(1e-3)), values)

@@ -3,6 +3,14 @@
 The values of a scale are told apart in classes: the music that a model is
 trained on spends the same time in each. A note's class is measured over the six
 seconds that begin with it, so that it says what is to come. Times in seconds.
+
+Pace is the rate of onsets, and legato is articulation as performance research
+measures it: the duration of a note over the time to the next onset, which is 1
+more than Bresin and Battel's key overlap ratio.
+
+References:
+    - [Goebl (2001)](https://doi.org/10.1121/1.1376133)
+    - [Bresin and Battel (2000)](https://doi.org/10.1076/jnmr.29.3.211.3092)
 """
 
 import dataclasses
@@ -14,6 +22,10 @@ from numpy.typing import NDArray
 
 SECONDS = 6.0  # over which a scale is measured
 LEAST_SECONDS = 3.0  # of what is known; the last notes take the value before
+# A note that begins at most this long after the note before belongs to the same
+# onset: notes of a chord on paper are about 30 ms apart (Goebl, 2001).
+TOGETHER = 0.03
+SHORTEST = 0.01  # Times are counted as at least this, before their logarithm.
 
 # The scales, and what they count.
 SCALES = {
@@ -21,6 +33,9 @@ SCALES = {
     "loudness": "mean MIDI velocity",
     "register": "mean MIDI pitch",
     "polyphony": "mean number of notes that sound, of those that begin then",
+    "pace": "onsets a second; the notes of a chord are one onset",
+    "legato": "how long notes last, over the time to the next onset; a "
+    "geometric mean, at 1 notes end as the next ones begin",
 }
 
 
@@ -44,6 +59,9 @@ def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
     count = stop - first
     # The seconds end with the last note that is known.
     span = np.clip(last - starts[first], 1.0, SECONDS)
+    is_onset = np.diff(starts, prepend=-np.inf) > TOGETHER
+    ratios = _overlaps(notes, is_onset)
+    is_followed = ~np.isnan(ratios)
 
     def total(values: NDArray[Any]) -> NDArray[np.float64]:
         sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
@@ -54,6 +72,11 @@ def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
         "loudness": total(notes["velocity"]) / count,
         "register": total(notes["pitch"]) / count,
         "polyphony": total(notes["end"] - starts) / span,
+        "pace": total(is_onset) / span,
+        "legato": np.exp(
+            total(np.where(is_followed, ratios, 0.0))
+            / np.maximum(total(is_followed), 1)
+        ),
     }
 
 
@@ -67,12 +90,31 @@ def overall(notes: NDArray[np.void], seconds: float) -> dict[str, float]:
     if not len(notes):
         return dict.fromkeys(SCALES, 0.0)
     rings = np.minimum(notes["end"], seconds) - notes["start"]
+    is_onset = np.diff(notes["start"], prepend=-np.inf) > TOGETHER
+    ratios = _overlaps(notes, is_onset)
+    ratios = ratios[~np.isnan(ratios)]
     return {
         "density": len(notes) / seconds,
         "loudness": float(notes["velocity"].mean()),
         "register": float(notes["pitch"].mean()),
         "polyphony": float(rings.sum() / seconds),
+        "pace": float(is_onset.sum() / seconds),
+        "legato": float(np.exp(ratios.sum() / max(len(ratios), 1))),
     }
+
+
+def _overlaps(
+    notes: NDArray[np.void], is_onset: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Logarithms of durations over the times to the next onset, (notes,).
+
+    They are NaN for notes that no onset follows.
+    """
+    onsets = np.append(notes["start"][is_onset].astype(np.float64), np.nan)
+    following = onsets[np.cumsum(is_onset)]
+    times = np.stack([notes["end"], following]) - notes["start"]
+    lasts, waits = np.log(np.maximum(times, SHORTEST))
+    return lasts - waits
 
 
 @dataclasses.dataclass(frozen=True)

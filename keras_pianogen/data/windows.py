@@ -68,6 +68,7 @@ class EvaluationWindows(Windows):
             Defaults to all pieces of the split.
 
     Attributes:
+        indices: indices in `corpus.pieces` of the pieces.
         num_events: number of targets: the events, and an end id a piece.
         num_notes: number of notes.
         seconds: length of all pieces together.
@@ -100,8 +101,8 @@ class EvaluationWindows(Windows):
         self.sequence_length = sequence_length
         self.stride = check_stride(stride, sequence_length)
         self.batch_size = batch_size
-        self._indices = chosen_pieces(corpus, split, pieces)
-        chosen = [corpus.pieces[i] for i in self._indices]
+        self.indices = chosen_pieces(corpus, split, pieces)
+        chosen = [corpus.pieces[i] for i in self.indices]
         self.num_notes = sum(piece.num_notes for piece in chosen)
         self.seconds = sum(piece.seconds for piece in chosen)
 
@@ -111,7 +112,7 @@ class EvaluationWindows(Windows):
         vocabulary = self.vocabulary
         dtype = np.min_scalar_type(len(vocabulary))
         pieces = []
-        for index in self._indices:
+        for index in self.indices:
             events = vocabulary.encode(self.corpus.notes(index))
             ids = np.pad(events.astype(dtype), 1)
             ids[0], ids[-1] = vocabulary.start_id, vocabulary.end_id
@@ -144,6 +145,13 @@ class EvaluationWindows(Windows):
         later = np.flatnonzero(windows[:, 1])
         sample_weight[later, : self.sequence_length - self.stride] = 0
         return x, y, sample_weight
+
+    def transposed(self, batch: Batch, semitones: int) -> Batch:
+        """A batch of these windows, its pitches moved by semitones."""
+        x, y, sample_weight = batch
+        ids = self.vocabulary.transpose(x["token_ids"], semitones)
+        y = self.vocabulary.transpose(y, semitones)
+        return x | {"token_ids": ids}, y, sample_weight
 
 
 def whole_windows(

@@ -167,6 +167,11 @@ KINDS = {
     "polyphony": OverTime(
         Number(Real(0, PITCHES, above=True), f"above 0, at most {PITCHES}")
     ),
+    "pace": OverTime(Number(Real(0, 30, above=True), "above 0, at most 30")),
+    "legato": OverTime(
+        Number(Real(0.05, 20), "from 0.05 to 20"),
+        {"staccato": 0.6, "portato": 1, "legato": 2, "pedalled": 4},
+    ),
     "guidance": Number(Real(0, 20), "from 0 to 20"),
     "ending": Bool(),
     "keep_melody": Bool(),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import operator
 import unicodedata
 from collections.abc import Mapping
 
@@ -58,6 +59,7 @@ class Asked:
         check_arguments({"guidance": self.guidance})
         parsed = {name: self._parsed(name, x) for name, x in values.items()}
         object.__setattr__(self, "values", parsed)
+        self._check_together()
         if self.guidance != 1 and not values:
             raise ValueError(
                 "`guidance` needs a control that is asked for, such as "
@@ -85,6 +87,19 @@ class Asked:
         object.__setattr__(other, "values", self.values | {name: ends})
         return other
 
+    def beside(self, name, ends):
+        """The same, and a scale as far as it doesn't contradict the others.
+
+        Args:
+            name: a scale that isn't asked for.
+            ends: pair of floats, see `also`.
+        """
+        if name == "polyphony" and "legato" in self.values:
+            return self
+        if name == "density" and "pace" in self.values:
+            ends = tuple(map(max, ends, self.values["pace"]))
+        return self.also(name, ends)
+
     def drawn(self, rng):
         """The same, and the scales that music with its labels could have.
 
@@ -104,7 +119,7 @@ class Asked:
             for name, value in profile.draw(known, rng).items():
                 if name in self.controls.scales and name not in known:
                     value = KINDS[name].nearest(value)
-                    drawn = drawn.also(name, (value, value))
+                    drawn = drawn.beside(name, (value, value))
         return drawn
 
     def intervals(self):
@@ -126,6 +141,24 @@ class Asked:
             if name in self.values
         ]
 
+    def _check_together(self):
+        """Refuse scales that can't be obtained together.
+
+        At one legato, polyphony is the same at any pace: what is left of it is
+        the size of chords.
+        """
+        if {"polyphony", "legato"} <= set(self.values):
+            raise ValueError(
+                "`polyphony` and `legato` both say how long notes last, so at "
+                "most one of them can be asked for. Received: both"
+            )
+        density, pace = map(self.values.get, ("density", "pace"))
+        if density and pace and any(map(operator.lt, density, pace)):
+            raise ValueError(
+                "`density` must be at least `pace`: each onset has one note or "
+                f"more. Received: density={density}, pace={pace}"
+            )
+
     def _parsed(self, name, value):
         """A label's class, or the values of a scale at both ends."""
         if name not in self.controls.names:
@@ -142,13 +175,14 @@ class Asked:
         return _label_class(control, value)
 
     def plan(self):
-        """The class of each control at each of `STEPS` moments.
+        """The class of each input at each of `STEPS` moments.
 
         Returns:
-            An int32 array (STEPS, controls).
+            An int32 array (STEPS, inputs).
         """
-        plan = np.full((STEPS, len(self.controls)), NOT_ASKED, "int32")
-        for i, control in enumerate(self.controls.all):
+        inputs = self.controls.inputs
+        plan = np.full((STEPS, len(inputs)), NOT_ASKED, "int32")
+        for i, control in enumerate(inputs):
             value = self.values.get(control.name)
             if value is None:
                 continue
@@ -183,19 +217,20 @@ class Asked:
 
         Args:
             form: a `NoteTuples`.
-            rows: int array (1 + notes, fields), with a field for each control.
+            rows: int array (1 + notes, fields), with a field for each input.
 
         Returns:
             An int32 array of the same shape.
         """
-        if not len(self.controls):
+        inputs = self.controls.inputs
+        if not inputs:
             return rows
         rows, plan = rows.copy(), self.plan()
-        width = len(self.controls)
+        width = len(inputs)
         begin = int(np.argmax(rows[:, 0] == START[0]))
         rows[:, -width:] = NOT_ASKED
         given = self.controls.classes(form.decode(rows_of(rows[begin + 1 :])))
-        is_scale = [isinstance(x, Scale) for x in self.controls.all]
+        is_scale = [isinstance(x, Scale) for x in inputs]
         asked = plan[0] != NOT_ASKED
         given = np.where(is_scale & asked, given, plan[0])
         first = given[:1] if len(given) else plan[:1]

@@ -91,28 +91,34 @@ class InfillRequest(NoteRequest):
         """See `EventRequest.initial_state`: notes after the gap don't count."""
         pieces = [_from_start(p) for p in pieces]
         state = notewise.initial_state(pieces)
-        return state._replace(strengths=self._strengths(pieces))
+        strengths, chord = self._steered(pieces, state.chord)
+        return state._replace(strengths=strengths, chord=chord)
 
-    def _strengths(self, pieces):
-        """How strongly new notes are steered, after those kept in the gap.
+    def _steered(self, pieces, chord):
+        """How new notes are steered, after those kept in the gap.
 
         Args:
             pieces: list of equal arrays of rows.
+            chord: array (pieces, 2), see `Steering.chord_after`.
+
+        Returns:
+            A pair of the strengths and the last onset's notes.
         """
         strengths, targets = no_strengths(len(pieces)), self.limits.targets
         if isinstance(targets, tuple) or np.isnan(targets).all():
-            return strengths
+            return strengths, chord
         steering, (begin, end) = Steering(self.form), self._asked_between
         clock = np.cumsum(np.maximum(pieces[0][:, 0], 0))
         # The first row is `START`, and no note.
         for i in 1 + np.flatnonzero(clock[1:] >= begin):
             step = (clock[i] - begin) * STEPS // max(end - begin, 1)
-            given = strengths, targets[:, min(step, STEPS - 1)]
+            target = targets[:, min(step, STEPS - 1)]
             new = np.stack([piece[i] for piece in pieces])
-            strengths = steering.follow(
-                *map(ops.convert_to_tensor, (*given, new))
-            )
-        return ops.convert_to_numpy(strengths)
+            given = strengths, target, new, chord
+            given = tuple(map(ops.convert_to_tensor, given))
+            strengths = steering.follow(*given)
+            chord = steering.chord_after(given[3], given[2])
+        return tuple(map(ops.convert_to_numpy, (strengths, chord)))
 
 
 def infill(
@@ -190,7 +196,7 @@ def _like_the_sides(model, outside, start, end, asked):
     if "density" not in asked.values:
         nearest = KINDS["density"].nearest
         found = tuple(nearest(len(notes) / x) for notes, x in ends)
-        asked = asked.also("density", found)
+        asked = asked.beside("density", found)
     return asked.also(
         PITCH_CLASSES, tuple(_shares_of_classes(notes) for notes, _ in ends)
     )

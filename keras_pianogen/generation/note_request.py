@@ -181,7 +181,7 @@ class NoteRequest(Request):
     def _with_plan(self, limits):
         """The limits, and what is asked; see `batch` for the rows of both."""
         controls = self.model.backbone.controls
-        if not len(controls):
+        if not controls.all:
             return limits
         asked, of_each = self.asked or Asked(controls), self.asked_of_each
         begins = [self._asked_from(prompt) for prompt in self.prompts]

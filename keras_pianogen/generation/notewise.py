@@ -136,6 +136,7 @@ class NoteState(typing.NamedTuple):
     last_pitch: object  # int (batch,), 0 before the first note
     heat: object  # float (batch, 128): how often each pitch was struck of late
     strengths: object  # float (batch, COLUMNS), see `steering.Steering`
+    chord: object  # float (batch, 2), see `steering.Steering.chord_after`
 
 
 def initial_state(pieces):
@@ -150,6 +151,7 @@ def initial_state(pieces):
         last_pitch=np.zeros(len(pieces), "int32"),
         heat=np.zeros((len(pieces), PITCHES), "float32"),
         strengths=no_strengths(len(pieces)),
+        chord=np.zeros((len(pieces), 2), "float32"),
     )
     for i, rows in enumerate(pieces):
         rows = rows[1:]
@@ -252,7 +254,7 @@ class NextNote:
             if following is None:
                 following = self.no_score
             parts.append(ops.zeros_like(ticks)[:, None] + following)
-        if not isinstance(self.limits.plan, tuple):
+        if self.fields.controls.inputs:
             parts.append(self._asked(self.limits.plan, clock))
         return ops.concatenate(parts, axis=-1), random
 
@@ -412,23 +414,32 @@ class NextNote:
         struck = ops.logical_and(struck, ops.logical_not(begins)[:, None])
         clock = state.clock + shift
         left = ops.maximum(state.sounding - shift[:, None], 0)
-        strengths = self._followed(new, is_given, state, clock)
+        strengths, chord = self._followed(new, is_given, state, clock)
         state = NoteState(
             sounding=ops.where(struck, duration[:, None], left),
             clock=clock,
             last_pitch=pitch,
             heat=state.heat * MEMORY + ops.cast(struck, "float32"),
             strengths=strengths,
+            chord=chord,
         )
         return state, ops.logical_or(done, clock > self.limits.until)
 
     def _followed(self, new, is_given, state, clock):
-        """How strongly the next note is steered; no prompt's note counts."""
+        """How strongly the next note is steered, and the last onset's notes.
+
+        No note of a prompt makes the steering stronger or weaker.
+        """
         if self.steering is None:
-            return state.strengths
+            return state.strengths, state.chord
         targets = self._asked(self.limits.targets, clock)
-        found = self.steering.follow(state.strengths, targets, new)
-        return ops.where(is_given[:, None], state.strengths, found)
+        found = self.steering.follow(state.strengths, targets, new, state.chord)
+        chord = self.steering.chord_after(state.chord, new)
+        is_given = is_given[:, None]
+        return (
+            ops.where(is_given, state.strengths, found),
+            ops.where(is_given, state.chord, chord),
+        )
 
     def state(self, carried):
         """The `NoteState` that another loop goes on from."""
@@ -455,6 +466,7 @@ def _unless(begins, state):
         last_pitch=ops.where(goes_on, state.last_pitch, 0),
         heat=ops.where(goes_on[:, None], state.heat, 0.0),
         strengths=ops.where(goes_on[:, None], state.strengths, 0.0),
+        chord=ops.where(goes_on[:, None], state.chord, 0.0),
     )
 
 

@@ -20,11 +20,20 @@ import numpy as np
 
 from keras_pianogen.attention import dispatch
 from keras_pianogen.data.scales import SCALES
+from keras_pianogen.data.scales import SHORTEST
+from keras_pianogen.data.scales import TOGETHER
 
 ops = dispatch.light_ops()
 
 # How much a note changes the strength of each scale, and the most strength.
-GAINS = {"density": 0.2, "loudness": 0.1, "register": 0.06, "polyphony": 0.05}
+GAINS = {
+    "density": 0.2,
+    "loudness": 0.1,
+    "register": 0.06,
+    "polyphony": 0.05,
+    "pace": 0.2,
+    "legato": 0.05,
+}
 GAIN_OF_CLASSES = 0.5  # the same for the share of a pitch class
 STRONGEST = 3.0
 # Velocities, and semitones, over which a strength of 1 makes a factor of e.
@@ -39,9 +48,11 @@ LONGEST_WAIT = 4.0
 # Notes a second. In music that is asked to be denser, each note changes the
 # strength by less, so that a second changes it as much as at this density.
 SLOW = 5.0
-# How much the strength of polyphony shortens the times between notes too, where
-# no density is asked for: long notes alone would leave music sparse.
+# How much the strengths of polyphony and legato shorten the times between notes
+# too, where no density and no pace are asked for: long notes alone would leave
+# music sparse.
 SHARE = 0.5
+BETWEEN = 0.2  # seconds from one onset to the next, as usual
 
 # The columns of strengths and targets: the scales, then the pitch classes from
 # C upwards.
@@ -58,11 +69,16 @@ class Steering:
 
     def __init__(self, form):
         self.time_step = form.time_step
+        self.together = round(TOGETHER / form.time_step)
         gains = [GAINS[name] for name in SCALES] + CLASSES * [GAIN_OF_CLASSES]
         self.gains = _float32(gains)
         velocities = form.to_velocities(np.arange(form.velocity_bins))
         self.velocities = _float32(velocities)
         self.waits = _float32(self._seconds(form.shift_code))
+        is_onset = form.shift_code.firsts > self.together
+        self.is_onset = _float32(is_onset)
+        delays = np.maximum(self._seconds(form.shift_code), TOGETHER)
+        self.delays = _float32(is_onset * np.log(delays / BETWEEN))
         rings = np.maximum(self._seconds(form.duration_code), SHORT)
         rings = np.minimum(rings, LONG**2 / rings)
         pitches = np.arange(form.num_classes["pitch"])
@@ -85,15 +101,16 @@ class Steering:
             field: "pitch", "velocity" or "duration".
             strengths: float tensor (batch, COLUMNS), see `follow`.
         """
-        _, loudness, register, polyphony, classes = _parts(strengths)
+        of = _columns(strengths)
         strength = {
-            "velocity": loudness,
-            "pitch": register,
-            "duration": polyphony,
+            "velocity": of["loudness"],
+            "pitch": of["register"],
+            # At most one of the two is asked for, see `asking`.
+            "duration": of["polyphony"] + of["legato"],
         }[field]
         tilt = strength * self.numbers[field]
         if field == "pitch":
-            tilt = tilt + ops.take(classes, self.pitch_classes, axis=1)
+            tilt = tilt + ops.take(of["classes"], self.pitch_classes, axis=1)
         return tilt
 
     def tilt_of_shifts(self, strengths, targets, left):
@@ -109,17 +126,31 @@ class Steering:
         Returns:
             A float tensor (batch, classes).
         """
-        density, _, _, polyphony, _ = _parts(strengths)
-        asked, _, _, sounding, _ = _parts(targets)
-        is_free = ops.isnan(asked)
-        strength = ops.where(is_free, SHARE * polyphony, density)
-        pace = ops.where(is_free, sounding, asked)
-        pace = ops.where(ops.isnan(pace), 0.0, pace)
+        of, asked = _columns(strengths), _columns(targets)
         left = ops.cast(left, "float32")[:, None] * self.time_step
-        waits = ops.concatenate([self.waits * pace, left * pace], axis=1)
-        return -strength * ops.minimum(waits, LONGEST_WAIT)
+        waits = ops.concatenate(
+            [ops.zeros_like(left) + self.waits, left], axis=1
+        )
 
-    def follow(self, strengths, targets, new):
+        def less(strength, rate):
+            rate = ops.where(ops.isnan(rate), 0.0, rate)
+            return -strength * ops.minimum(waits * rate, LONGEST_WAIT)
+
+        is_free = ops.logical_and(
+            ops.isnan(asked["density"]), ops.isnan(asked["pace"])
+        )
+        lasting = less(of["polyphony"], asked["polyphony"])
+        onsets = of["pace"] * self.is_onset
+        shared = ops.where(is_free, SHARE * of["legato"], 0.0)
+        onsets = onsets - shared * self.delays
+        return (
+            less(of["density"], asked["density"])
+            + less(of["pace"], asked["pace"])
+            + ops.where(is_free, SHARE * lasting, 0.0)
+            + ops.concatenate([onsets, ops.zeros_like(left)], axis=1)
+        )
+
+    def follow(self, strengths, targets, new, chord):
         """The strengths after a note of each piece.
 
         Args:
@@ -127,28 +158,64 @@ class Steering:
             targets: float tensor (batch, COLUMNS): what is asked of this note,
                 NaN where nothing is.
             new: int tensor (batch, fields), the rows of the notes.
+            chord: float tensor (batch, 2), see `chord_after`: the notes of the
+                onset before.
         """
-        missing = self._missing(ops.maximum(new, 0), targets)
+        missing = self._missing(ops.maximum(new, 0), targets, chord)
         strengths = strengths + self.gains * missing
         strengths = ops.clip(strengths, -STRONGEST, STRONGEST)
         return ops.where(ops.isnan(targets), 0.0, strengths)
 
-    def _missing(self, new, targets):
+    def chord_after(self, chord, new):
+        """The notes of the last onset, after a note of each piece.
+
+        Args:
+            chord: float tensor (batch, 2): how many notes the last onset has,
+                and the sum of the logarithms of the times that they last from
+                the last note's beginning on.
+            new: see `follow`.
+        """
+        new = ops.maximum(new, 0)
+        lasts = self._logarithm(new[:, 3:4])
+        one = ops.concatenate([ops.ones_like(lasts), lasts], axis=1)
+        return one + ops.where(self._begins_onset(new), 0.0, chord)
+
+    def _begins_onset(self, new):
+        return new[:, :1] > self.together
+
+    def _logarithm(self, ticks):
+        seconds = ops.cast(ticks, "float32") * self.time_step
+        return ops.log(ops.maximum(seconds, SHORTEST))
+
+    def _missing(self, new, targets, chord):
         """By how much notes fall short of what is asked, (batch, COLUMNS)."""
-        density, loudness, register, polyphony, classes = _parts(targets)
+        asked = _columns(targets)
         times = ops.cast(new[:, :4], "float32") * self.time_step
-        wait, rings = times[:, :1], times[:, 3:]
+        wait, rings = times[:, :1], times[:, 3:4]
         pitch = ops.cast(new[:, 1:2], "float32")
         velocity = ops.take(self.velocities, new[:, 2:3])
-        of_each = ops.minimum(1.0, SLOW / density)
-        missing = [
-            (density * wait - 1) * of_each,
-            (loudness - velocity) / VELOCITIES,
-            (register - pitch) / SEMITONES,
-            (wait - rings / polyphony) / USUAL,
-            classes - ops.one_hot(new[:, 1] % CLASSES, CLASSES),
-        ]
-        return ops.concatenate(missing, axis=1)
+        is_onset = ops.cast(self._begins_onset(new), "float32")
+        count, lasted = ops.split(chord, 2, axis=1)
+        overlap = lasted - count * self._logarithm(new[:, :1])
+
+        def of_each(rate):
+            return ops.minimum(1.0, SLOW / rate)
+
+        missing = {
+            "density": (asked["density"] * wait - 1)
+            * of_each(asked["density"]),
+            "loudness": (asked["loudness"] - velocity) / VELOCITIES,
+            "register": (asked["register"] - pitch) / SEMITONES,
+            "polyphony": (wait - rings / asked["polyphony"]) / USUAL,
+            "pace": (asked["pace"] * wait - is_onset) * of_each(asked["pace"]),
+            # The notes of an onset count when the next one comes.
+            "legato": is_onset * (count * ops.log(asked["legato"]) - overlap),
+        }
+        classes = ops.one_hot(new[:, 1] % CLASSES, CLASSES)
+        return ops.concatenate(
+            [missing[name] for name in SCALES] + [asked["classes"] - classes],
+            axis=1,
+        )
 
 
 def no_strengths(pieces):
@@ -156,9 +223,10 @@ def no_strengths(pieces):
     return np.zeros((pieces, COLUMNS), "float32")
 
 
-def _parts(columns):
-    """The column of each scale, and those of the pitch classes."""
-    return ops.split(columns, [1, 2, 3, 4], axis=1)
+def _columns(columns):
+    """The column of each scale, (batch, 1), and those of the classes."""
+    parts = ops.split(columns, list(range(1, 1 + len(SCALES))), axis=1)
+    return dict(zip([*SCALES, "classes"], parts, strict=True))
 
 
 def _float32(numbers):

@@ -12,12 +12,18 @@ import numpy as np
 
 from keras_pianogen.data.windows import EvaluationWindows
 from keras_pianogen.data.windows import Windows
+from keras_pianogen.data.windows import check_least
+from keras_pianogen.judging.dynamic import DynamicScorer
+from keras_pianogen.judging.excerpts import evenly
 from keras_pianogen.judging.ngram import NGram
 from keras_pianogen.judging.scoring import ModelScorer
 from keras_pianogen.judging.scoring import NGramScorer
 from keras_pianogen.judging.scoring import TransposingScorer
 from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.notices.hints import hinted
+
+# Windows of the train split whose gradients dynamic evaluation reads.
+WINDOWS_OF_ROOTS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +137,8 @@ def evaluate(
     stride=None,
     max_events=None,
     transpositions=(0,),
+    dynamic=None,
+    pieces=None,
     progress=None,
 ):
     """The likelihood of a split under a model.
@@ -152,6 +160,12 @@ def evaluate(
         transpositions: semitones. An event's probability is the mean of its
             probabilities in the piece transposed by each of them: augmentation
             at test time. Those that would leave the piano are left out.
+        dynamic: float above 0. Learning rate with which the weights follow
+            each piece: every window is predicted, then learned from, see
+            `dynamic`. `batch_size` makes no difference then. Defaults to
+            `None`, the weights stay.
+        pieces: int. If given, only this many pieces are read, evenly from the
+            split.
         progress: a function called with (pieces done, pieces in all); with
             `max_events`, with batches.
 
@@ -160,39 +174,70 @@ def evaluate(
 
     Raises:
         ValueError: if the split has no pieces, the model has no preprocessor
-            or other metrics than its own, or with both `max_events` and
-            `transpositions`.
+            or other metrics than its own, or with more than one of
+            `max_events`, `transpositions` and `dynamic`.
     """
     if model.preprocessor is None:
         raise ValueError(
             "`model` must have a `preprocessor`, whose vocabulary the split "
             "is encoded in. Received: preprocessor=None"
         )
-    if tuple(transpositions) != (0,):
-        model.preprocessor.form.events_for("Transpositions")
     check_split(corpus, split)
-    windows_of = functools.partial(
+    windows_in = functools.partial(
         model.preprocessor.form.evaluation_windows,
         corpus,
-        split,
         sequence_length=sequence_length or model.backbone.max_sequence_length,
         stride=stride,
-        batch_size=batch_size,
+        batch_size=batch_size if dynamic is None else 1,
     )
-    scorer = _scorer(model, tuple(transpositions), max_events)
-    return _evaluate(scorer, windows_of, max_events, progress)
+    scorer = _scorer(
+        model,
+        corpus,
+        windows_in,
+        transpositions=tuple(transpositions),
+        dynamic=dynamic,
+        max_events=max_events,
+    )
+    windows_of = functools.partial(windows_in, split)
+    if pieces is not None:
+        check_least(1, pieces=pieces)
+        indices = evenly(corpus, split, pieces)
+    else:
+        indices = corpus.split(split)
+    return _evaluate(scorer, windows_of, indices, max_events, progress)
 
 
-def _scorer(model, transpositions, max_events):
-    if transpositions == (0,):
-        return ModelScorer(model)
-    if max_events is not None or 0 not in transpositions:
+def _scorer(model, corpus, windows_in, **ways):
+    """The scorer of a model.
+
+    Args:
+        model: see `evaluate`.
+        corpus: see `evaluate`.
+        windows_in: a function of a split and `pieces`, see `_evaluate`.
+        **ways: `transpositions`, `dynamic` and `max_events`, see `evaluate`.
+    """
+    transpositions, dynamic = ways["transpositions"], ways["dynamic"]
+    if 0 not in transpositions:
         raise ValueError(
-            "`transpositions` must hold 0, and goes without `max_events`. "
-            f"Received: transpositions={transpositions}, "
-            f"max_events={max_events}"
+            "`transpositions` must hold 0. "
+            f"Received: transpositions={transpositions}"
         )
-    return TransposingScorer(model, transpositions)
+    unused = {"transpositions": (0,), "dynamic": None, "max_events": None}
+    given = {name: x for name, x in ways.items() if x != unused[name]}
+    if len(given) > 1:
+        raise ValueError(
+            "At most one of `transpositions`, `dynamic` and `max_events` can "
+            f"be given. Received: {given}"
+        )
+    if dynamic is not None:
+        check_split(corpus, "train")
+        chosen = evenly(corpus, "train", WINDOWS_OF_ROOTS)
+        windows = windows_in("train", pieces=chosen)
+        count = min(WINDOWS_OF_ROOTS, len(windows))
+        return DynamicScorer(model, _Evenly(windows, count), dynamic)
+    if transpositions != (0,):
+        return TransposingScorer(model, transpositions)
+    return ModelScorer(model)
 
 
 def evaluate_ngram(
@@ -249,7 +294,8 @@ def evaluate_ngram(
         stride=stride,
         batch_size=batch_size,
     )
-    return _evaluate(NGramScorer(model), windows_of, max_events, progress)
+    scorer, indices = NGramScorer(model), corpus.split(split)
+    return _evaluate(scorer, windows_of, indices, max_events, progress)
 
 
 def check_split(corpus, split):
@@ -274,7 +320,7 @@ def check_split(corpus, split):
         )
 
 
-def _evaluate(scorer, windows_of, max_events, progress):
+def _evaluate(scorer, windows_of, indices, max_events, progress):
     """A split's likelihood, of all events or of about `max_events`.
 
     Args:
@@ -282,20 +328,23 @@ def _evaluate(scorer, windows_of, max_events, progress):
         windows_of: a function that returns the windows of the whole split,
             and with `pieces`, an index, those of one piece. It decides on the
             form of music.
+        indices: in the corpus, of the pieces to read.
         max_events: int or `None`.
         progress: a function or `None`.
     """
-    windows = windows_of()
+    windows = windows_of(pieces=indices)
     context = min(scorer.reach, windows.sequence_length - windows.stride)
     if max_events is not None and max_events < windows.num_events:
         return _of_part(scorer, windows, max_events, context, progress)
-    pieces, indices = [], windows.corpus.split(windows.split)
+    pieces, total = [], len(windows.corpus.split(windows.split))
     for index in indices:
         windows = windows_of(pieces=index)
         pieces.append(_of_piece(scorer, windows, windows.corpus.pieces[index]))
         if progress is not None:
             progress(len(pieces), len(indices))
-    return _pool(pieces, context, scorer.num_parameters)
+    figures = _pool(pieces, context, scorer.num_parameters)
+    is_whole = len(pieces) == total
+    return dataclasses.replace(figures, full_coverage=is_whole)
 
 
 class _Evenly(Windows):

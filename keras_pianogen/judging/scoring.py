@@ -22,6 +22,10 @@ import numpy as np
 from keras_pianogen.data.cutting import HIGHEST_PITCH
 from keras_pianogen.data.cutting import LOWEST_PITCH
 from keras_pianogen.events import PITCHES
+from keras_pianogen.models.losses import NoteCrossentropy
+
+# The losses that are -ln(probability) of targets.
+CROSSENTROPIES = (keras.losses.SparseCategoricalCrossentropy, NoteCrossentropy)
 
 
 class Score(NamedTuple):
@@ -73,17 +77,25 @@ class ModelScorer:
 class TransposingScorer:
     """Scores windows by a language model that reads them in several keys.
 
-    An event's probability is the mean of its probabilities in all keys. A key
-    in which a note would leave the piano is left out.
+    The probability of an event or a note is the mean of its probabilities in
+    all keys. A key in which a note would leave the piano is left out.
 
     Args:
-        model: a `MusicTransformerCausalLM` or a baseline.
+        model: a model of events or notes, compiled with `loss="auto"`.
         transpositions: semitones, 0 among them.
+
+    Raises:
+        ValueError: if the model has another loss.
     """
 
     reach = math.inf
 
     def __init__(self, model, transpositions):
+        if not isinstance(model.loss, CROSSENTROPIES):
+            raise ValueError(
+                "`model` must be compiled with `loss='auto'`. Received a model "
+                f"with the loss {model.loss}"
+            )
         self.model = model
         self.transpositions = transpositions
         self.num_parameters = model.count_params()
@@ -91,40 +103,33 @@ class TransposingScorer:
     def score(self, windows, progress=None):
         keys, nats = self._keys(windows), 0.0
         for i in range(len(windows)):
-            x, y, weights = windows[i]
+            batch = windows[i]
             logs = [
-                self._log_probabilities(windows.vocabulary, x, y, semitones)
+                self._log_probabilities(*windows.transposed(batch, semitones))
                 for semitones in keys
             ]
             mean = np.logaddexp.reduce(logs) - np.log(len(logs))
-            nats -= float((mean * weights).sum(dtype="float64"))
+            nats -= float((mean * batch[2]).sum(dtype="float64"))
             if progress is not None:
                 progress(i + 1, len(windows))
         return Score(nats, None)
 
     def _keys(self, windows):
         """The transpositions that leave all notes on the piano, and 0."""
-        first = windows.vocabulary.note_on_id
-        ids = np.concatenate([windows[i][1] for i in range(len(windows))])
-        notes = ids[(ids >= first) & (ids < first + PITCHES)] - first
-        low, high = notes.min(initial=PITCHES), notes.max(initial=0)
+        pitches = np.concatenate(
+            [windows.corpus.notes(i)["pitch"] for i in windows.indices]
+        ).astype(int)
+        low, high = pitches.min(initial=PITCHES), pitches.max(initial=0)
         return [
             t
             for t in self.transpositions
             if not t or (low + t >= LOWEST_PITCH and high + t <= HIGHEST_PITCH)
         ]
 
-    def _log_probabilities(self, vocabulary, x, y, semitones):
-        """Log-probabilities of the targets, transposed, (batch, time)."""
-        ids = vocabulary.transpose(x["token_ids"], semitones)
-        targets = vocabulary.transpose(y, semitones)
-        logits = keras.ops.convert_to_numpy(
-            self.model.predict_on_batch(x | {"token_ids": ids})
-        )  # (batch, time, vocabulary_size)
-        chosen = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
-        highest = logits.max(-1)
-        total = np.exp(logits - highest[..., None]).sum(-1)
-        return chosen - highest - np.log(total)
+    def _log_probabilities(self, x, y, weights):
+        """Log-probabilities of the targets, (batch, time)."""
+        logits = self.model.predict_on_batch(x)
+        return -keras.ops.convert_to_numpy(self.model.loss.call(y, logits))
 
 
 class NGramScorer:

@@ -170,8 +170,12 @@ class Generates:
                 `model.controls` lists. `density`, notes a second; `loudness`,
                 mean velocity, 1 to 127, or `"pp"` to `"ff"`; `register`, mean
                 pitch, or `"low"`, `"middle"` or `"high"`; `polyphony`, mean
-                number of notes that sound; `composer`, a name; or a label of
-                the corpus that the model was trained on. A pair of numbers,
+                number of notes that sound; `pace`, onsets a second, at most
+                the density; `legato`, how long notes last over the time to
+                the next onset, or `"staccato"` to `"pedalled"`, not beside
+                `polyphony`; `composer`, a name; `period`, such as
+                `"Baroque"`; or a label of the corpus that the model was
+                trained on. A pair of numbers,
                 such as `density=(2, 12)`, asks for an even change over
                 `seconds`, or over a minute without them.
 

@@ -52,6 +52,7 @@ CONTROLS = {
     "scales": typing.Annotated[dict, Named(EDGES, 2**4)],
     "labels": typing.Annotated[dict, Named(VALUES, 2**8)],
     "profiles": typing.Annotated[dict, Named(PROFILES, 2**8)],
+    "steered": typing.Annotated[list, VALUES],
 }
 Asked = typing.Annotated[Controls, SettingsOf(Controls, CONTROLS)]
 
@@ -85,8 +86,8 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         performing: bool. Whether the model performs scores: notes have three
             fields more, see `data.scores`. Defaults to `False`.
         controls: a `Controls`, what can be asked of the model, or its
-            settings as a dict: notes have a field for each, see
-            `data.controls`. Defaults to `None`, nothing.
+            settings as a dict: notes have a field for each that is an input,
+            see `data.controls`. Defaults to `None`, nothing.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 

@@ -302,8 +302,8 @@ class NoteTransformerCausalLM(
             seed: see `generate`.
             progress: see `generate`.
             guidance: see `generate`.
-            **controls: see `generate`; `loudness` and `composer` change how
-                the score is performed.
+            **controls: see `generate`; `loudness`, `legato` and `composer`
+                change how the score is performed.
 
         Returns:
             An array of `NOTE_DTYPE`; or a list of them.

@@ -101,7 +101,7 @@ PRESETS = {
         },
         "sha256": {
             "config.json": (
-                "50658003a6bbbd0414d1e7b9f177231d04defc645aa178f02b8a464ed974a33a"
+                "b751be6f314d1d0ee39841d26b98d6000920d30983f2cb95bd8aaacb92925568"
             ),
             "metadata.json": (
                 "4a2efe6d6e5c5d503aa9e15e2c352374f8b77dc363895f3068e9dc007ed80137"
@@ -110,10 +110,10 @@ PRESETS = {
                 "83c9109f68949799e8d58b2b66780387906cac3d47a3df5b98383cf2bdddd208"
             ),
             "preprocessor.json": (
-                "209062e53bd56d9f779e64ef8b85cb10c04ed03c7849224d1a9f49c54ed25ad2"
+                "c883934cd66bfd513be8425b40ddf92a76d4673fef6426c3c21352e8b7d88744"
             ),
             "task.json": (
-                "4b699c61e28f95e4f77bbcbafdcc357675cbc52d0da5af398824827bef62057f"
+                "64cebfb8a42c6a712da4cebf96532f3cb97c0f32a8ec34f567a5116b73caa034"
             ),
             "task.weights.h5": (
                 "6e4cd6d9e4adeb00ff3076dc78c81f3f46addaa8cd4c3f2e56bd331f0cc608d1"

@@ -152,6 +152,24 @@ CHARACTER = (
         most=128,
         asks="Notes that sound at once",
     ),
+    Control(
+        "pace",
+        "Pace",
+        5,
+        slider=(0.5, 15, 0.5),
+        least=0.1,
+        most=30,
+        asks="Onsets a second: a chord is one; at most the density",
+    ),
+    Control(
+        "legato",
+        "Legato",
+        1,
+        slider=(0.2, 6, 0.1),
+        least=0.05,
+        most=20,
+        asks="How long notes last: at 1 until the next one; not with polyphony",
+    ),
 )
 GUIDANCE = Control(
     "guidance",
@@ -164,7 +182,7 @@ GUIDANCE = Control(
 )
 ALL = (*CONTROLS, *CHARACTER, GUIDANCE)
 # Labels of presets that the page offers in a menu.
-LABELS = {"composer": "Composer"}
+LABELS = {"composer": "Composer", "period": "Period"}
 MOST_CHARACTERS = 200  # of a label's value
 
 

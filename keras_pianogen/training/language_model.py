@@ -259,12 +259,7 @@ def _controlled(model, corpus, names):
     """A model with controls, which the corpus says the meaning of."""
     own = model.backbone.controls
     new = Controls.of(corpus, [name for name in names if name not in own.names])
-    controls = Controls(
-        {**own.scales, **new.scales},
-        {**own.labels, **new.labels},
-        {**own.profiles, **new.profiles},
-    )
-    return extended(model, controls=controls)
+    return extended(model, controls=own.joined(new))
 
 
 def _windows(corpus, model, recipe, part, workers):

@@ -124,9 +124,9 @@ class Recipe:
         performing: Share of the other windows in which a score is to be
             performed, 0 to 1, for "note_transformer" only.
         controls: What can be asked of the model, names with commas between
-            them: density, loudness, register and polyphony; composer; and the
-            corpus's own labels. For "note_transformer" only. Those that a
-            preset has stay.
+            them: density, loudness, register, polyphony, pace and legato;
+            composer and period; and the corpus's own labels. For
+            "note_transformer" only. Those that a preset has stay.
         ema_momentum: Momentum of an exponential moving average of the
             weights, 0 to 1. The average is then validated and saved as the
             preset. `None` for the weights themselves.
