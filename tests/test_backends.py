@@ -85,6 +85,7 @@ def folder(tmp_path_factory):
     for backend in sorted({"tensorflow", "jax", "torch"} - {HERE}):
         pytest.importorskip(backend)
         flags = "--xla_backend_optimization_level=0"
+        flags += " --xla_cpu_use_fusion_emitters=false"
         if backend == "tensorflow":
             flags += f" --xla_dump_to={folder}/xla --xla_dump_hlo_as_text"
         subprocess.run(
