@@ -105,6 +105,14 @@ def seen_once(page, is_right):
     return seen(page)
 
 
+# Once the bar has the length of the latest zoom, which is drawn a frame later.
+SCROLL_TO_THE_END = """async (bar) => {
+  await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
+  bar.scrollLeft = 1e6;
+}"""
+
+
 def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     box = page.locator("#piece-roll").bounding_box()
     middle = box["x"] + box["width"] / 2
@@ -123,7 +131,7 @@ def test_the_roll_is_zoomed_and_scrolled_by_all_means(page):
     page.keyboard.press("+")
     begin, end = seen(page)
     assert end - begin == pytest.approx(26 / 1.6**2) and begin == 0
-    page.locator("#scroll").evaluate("bar => { bar.scrollLeft = 1e6; }")
+    page.locator("#scroll").evaluate(SCROLL_TO_THE_END)
     seen_once(page, lambda _, end: end == pytest.approx(26, abs=0.1))
     page.locator("#zoom-all").click()
     page.mouse.click(middle, box["y"] + 90)
