@@ -31,6 +31,14 @@ def random_notes(rng, count, longest=20):
     return notes
 
 
+def even_notes(count, seed, seconds=20):
+    """Random keys, struck at even times and held for 0.2 s."""
+    notes = random_notes(np.random.default_rng(seed), count, longest=1)
+    notes["start"] = np.linspace(0, seconds, count, endpoint=False)
+    notes["end"] = notes["start"] + 0.2
+    return notes
+
+
 def prepare_pieces(pieces, folder, ticks_per_beat=500, **options):
     """A corpus of arrays of notes, in a new folder."""
     (folder / "midi").mkdir()
