@@ -27,7 +27,8 @@ PLAY = """async ([notes, moves, seconds, rate, dry, wait]) => {
   };
   const { audio, load, release, strike } = await import("/sound.js");
   const { damperOf } = await import("/pedal.js");
-  const { computeTones, fetchTones } = await import("/tones.js");
+  const { computeTones } = await import("/computing.js");
+  const { fetchTones } = await import("/tones.js");
   const piano = await (await fetch("/tones")).json();
   piano.tones = piano.tones.filter(({ pitch }) =>
     notes.some((note) => Math.abs(note[2] - pitch) < 2));
@@ -39,7 +40,7 @@ PLAY = """async ([notes, moves, seconds, rate, dry, wait]) => {
   if (wait) await new Promise((resolve) => {
     let left = 2 * piano.tones.length;
     addEventListener("tone", () => { if (--left === 0) resolve(); });
-    load(piano, piano.step ? fetchTones : computeTones);
+    load(piano, piano.step ? fetchTones : computeTones("/tone_worker.js"));
   });
   const computed = (performance.now() - begin) / 1000;
   await audio();

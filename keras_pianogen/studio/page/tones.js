@@ -4,6 +4,7 @@
 // Whatever makes tones takes the piano, an `order`, a list of {tone, hard}, and a
 // function that gets each as {pitch, hard, channels}.
 
+import { computeTones } from "/computing.js";
 import { $ } from "/saying.js";
 import { ask } from "/server.js";
 import { load } from "/sound.js";
@@ -19,14 +20,7 @@ export async function prepare() {
     return;
   }
   $("piano").textContent = `Sounds as ${piano.name}`;
-  await load(piano, piano.step ? fetchTones : computeTones);
-}
-
-// Those of the built-in piano, beside the page.
-export function computeTones({ rate }, order, keep) {
-  const worker = new Worker("/tone_worker.js", { type: "module" });
-  worker.onmessage = ({ data }) => keep(data);
-  worker.postMessage({ rate, order });
+  await load(piano, piano.step ? fetchTones : computeTones("/tone_worker.js"));
 }
 
 // Those of a SoundFont, which the server plays. What it can't play is left out.

@@ -1,6 +1,7 @@
 // A page with one piece: it plays it, and shows where.
 
 import { Clock } from "/clock.js";
+import { computeTones } from "/computing.js";
 import { clockTime, toNote } from "/pieces.js";
 import { followRoll } from "/roll_cursor.js";
 import { load } from "/sound.js";
@@ -10,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 export function start(workerAddress) {
   const { notes, piano } = JSON.parse($("data").textContent);
   const clock = new Clock(notes.map(toNote));
-  load(piano, new Worker(workerAddress, { type: "module" }));
+  load(piano, computeTones(workerAddress));
   followRoll($("roll"), clock);
   show(clock);
   listen(clock);
