@@ -125,6 +125,8 @@ def train(
         ValueError: if not exactly one of `steps` and `minutes` is given.
     """
     _check_length(steps, minutes, resume)
+    # First, because JAX joins processes only before it computes anything.
+    devices = DataParallel() if data_parallel else OneDevice()
     if not resume:
         recipe = Recipe.of(recipe, fine_tuning=preset is not None)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
@@ -134,7 +136,6 @@ def train(
             "learns the pieces by heart, and the last weights are kept.",
             corpus.folder,
         )
-    devices = DataParallel() if data_parallel else OneDevice()
     run = Run(out, COLUMNS, writes=devices.leads)
     settings = {
         "steps": steps,
