@@ -42,7 +42,7 @@ HAS_GPU = import keras, sys; from keras_pianogen import devices; \
 	if memory is None else 0)
 
 BIN = .venv/bin
-# Python compiles what is imported; of all that is installed, that is a third.
+# Python compiles a file when it first imports it: a third of those installed.
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	--no-compile
 PINS = pyproject.toml constraints.txt

@@ -9,7 +9,7 @@ It starts `pianogen serve` and prints, as a table:
 - milliseconds from a click on *Write* to the first new note on the page, from
   nothing and after each prompt: at once after the file was opened, and the
   median and the largest of ten further clicks;
-- while the longest prompt is zoomed for 120 frames: the median and the 95th
+- while the last prompt is zoomed for 120 frames: the median and the 95th
   percentile of the time between two frames, and the main thread's work a
   frame.
 """
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+from playwright.sync_api import Error
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.table import Table
@@ -84,10 +85,12 @@ class Studio:
         page = self.browser.new_context(**context).new_page()
         page.set_default_timeout(PATIENCE)
         while True:
+            if self.process.poll() is not None:
+                raise RuntimeError("The studio ended: is its port in use?")
             try:
                 page.goto("http://127.0.0.1:8791/")
                 break
-            except Exception:  # noqa: BLE001
+            except Error:  # It doesn't listen yet.
                 time.sleep(0.1)
         page.locator("#state", has_text="Ready").wait_for()
         return page
