@@ -30,11 +30,13 @@ from keras_pianogen.data.scales import measured
 from keras_pianogen.generation import pieces
 from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.note_request import NoteRequest
+from keras_pianogen.generation.steering import Steering
 from keras_pianogen.judging import asking
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.models import NoteTransformerCausalLM
 from keras_pianogen.models.extending import extended
 from keras_pianogen.note_tuples import NoteTuples
+from keras_pianogen.note_tuples import rows_of as rows_of_notes
 from keras_pianogen.notes import NOTE_DTYPE
 
 FORM = NoteTuples()
@@ -103,6 +105,22 @@ def test_scales_are_measured_over_the_seconds_that_follow():
     assert whole.sum() > 50
     assert all(np.isfinite(found[name]).all() for name in SCALES)
     assert all(len(x) == 0 for x in measured(notes[:0]).values())
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("time_step", [0.008, 0.01])
+@pytest.mark.parametrize(("ticks", "onsets"), [(3, 1), (4, 2)])
+def test_notes_at_most_30_ms_apart_are_one_onset_at_any_time(
+    time_step, ticks, onsets
+):
+    rows = np.tile([[997, 60, 20, 5], [ticks, 64, 20, 5]], (300, 1))
+    form = NoteTuples(time_step=time_step)
+    notes = form.decode(rows_of_notes(rows))
+    assert (Steering(form).together < ticks) == (onsets == 2)
+    assert scales.overall(notes, 300.0)["pace"] == onsets
+    # Each six seconds hold one pair, but for the last.
+    found = measured(notes)["pace"][:-2:2]
+    np.testing.assert_allclose(found, onsets / 6)
 
 
 @pytest.mark.one_backend
@@ -356,14 +374,20 @@ def test_one_trains_asks_and_measures_from_the_command_line(labelled, tmp_path):
     assert "NAME=VALUE" in error
     error, _ = fail("generate", "--out", out, "--density", "3")
     assert "which has no controls" in error
-    # Another run may add controls to those of a preset.
-    more = ["--controls", "loudness", "--steps", "2", "--samples", "0"]
-    succeed("train", corpus, "--out", tmp_path / "more", *preset, *more)
+    # Another run may add controls to those of a preset, and learn steered ones.
+    model = NoteTransformerCausalLM.from_preset(run / "preset")
+    paced = model.controls.joined(Controls({"pace": [3]}, steered=["pace"]))
+    steered = str(tmp_path / "steered")
+    extended(model, controls=paced).save_to_preset(steered)
+    more = ["--controls", "loudness,pace", "--steps", "2", "--samples", "0"]
+    more += ["--preset", steered]
+    succeed("train", corpus, "--out", tmp_path / "more", *more)
     model = NoteTransformerCausalLM.from_preset(tmp_path / "more" / "preset")
-    assert set(model.controls.names) == {
+    assert {control.name for control in model.controls.inputs} == {
         "density",
         "register",
         "loudness",
+        "pace",
         "player",
     }
 

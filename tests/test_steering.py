@@ -218,3 +218,38 @@ def test_steered_controls_are_no_inputs_of_the_model():
     for label in ("player", "composer"):
         with pytest.raises(ValueError, match="labels that have profiles"):
             Controls(labels={"player": ["Ann"]}, steered=[label])
+
+
+def requested(model, guidance=1.0, **values):
+    asked = Asked(model.controls, values, guidance)
+    return NoteRequest.from_music(model, None, seconds=9, seed=1, asked=asked)
+
+
+@pytest.mark.one_backend
+def test_guidance_counts_only_where_an_input_is_asked_for(held):
+    profile = Profile([0] * 4, np.eye(4).tolist(), [0] * 49)
+    period = Controls(
+        labels={"period": ["Baroque"]},
+        profiles={"period": [profile]},
+        steered=["period"],
+    )
+    model = extended(held, controls=STEERED.joined(period))
+    model.compile()
+    for values, rows in (
+        ({"pace": 3}, 1),
+        ({"pace": 3, "loudness": 60}, 2),
+        ({"period": "Baroque"}, 2),  # Its scales are inputs.
+    ):
+        assert len(requested(model, 2.0, **values).batch) == rows
+        assert len(requested(model, **values).batch) == 1
+    settings = {"seconds": 3, "seed": 1, "pace": 3}
+    plain = model.generate(**settings)
+    assert len(plain) > 3
+    assert np.array_equal(plain, model.generate(guidance=2.0, **settings))
+
+
+@pytest.mark.one_backend
+def test_music_that_is_asked_to_be_sparse_is_not_drawn_again(held):
+    for name, is_drawn in (("pace", 0), ("density", 0), ("register", 1)):
+        request = requested(held, **{name: 30})
+        assert request.can_be_drawn_again == is_drawn

@@ -63,7 +63,8 @@ class Character(Options):
     guidance: Annotated[
         float,
         typer.Option(
-            help="Above 1, all this is asked for more strongly, up to 20."
+            help="Above 1, up to 20, the model is asked more strongly for the "
+            "controls that it was trained with."
         ),
     ] = 1.0
 

@@ -128,7 +128,10 @@ class Question(Options):
     ] = None
     guidance: Annotated[
         float,
-        typer.Option(help="How strongly --controls asks, see generate."),
+        typer.Option(
+            help="How strongly --controls asks for what the preset was trained "
+            "with, see generate."
+        ),
     ] = 1.0
     novelty: Annotated[
         int | None,

@@ -59,7 +59,7 @@ def measured(notes: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
     count = stop - first
     # The seconds end with the last note that is known.
     span = np.clip(last - starts[first], 1.0, SECONDS)
-    is_onset = np.diff(starts, prepend=-np.inf) > TOGETHER
+    is_onset = _is_onset(starts)
     ratios = _overlaps(notes, is_onset)
     is_followed = ~np.isnan(ratios)
 
@@ -90,7 +90,7 @@ def overall(notes: NDArray[np.void], seconds: float) -> dict[str, float]:
     if not len(notes):
         return dict.fromkeys(SCALES, 0.0)
     rings = np.minimum(notes["end"], seconds) - notes["start"]
-    is_onset = np.diff(notes["start"], prepend=-np.inf) > TOGETHER
+    is_onset = _is_onset(notes["start"])
     ratios = _overlaps(notes, is_onset)
     ratios = ratios[~np.isnan(ratios)]
     return {
@@ -101,6 +101,12 @@ def overall(notes: NDArray[np.void], seconds: float) -> dict[str, float]:
         "pace": float(is_onset.sum() / seconds),
         "legato": float(np.exp(ratios.sum() / max(len(ratios), 1))),
     }
+
+
+def _is_onset(starts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each note begins an onset, (notes,)."""
+    # Rounding must not part notes that are `TOGETHER` apart on a time grid.
+    return np.diff(starts, prepend=-np.inf) > TOGETHER + 1e-6
 
 
 def _overlaps(

@@ -68,8 +68,9 @@ class Asked:
 
     @property
     def is_guided(self):
-        """Whether what is asked is held against what is not asked."""
-        return self.guidance != 1
+        """Whether guidance makes a difference: an input is asked for."""
+        inputs = {control.name for control in self.controls.inputs}
+        return self.guidance != 1 and not inputs.isdisjoint(self.values)
 
     @property
     def has_profile(self):

@@ -130,17 +130,23 @@ class NoteRequest(Request):
         ]
 
     @property
+    def is_guided(self):
+        """Whether what is asked of a piece is held against nothing asked."""
+        return any(asked.is_guided for asked in self.asked_of_each)
+
+    @property
     def can_be_drawn_again(self):
         """See `Request.can_be_drawn_again`: few notes may be asked for."""
-        is_sparse = self.asked is not None and "density" in self.asked.values
-        return super().can_be_drawn_again and not is_sparse
+        values = self.asked.values if self.asked is not None else {}
+        may_be_sparse = not values.keys().isdisjoint(("density", "pace"))
+        return super().can_be_drawn_again and not may_be_sparse
 
     @property
     def batch(self):
         """See `Request.batch`: with guidance, nothing is asked of the rest."""
-        if self.asked is None or not self.asked.is_guided:
+        if not self.is_guided:
             return self.prompts
-        nothing = Asked(self.asked.controls)
+        nothing = Asked(self.model.backbone.controls)
         return [
             *self.prompts,
             *(nothing.on(self.form, p) for p in self.prompts),
@@ -183,7 +189,7 @@ class NoteRequest(Request):
         controls = self.model.backbone.controls
         if not controls.all:
             return limits
-        asked, of_each = self.asked or Asked(controls), self.asked_of_each
+        of_each = self.asked_of_each
         begins = [self._asked_from(prompt) for prompt in self.prompts]
         limits = limits._replace(
             plan=np.stack([x.plan() for x in of_each]),
@@ -192,7 +198,7 @@ class NoteRequest(Request):
             plan_begin=np.array(begins, "int32"),
             plan_ticks=np.int32(max(self._asked_ticks(), 1)),
         )
-        if not asked.is_guided:
+        if not self.is_guided:
             return limits
         of_both = {name: getattr(limits, name) for name in OF_A_PIECE}
         nothing = np.full_like(limits.plan, NOT_ASKED)
@@ -202,7 +208,7 @@ class NoteRequest(Request):
             # it is, see `steering`.
             targets=np.concatenate([limits.targets, limits.targets]),
             intervals=np.concatenate([limits.intervals, limits.intervals]),
-            guidance=np.float32(asked.guidance),
+            guidance=np.float32(self.asked.guidance),
             **{name: np.tile(x, 2) for name, x in of_both.items()},
         )
 

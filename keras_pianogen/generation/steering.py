@@ -69,7 +69,7 @@ class Steering:
 
     def __init__(self, form):
         self.time_step = form.time_step
-        self.together = round(TOGETHER / form.time_step)
+        self.together = int(TOGETHER / form.time_step + 1e-6)
         gains = [GAINS[name] for name in SCALES] + CLASSES * [GAIN_OF_CLASSES]
         self.gains = _float32(gains)
         velocities = form.to_velocities(np.arange(form.velocity_bins))

@@ -174,8 +174,9 @@ def evaluate(
 
     Raises:
         ValueError: if the split has no pieces, the model has no preprocessor
-            or other metrics than its own, or with more than one of
-            `max_events`, `transpositions` and `dynamic`.
+            or other metrics than its own, with more than one of `max_events`,
+            `transpositions` and `dynamic`, if `transpositions` lacks 0,
+            `dynamic` isn't above 0, or `pieces` is below 1.
     """
     if model.preprocessor is None:
         raise ValueError(
@@ -325,9 +326,9 @@ def _evaluate(scorer, windows_of, indices, max_events, progress):
 
     Args:
         scorer: see `scoring`.
-        windows_of: a function that returns the windows of the whole split,
-            and with `pieces`, an index, those of one piece. It decides on the
-            form of music.
+        windows_of: a function of `pieces`, an index or an array of indices,
+            that returns the windows of these pieces. It decides on the form
+            of music.
         indices: in the corpus, of the pieces to read.
         max_events: int or `None`.
         progress: a function or `None`.

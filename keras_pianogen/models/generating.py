@@ -163,9 +163,13 @@ class Generates:
                 a list of each piece's ids so far, including the prompt's.
                 During prefill these are the ids that the model has seen. An
                 exception that it raises ends the call.
-            guidance: float, 0 to 20. How strongly the controls are asked for:
-                above 1, more than the music of the corpus follows them. Each
-                note then takes twice the time. Defaults to `1.0`.
+            guidance: float, 0 to 20. How strongly the model is asked for the
+                controls that it was trained with: above 1, more than the music
+                of the corpus follows them. Each note then takes twice the
+                time. It doesn't strengthen controls that are only steered, and
+                makes no difference if nothing else is asked for. The scales
+                that a new piece has from a label, see `Asked.drawn`, are asked
+                for too. Defaults to `1.0`.
             **controls: what is asked of the new music, by the names that
                 `model.controls` lists. `density`, notes a second; `loudness`,
                 mean velocity, 1 to 127, or `"pp"` to `"ff"`; `register`, mean

@@ -5,8 +5,8 @@ its value under its name, and names it in the commands that it copies; the
 server checks the value, and passes it on to the model's `generate` as the
 argument of that name.
 
-Sliders of the music's character are for presets that were trained with these
-controls, which the page is told of by `/status`.
+Sliders of the music's character are for presets that have these controls, which
+the page is told of by `/status`.
 """
 
 import dataclasses
@@ -178,7 +178,8 @@ GUIDANCE = Control(
     slider=(1, 4, 0.25),
     least=0,
     most=20,
-    asks="How strongly all this is asked for; above 1 it takes longer",
+    asks="How strongly the model is asked for what it was trained with; "
+    "above 1 it takes longer",
 )
 ALL = (*CONTROLS, *CHARACTER, GUIDANCE)
 # Labels of presets that the page offers in a menu.

@@ -257,9 +257,10 @@ def _begin(run, corpus, recipe, settings, resume):
 
 
 def _controlled(model, corpus, names):
-    """A model with controls, which the corpus says the meaning of."""
+    """A model that reads controls, which the corpus says the meaning of."""
     own = model.backbone.controls
-    new = Controls.of(corpus, [name for name in names if name not in own.names])
+    kept = {control.name for control in own.inputs}
+    new = Controls.of(corpus, [name for name in names if name not in kept])
     return extended(model, controls=own.joined(new))
 
 
