@@ -48,7 +48,9 @@ def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(
     page = open_page()
     page.evaluate(PIANO)
     page.locator("#use-midi").click()
+    expect(page.locator("#piano")).to_contain_text("Sounds as")
     page.locator("#output").select_option(label="Toy piano")
+    expect(page.locator("#piano")).to_be_hidden()
     open_pedalled(page, tmp_path)
     page.locator("#piece-play").click()
     sent = sent_until(page, [OFF, 64, 0])
@@ -146,7 +148,7 @@ STANDS_STILL = """Object.defineProperties(BaseAudioContext.prototype, {
 
 
 def test_that_a_browser_plays_no_sound_is_said(
-    open_page,  # noqa: F811
+    open_page,
     tmp_path,
 ):
     page = open_page()
@@ -164,15 +166,19 @@ DAMPED = """async () => {
   player.piece = { notes: [first, again, other], moves };
   const damper = player.damper(other);
   const { up, ...unread } = other;
+  const { movesUntil } = await import("/pedal.js");
   return [player.damper(first), player.damper(unread),
-    damper(0.2).seconds, damper(0.2).ways.at(-1)];
+    damper(0.2).seconds, damper(0.2).ways.at(-1),
+    movesUntil([[0, 64, 32], [0, 67, 0], [3, 66, 90]], 2).slice(2)];
 }"""
 
 
 def test_a_file_s_notes_are_damped_under_its_pedal(open_page):
     # Neither a note that is struck again, nor one that is of no file.
     found = open_page().evaluate(DAMPED)
-    assert found == [None, None, pytest.approx(0.4), pytest.approx(1)]
+    assert found[:2] == [None, None]
+    assert found[2:4] == pytest.approx([0.4, 1])
+    assert found[4] == [[2, 64, 0]]  # New music goes on without it.
 
 
 def test_controllers_come_to_rest_where_a_file_s_music_stops(open_page):

@@ -211,6 +211,13 @@ def test_pedals_that_hold_no_note_of_a_file_are_written():
     ]
 
 
+def test_the_notes_of_a_file_are_told_from_new_ones_in_order():
+    own = [[0.2, 0.4, 60, 80, 0.3], [2.0, 3.0, 64, 80, 2.5]]
+    piece = messages.read_piece({"notes": NOTES, "own": own})
+    file = [start in (0.2, 2.0) for start in piece.notes["start"]]
+    assert piece.is_own.tolist() == file and sum(file) == 2
+
+
 def test_movements_that_are_left_out_are_counted():
     notes = np.array([(0, 1, 60, 80)], NOTE_DTYPE)
     file = write_midi(notes)

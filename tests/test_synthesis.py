@@ -148,6 +148,10 @@ def test_half_of_the_pressure_takes_twice_as_long():
     assert np.allclose(
         way(1, (1.1, 127)), [(0, 0), (0.1, 0.5), (2.8, 0.5), (3, 1)]
     )
+    # All-sound-off lowers it under any pedal. Moves may come in any order.
+    off = np.array([(1.5, 120, 0), (0, 64, 127)], MOVEMENT_DTYPE)
+    assert Dampers(off).way(1.5, 0.2) == [(0, 0), (0.2, 1)]
+    assert np.allclose(Dampers(off).way(1, 0.2), [(0, 0), (0.5, 0), (0.7, 1)])
     # A pedal that moves where the note ends counts as moved.
     assert way(1, (0, 127), (1.0004, 0)) == [(0, 0), (0.2, 1)]
 
@@ -161,6 +165,19 @@ def test_a_key_that_is_struck_again_stops_its_string_under_any_pedal():
     np.testing.assert_allclose(
         plain[: 2 * RATE], pedalled[: 2 * RATE], atol=1e-6
     )
+
+
+def test_a_pedal_s_movements_govern_the_notes_that_are_said():
+    notes = notes_of((1, 2, 48, 90), (0, 0.5, 60, 90))
+    moves, plain = moves_of((0, 60)), synthesize(notes)
+    pedalled = synthesize(notes, moves=moves, pedalled=[False, True])
+    one = synthesize(notes[::-1], moves=moves, pedalled=[True, False])
+    np.testing.assert_array_equal(pedalled, one)
+    neither = synthesize(notes, moves=moves, pedalled=[False, False])
+    np.testing.assert_array_equal(neither, plain)
+    assert rms(pedalled, 0.8, 0.9) > 3 * rms(plain, 0.8, 0.9)
+    with pytest.raises(ValueError, match="`pedalled` must .* 2 notes"):
+        synthesize(notes, moves=moves, pedalled=[True])
 
 
 @pytest.mark.parametrize("pitch", [90, 108])

@@ -6,6 +6,7 @@ pedal as down. Below, they press the less, the higher the value is: at 32 a tone
 takes twice as long to be damped, and at 48 four times as long. This is
 half-pedalling (Lehtonen, Askenfelt and Välimäki, "Analysis of the part-pedaling
 effect in the piano", 2009), with a straight line for the felt's unknown law.
+All-sound-off lowers every damper, under any pedal.
 
 Times in seconds.
 """
@@ -15,7 +16,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from keras_pianogen.midi.controllers import SOUND_OFF
 from keras_pianogen.midi.controllers import SUSTAIN
+from keras_pianogen.midi.parts import MOVEMENT_DTYPE
 
 # Corners of a damper's way: seconds after a note's end, and the share of the
 # way there, from 0 to 1.
@@ -41,21 +44,28 @@ def damping(way: npt.NDArray) -> npt.NDArray[np.float32]:
     return (np.exp(-6 * way) * (1 - way)).astype(np.float32)
 
 
+def at_once(least: float) -> Way:
+    """The way of a damper under no pedal, in `least` seconds."""
+    return [(0.0, 0.0), (least, 1.0)]
+
+
 class Dampers:
     """The dampers under a pedal that moves.
 
     Args:
-        moves: movements of controllers, an array of `MOVEMENT_DTYPE` in order
-            of time. Defaults to none: the pedal is up.
+        moves: movements of controllers, an array of `MOVEMENT_DTYPE`. Defaults
+            to none: the pedal is up.
     """
 
     def __init__(self, moves: np.ndarray | None = None) -> None:
         if moves is None:
-            self._times, self._pressures = np.array([np.inf]), np.array([1.0])
-            return
-        moves = moves[moves["number"] == SUSTAIN]
-        self._times = np.append(moves["time"], np.inf)
-        self._pressures = np.append(1.0, (1 - moves["value"] / FREE).clip(0))
+            moves = np.empty(0, MOVEMENT_DTYPE)
+        moves = moves[np.argsort(moves["time"], kind="stable")]
+        sustain = moves[moves["number"] == SUSTAIN]
+        self._times = np.append(sustain["time"], np.inf)
+        self._pressures = np.append(1.0, (1 - sustain["value"] / FREE).clip(0))
+        cuts = moves["time"][moves["number"] == SOUND_OFF]
+        self._cuts = np.append(cuts, np.inf)
 
     def way(self, end: float, least: float) -> Way:
         """How a damper comes down where a note ends.
@@ -69,7 +79,10 @@ class Dampers:
             way there, from 0 to 1.
         """
         place = int(np.searchsorted(self._times, end + SAME, side="right"))
-        last, corners = LONGEST - least, [(0.0, 0.0)]
+        cut = float(self._cuts[np.searchsorted(self._cuts, end - SAME)])
+        if cut < end + SAME:
+            return at_once(least)
+        last, corners = min(LONGEST - least, cut - end), [(0.0, 0.0)]
         while corners[-1][1] < 1:
             now, way = corners[-1]
             pressure = self._pressures[place]
@@ -81,7 +94,7 @@ class Dampers:
             corners.append((until, way + (until - now) * pressure / least))
             place += 1
             if until == last:
-                corners.append((LONGEST, 1.0))
+                corners.append((last + least, 1.0))
         return corners
 
 
@@ -98,7 +111,9 @@ def release_along(corners: Way, sample_rate: int) -> npt.NDArray[np.float32]:
     return damping(np.interp(times, seconds, ways)[:, None])
 
 
-def ways_of(notes: np.ndarray, dampers: Dampers) -> list[Way]:
+def ways_of(
+    notes: np.ndarray, dampers: Dampers, pedalled: npt.NDArray[np.bool_]
+) -> list[Way]:
     """The way of the damper after each note, see `Dampers.way`.
 
     A note whose key is struck again at its end stops at once, under any pedal.
@@ -106,12 +121,13 @@ def ways_of(notes: np.ndarray, dampers: Dampers) -> list[Way]:
     Args:
         notes: notes of one pitch, in order of their starts.
         dampers: the dampers under the pedal.
+        pedalled: which notes the pedal governs, (notes,).
     """
     least = damping_seconds(int(notes["pitch"][0]))
     following = np.append(notes["start"][1:], np.inf)
     is_struck = np.abs(following - notes["end"]) < SAME
-    at_once = [(0.0, 0.0), (least, 1.0)]
+    is_held = pedalled & ~is_struck
     return [
-        at_once if struck else dampers.way(end, least)
-        for struck, end in zip(is_struck, notes["end"].tolist(), strict=True)
+        dampers.way(end, least) if held else at_once(least)
+        for held, end in zip(is_held, notes["end"].tolist(), strict=True)
     ]

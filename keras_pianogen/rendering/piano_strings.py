@@ -94,8 +94,8 @@ class PianoString:
     Args:
         pitch: MIDI pitch, 0 to 127.
         sample_rate: samples a second.
-        longest: largest number of samples for which the key is held. Defaults
-            to all that can be heard.
+        longest: largest number of samples of a tone, held and released.
+            Defaults to all that can be heard.
 
     Attributes:
         samples: largest number of samples for which a tone is held.

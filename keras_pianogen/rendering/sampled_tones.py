@@ -151,10 +151,14 @@ class SampledPiano:
         return [sound[start:end] for start, end in spans.astype(int)]
 
 
-@functools.lru_cache(maxsize=1)
+_piano_of = functools.lru_cache(maxsize=1)(SampledPiano)
+_choosing = threading.Lock()  # two threads at once would make two pianos
+
+
 def sampled_piano(soundfont: pathlib.Path) -> SampledPiano:
-    """The `SampledPiano` of a SoundFont, the same one each time."""
-    return SampledPiano(soundfont)
+    """The `SampledPiano` of a SoundFont, the same one in all threads."""
+    with _choosing:
+        return _piano_of(soundfont)
 
 
 def _held(pitch: int) -> float:

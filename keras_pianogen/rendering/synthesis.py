@@ -49,6 +49,7 @@ def synthesize(
     *,
     pedal: np.ndarray | None = None,
     moves: np.ndarray | None = None,
+    pedalled: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Plays notes on the built-in piano.
 
@@ -62,6 +63,9 @@ def synthesize(
             strings sound along as long. Defaults to never.
         moves: How the pedal moves, as `read_parts` returns it. While it is
             half pressed, tones are damped more slowly. Defaults to not at all.
+        pedalled: Which notes the movements govern, (notes,) booleans in the
+            order of `notes`. At the ends of the others, dampers fall at once.
+            Defaults to all.
 
     Returns:
         Sound, (samples, 2), -20 LUFS, no sample beyond -1 dBFS. It begins at
@@ -69,7 +73,8 @@ def synthesize(
 
     Raises:
         ValueError: If `notes` are none, not notes, or beyond two hours, the
-            sample rate is out of its range, or `pedal` is no pedal.
+            sample rate is out of its range, `pedal` is no pedal, or `pedalled`
+            has another length than `notes`.
 
     Examples:
         >>> from keras_pianogen.notes import NOTE_DTYPE
@@ -78,9 +83,9 @@ def synthesize(
         >>> sound.shape[1], bool(len(sound) > 2 * 44_100)
         (2, True)
     """
-    notes = _check(notes, sample_rate)
+    notes, pedalled = _check(notes, sample_rate, pedalled)
     pedal = None if pedal is None else check_pedal(pedal)
-    sound = _play(notes, sample_rate, pedal, moves)
+    sound = _play(notes, sample_rate, pedal, moves, pedalled)
     loudness.level(sound, sample_rate)
     return sound
 
@@ -93,6 +98,7 @@ def render(
     sample_rate: int = 44_100,
     pedal: np.ndarray | None = None,
     moves: np.ndarray | None = None,
+    pedalled: npt.NDArray[np.bool_] | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> str:
     """Plays notes to a WAV file: stereo, 16 bits.
@@ -112,7 +118,8 @@ def render(
         pedal: When the sustain pedal is down, as `read_pedal` returns it. All
             strings of the built-in piano sound along as long; FluidSynth plays
             the notes alone. Defaults to never.
-        moves: How the pedal moves, see `synthesize`.
+        moves: How the pedal moves, see `synthesize`; FluidSynth ignores it.
+        pedalled: Which notes the movements govern, see `synthesize`.
         progress: A function that is called again and again with the share of
             the playing that is done, 0 to 1. An exception that it raises ends
             the call. FluidSynth reports only its begin and its end.
@@ -136,13 +143,13 @@ def render(
     path = pathlib.Path(path)
     if path.suffix.lower() != ".wav":
         raise ValueError(f"`path` must end in .wav. Received: {path}")
-    notes = _check(notes, sample_rate)
+    notes, pedalled = _check(notes, sample_rate, pedalled)
     pedal = None if pedal is None else check_pedal(pedal)
     font = fluidsynth.choose_soundfont(soundfont)
     tell = progress or (lambda done: None)
     tell(0.0)
     if font is None:
-        sound = _play(notes, sample_rate, pedal, moves, tell)
+        sound = _play(notes, sample_rate, pedal, moves, pedalled, tell)
         player = "the built-in piano"
     else:
         sound = fluidsynth.play(notes, font, sample_rate)
@@ -155,14 +162,19 @@ def render(
     return player
 
 
-def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
+def _check(
+    notes: np.ndarray,
+    sample_rate: int,
+    pedalled: npt.NDArray[np.bool_] | None,
+) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+    """Notes as `check_notes` sorts them, and which of them are pedalled."""
     low, high = SAMPLE_RATES
     if not (low <= sample_rate <= high and sample_rate % 1 == 0):
         raise ValueError(
             f"`sample_rate` must be a whole number from {low:,} to {high:,}. "
             f"Received: {sample_rate}"
         )
-    notes = check_notes(notes)
+    unsorted, notes = notes, check_notes(notes)
     last = notes["end"].max(initial=0)
     if not 1 <= len(notes) <= MAX_NOTES or last > MAX_SECONDS:
         raise ValueError(
@@ -170,7 +182,15 @@ def _check(notes: np.ndarray, sample_rate: int) -> np.ndarray:
             f"{MAX_SECONDS:,.0f} s. Received: {len(notes):,} notes, up to "
             f"{last:,.1f} s"
         )
-    return notes
+    if pedalled is None:
+        pedalled = np.ones(len(notes), bool)
+    if np.shape(pedalled) != notes.shape:
+        raise ValueError(
+            "`pedalled` must have a boolean for each note. Received: shape "
+            f"{np.shape(pedalled)} for {len(notes):,} notes"
+        )
+    order = np.lexsort((unsorted["pitch"], unsorted["start"]))
+    return notes, np.asarray(pedalled, bool)[order]
 
 
 # The built-in piano.
@@ -181,15 +201,20 @@ def _play(
     sample_rate: int,
     pedal: np.ndarray | None = None,
     moves: np.ndarray | None = None,
+    pedalled: npt.NDArray[np.bool_] | None = None,
     tell: Callable[[float], object] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
     """Adds every note to one sound, (samples, 2), pitch after pitch."""
     notes = _undamped(notes)
-    pitches = [
-        notes[notes["pitch"] == pitch] for pitch in np.unique(notes["pitch"])
-    ]
+    if pedalled is None:
+        pedalled = np.ones(len(notes), bool)
+    places = [notes["pitch"] == pitch for pitch in np.unique(notes["pitch"])]
+    pitches = [notes[place] for place in places]
     under = dampers.Dampers(moves)
-    ways = [dampers.ways_of(mine, under) for mine in pitches]
+    ways = [
+        dampers.ways_of(mine, under, pedalled[place])
+        for mine, place in zip(pitches, places, strict=True)
+    ]
     last = max(
         end + way[-1][0]
         for mine, its_ways in zip(pitches, ways, strict=True)

@@ -38,6 +38,12 @@ class Played:
         """All notes as they sound, an array of `NOTE_DTYPE`."""
         return check_notes(np.concatenate([self.own, self.new]))
 
+    @property
+    def is_own(self):
+        """Which of `notes` are the file's, (notes,) booleans."""
+        both = np.concatenate([self.own, self.new])
+        return np.lexsort((both["pitch"], both["start"])) < len(self.own)
+
     def to_midi(self):
         """A `miditoolkit.MidiFile`, as `OwnMusic.to_midi` writes it."""
         notes, parts = self.notes, []

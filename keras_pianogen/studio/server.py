@@ -207,15 +207,16 @@ class _Studio:
         """One tone of the SoundFont, for the page to play."""
         pitch, hard = await _read(request, messages.read_tone)
         try:
-            font = fluidsynth.choose_soundfont(self._soundfont)
-            if font is None:
-                raise Refused(404, "The page plays the built-in piano.")
-            content = await run_in_threadpool(
-                lambda: sampled_piano(font).samples(pitch, hard)
-            )
+            content = await run_in_threadpool(self._samples, pitch, hard)
         except (OSError, ValueError) as error:
             raise Refused(503, str(error)) from None
         return Response(content, media_type="application/octet-stream")
+
+    def _samples(self, pitch, hard):
+        font = fluidsynth.choose_soundfont(self._soundfont)
+        if font is None:
+            raise Refused(404, "The page plays the built-in piano.")
+        return sampled_piano(font).samples(pitch, hard)
 
     async def prompt(self, request):
         """Prefill a prompt that the page may soon continue."""
@@ -303,6 +304,7 @@ class _Studio:
                     soundfont=self._soundfont,
                     pedal=piece.spans,
                     moves=piece.moves,
+                    pedalled=piece.is_own,
                     progress=lambda _: job.check(),
                 )
 

@@ -7,6 +7,7 @@
 import { rows } from "/pieces.js";
 
 export const SUSTAIN = 64;
+const SOUND_OFF = 120; // lowers every damper
 export const PEDALS = [SUSTAIN, 66, 67];
 // Where controllers of an instrument stand that nobody moved: pedals, modulation,
 // volume, pan, expression.
@@ -20,14 +21,16 @@ const SAME = 0.001; // seconds between two times that are meant as one
 const STEPS = 64; // of a curve
 
 const known = new WeakMap();
-const sustains = new WeakMap();
+const lowering = new WeakMap();
 
-// The movements of the sustain pedal alone.
-function sustainOf(moves) {
-  if (!sustains.has(moves)) {
-    sustains.set(moves, moves.filter(([, number]) => number === SUSTAIN));
+// What lowers dampers: the sustain pedal's movements, and when all sound goes off.
+function loweringOf(moves) {
+  if (!lowering.has(moves)) {
+    const of = (controller) => moves.filter(([, number]) => number === controller);
+    lowering.set(moves,
+      { sustain: of(SUSTAIN), cuts: of(SOUND_OFF).map(([at]) => at) });
   }
-  return sustains.get(moves);
+  return lowering.get(moves);
 }
 
 // When the sustain pedal is down: pairs of start and end.
@@ -53,11 +56,13 @@ function findSpans(moves) {
 
 // How a damper comes down at a time, under a pedal that may be half pressed: even
 // steps of the share of its way that it has gone, from 0 to 1, and all their
-// `seconds`. While the pedal is up, they are `least`. See rendering/dampers.py.
+// `seconds`. `ways` is null where it comes down at once. While the pedal is up, they are `least`. See rendering/dampers.py.
 export function damperOf(moves, time, least) {
-  const sustain = sustainOf(moves);
+  const { sustain, cuts } = loweringOf(moves);
+  const cut = cuts.find((at) => at >= time - SAME) ?? Infinity;
+  if (cut < time + SAME) return { seconds: least, ways: null };
   let place = sustain.findLastIndex(([at]) => at <= time + SAME);
-  const late = LONGEST - least;
+  const late = Math.min(LONGEST - least, cut - time);
   const corners = [[0, 0]]; // seconds, and the way there
   while (corners.at(-1)[1] < 1) {
     const [now, way] = corners.at(-1);
@@ -66,7 +71,7 @@ export function damperOf(moves, time, least) {
     const until = Math.min(late, (sustain[place + 1]?.[0] ?? Infinity) - time);
     if (down <= until) corners.push([down, 1]);
     else corners.push([until, way + (until - now) * pressure / least]);
-    if (corners.at(-1)[0] === late) corners.push([LONGEST, 1]);
+    if (corners.at(-1)[0] === late) corners.push([late + least, 1]);
     place += 1;
   }
   return { seconds: corners.at(-1)[0], ways: evenly(corners) };
@@ -87,9 +92,9 @@ function evenly(corners) {
 export function movesUntil(moves, time) {
   if (!moves || time === null) return moves;
   const kept = moves.filter(([at]) => at < time);
-  const isDown = (pedal) =>
-    kept.findLast(([, number]) => number === pedal)?.[2] >= DOWN;
-  return [...kept, ...PEDALS.filter(isDown).map((pedal) => [time, pedal, 0])];
+  const isPressed = (pedal) =>
+    kept.findLast(([, number]) => number === pedal)?.[2] > 0;
+  return [...kept, ...PEDALS.filter(isPressed).map((pedal) => [time, pedal, 0])];
 }
 
 // The moves of a piece as an instrument plays them: where new music goes on from a

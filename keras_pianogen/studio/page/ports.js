@@ -84,6 +84,7 @@ function choose({ outputs }) {
   instrument?.close();
   instrument = port ? new Instrument(port) : null;
   playOn(instrument);
+  $("piano").hidden = Boolean(instrument);
 }
 
 // Nobody hears to the end what an instrument plays for a page that isn't seen.

@@ -1,8 +1,8 @@
 // The piano in a page. Times in seconds, on the audio's clock.
 //
 // The tones are those of `keras_pianogen.render`: every third pitch, struck softly
-// and hard. A note plays the nearest pitch, a little faster or slower, and mixes the
-// two strokes. Before its tones are there, the next best sounds instead, so that no
+// and hard. A note plays the nearest pitch, a little faster or slower. Of the built-in
+// piano it mixes the two strokes, of a SoundFont it takes the nearer one. Before its tones are there, the next best sounds instead, so that no
 // note is late.
 
 const LOUDNESS = 0.3; // brings a piece of MAESTRO to about -20 LUFS
