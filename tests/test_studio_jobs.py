@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -52,20 +53,27 @@ def test_who_leaves_stops_the_job(serve_slow):
 
 def test_a_full_queue_refuses(serve_slow):
     server = serve_slow(max_waiting=1)
-    ids, refused = [], []
+    ids, refused, begun = [], [], threading.Event()
+
+    def on_line(line):
+        if "job" in line:
+            ids.append(line["job"])
+        if "events" in line:
+            begun.set()
 
     def ask():
-        lines = server.write(
-            lambda line: ids.append(line["job"]) if "job" in line else None,
-            **wish("slow", seconds=120),
-        )
+        lines = server.write(on_line, **wish("slow", seconds=120))
         if not isinstance(lines, list):
             refused.append(lines.status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
+    threads[0].start()
+    assert begun.wait(5)
+    threads[1].start()
+    wait_until(lambda: len(ids) == 2)
+    for thread in threads[2:]:
         thread.start()
-        time.sleep(0.3)
+    wait_until(lambda: len(refused) == 2)
     assert refused == [503, 503]
     for job in ids:
         server.client.post("/stop", json={"job": job})
@@ -100,22 +108,24 @@ def test_a_job_that_fails_is_not_the_last_one():
 
 
 def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
-    monkeypatch.setattr(jobs, "QUIET", 0.3)
-    done, begun = [], threading.Event()
-
-    def first():
-        begun.set()
-        time.sleep(0.2)
-
-    worker = jobs.Worker([first, lambda: done.append("preparation")])
-    assert begun.wait(5)
+    now, done, submitted = [100.0], [], threading.Event()
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(jobs, "time", clock)
+    worker = jobs.Worker(
+        [lambda: submitted.wait(5), lambda: done.append("preparation")]
+    )
     for _ in range(2):
         worker.submit(lambda job: done.append("job"), lambda message: None)
-        time.sleep(0.25)
-    assert done == ["job", "job"]
-    time.sleep(0.6)
-    assert done == ["job", "job", "preparation"]
+    submitted.set()
+    wait_until(lambda: len(done) == 2)
+    # What is foreseen is done only while no preparation is due.
+    worker.foresee(lambda job: done.append("foreseen"))
+    wait_until(lambda: len(done) == 3)
+    now[0] += jobs.QUIET
+    worker.foresee(lambda job: done.append("foreseen"))
+    wait_until(lambda: len(done) == 5)
     worker.close()
+    assert done == ["job", "job", "foreseen", "preparation", "foreseen"]
 
 
 def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
