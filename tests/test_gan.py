@@ -89,7 +89,7 @@ def go_on(gan):
         "non_saturating",
         "wasserstein",
         # Their formulas are tested on each backend in `test_gan_parts.py`.
-        pytest.param("hinge", marks=pytest.mark.slow_to_trace),
+        pytest.param("hinge", marks=pytest.mark.one_backend),
         pytest.param("relativistic", marks=pytest.mark.one_backend),
     ],
 )
