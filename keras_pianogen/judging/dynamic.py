@@ -59,7 +59,9 @@ class DynamicRule(keras.optimizers.Optimizer):
 
     def __init__(self, learning_rate, roots, decay=DECAY):
         super().__init__(learning_rate=learning_rate)
-        self.roots, self.decay = roots, decay
+        roots = [np.maximum(root, LEAST) for root in roots]
+        self.scales = [1 / (r + r.mean()) for r in roots]
+        self.shares = [np.minimum(decay * r / r.mean(), 1.0) for r in roots]
 
     def build(self, variables):
         if not self.built:
@@ -74,12 +76,9 @@ class DynamicRule(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        root = np.maximum(self.roots[index], LEAST)
-        mean = root.mean()
-        share = np.minimum(self.decay * root / mean, 1.0)
         share, scale = (
-            ops.convert_to_tensor(x.astype("float32"), variable.dtype)
-            for x in (share, 1 / (root + mean))
+            ops.convert_to_tensor(of[index].astype("float32"), variable.dtype)
+            for of in (self.shares, self.scales)
         )
         step = ops.cast(learning_rate, variable.dtype) * gradient * scale
         back = ops.subtract(self.trained[index], variable) * share

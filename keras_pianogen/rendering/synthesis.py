@@ -166,7 +166,7 @@ def _check(
     notes: np.ndarray,
     sample_rate: int,
     pedalled: npt.NDArray[np.bool_] | None,
-) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+) -> tuple[np.ndarray, npt.NDArray[np.bool_] | None]:
     """Notes as `check_notes` sorts them, and which of them are pedalled."""
     low, high = SAMPLE_RATES
     if not (low <= sample_rate <= high and sample_rate % 1 == 0):
@@ -183,7 +183,7 @@ def _check(
             f"{last:,.1f} s"
         )
     if pedalled is None:
-        pedalled = np.ones(len(notes), bool)
+        return notes, None
     if np.shape(pedalled) != notes.shape:
         raise ValueError(
             "`pedalled` must have a boolean for each note. Received: shape "
