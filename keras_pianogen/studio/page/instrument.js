@@ -10,15 +10,39 @@ const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
 const KEYS_OFF = 123; // the controller that lets all keys go
 const TICK = 20; // milliseconds
 const AHEAD = 50; // milliseconds before its time, a message goes to the port
+const TICKS = 100; // compared, to tell what the audio's clock shows late
+const STOPPED = 50; // milliseconds that the audio's clock lags, if it stood still
+
+// The difference between the page's clock and the audio's, in milliseconds. The
+// audio's clock goes on in steps of 3 to 20 ms, so it is right just after a step,
+// where the difference is least, and late otherwise.
+class Difference {
+  constructor() {
+    this.seen = [];
+  }
+
+  look() {
+    const now = performance.now() - 1000 * audio().currentTime;
+    if (now > this.least() + STOPPED) this.seen = [];
+    this.seen.push(now);
+    if (this.seen.length > TICKS) this.seen.shift();
+  }
+
+  least() {
+    return Math.min(...this.seen);
+  }
+}
 
 export class Instrument {
   constructor(port) {
     this.port = port;
     this.name = port.name;
-    this.waiting = []; // {at, message, voice}, in order; times in milliseconds
+    this.waiting = []; // {when, message, voice}, in order; seconds of the audio
     this.down = new Map(); // pitch → the voice that holds it
     this.moved = new Set(); // controllers, since they last came to rest
-    this.timer = setInterval(() => this.flush(), TICK);
+    this.difference = new Difference();
+    this.difference.look();
+    this.timer = setInterval(() => this.tick(), TICK);
   }
 
   // A key goes down at `when`. `source` names the keyboard that was played, if any:
@@ -70,17 +94,23 @@ export class Instrument {
   }
 
   add(when, message, voice) {
-    const at = performance.now() + 1000 * (when - audio().currentTime);
     let place = this.waiting.length;
-    while (place && this.waiting[place - 1].at > at) place -= 1;
-    this.waiting.splice(place, 0, { at, message, voice });
+    while (place && this.waiting[place - 1].when > when) place -= 1;
+    this.waiting.splice(place, 0, { when, message, voice });
+    this.flush();
+  }
+
+  tick() {
+    this.difference.look();
     this.flush();
   }
 
   flush() {
-    const until = performance.now() + AHEAD;
-    while (this.waiting.length && this.waiting[0].at <= until) {
-      const { at, message, voice } = this.waiting.shift();
+    const difference = this.difference.least();
+    const until = (performance.now() + AHEAD - difference) / 1000;
+    while (this.waiting.length && this.waiting[0].when <= until) {
+      const { when, message, voice } = this.waiting.shift();
+      const at = 1000 * when + difference;
       const [kind, pitch] = message;
       if (kind === OFF) this.lift(voice, at);
       else {
