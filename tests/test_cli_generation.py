@@ -19,7 +19,9 @@ from command_line import fail
 from command_line import invoke
 from command_line import succeed
 
+from keras_pianogen.cli import generation
 from keras_pianogen.cli.options import DEFAULT_PRESET
+from keras_pianogen.cli.options import NOTE_PRESET
 from keras_pianogen.cli.progress import Speed
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
@@ -276,6 +278,27 @@ def test_generate_says_what_it_expected_and_received(
     assert expected in error
     assert received in error.partition("Received")[2]
     assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], DEFAULT_PRESET),
+        (["--temperature", "0.9"], DEFAULT_PRESET),
+        (["--density", "6"], NOTE_PRESET),
+        (["--control", "mood=calm"], NOTE_PRESET),
+        (["--density", "6", "--preset", DEFAULT_PRESET], DEFAULT_PRESET),
+    ],
+)
+def test_without_a_preset_one_is_taken_that_can_be_asked(
+    monkeypatch, tmp_path, options, expected
+):
+    def load(preset):
+        raise ValueError(f"loads {preset}")
+
+    monkeypatch.setattr(generation, "load_model", load)
+    result = invoke("generate", "--out", tmp_path / "piece.mid", *options)
+    assert f"loads {expected}" in result.stderr
 
 
 def test_a_folder_that_is_no_preset_is_refused(tmp_path):

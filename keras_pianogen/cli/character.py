@@ -68,6 +68,11 @@ class Character(Options):
         ),
     ] = 1.0
 
+    def is_asked(self):
+        """Whether anything is asked of the music."""
+        usual = {name: getattr(Character, name, None) for name in vars(self)}
+        return vars(self) != usual
+
     def check(self):
         from keras_pianogen.data.controls import TAKEN
 

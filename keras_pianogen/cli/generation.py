@@ -12,8 +12,8 @@ from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.character import Character
 from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import DEFAULT_PRESET
+from keras_pianogen.cli.options import NOTE_PRESET
 from keras_pianogen.cli.options import Options
-from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import Variations
 from keras_pianogen.cli.options import WritingSeed
 from keras_pianogen.cli.options import check_arguments
@@ -25,6 +25,7 @@ from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
 from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
+from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import generation_bar
 from keras_pianogen.cli.rendering import SoundFont
 from keras_pianogen.cli.rendering import draw
@@ -170,7 +171,13 @@ class Files(NamedTuple):
 def generate(
     *,
     out: Annotated[pathlib.Path, typer.Option(help="MIDI file to write.")],
-    preset: Preset = DEFAULT_PRESET,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundled preset's name, or a preset's folder.",
+            show_default="one of events; of notes if a character is asked for",
+        ),
+    ] = None,
     prompt: Annotated[
         pathlib.Path | None, typer.Option(help="MIDI file to continue.")
     ] = None,
@@ -182,6 +189,7 @@ def generate(
     """Write new piano music to a MIDI file."""
     files = _files(out, beside, music.variations)
     own = _read_prompt(prompt, files, music.prompt_seconds)
+    preset = preset or _preset_for(character)
     choose_backend(WRITING)
     model = load_model(preset)
     asked = vars(music) | vars(sampling) | {"variations": len(files)}
@@ -199,6 +207,14 @@ def generate(
         _print_piece(piece, of_piece, alone=len(pieces) == 1)
         _draw_and_play(piece, of_piece, roll, beside.soundfont)
         _share(piece, of_piece, roll, recipe)
+
+
+def _preset_for(character):
+    """The bundled preset that can be asked for what is asked."""
+    if not character.is_asked():
+        return DEFAULT_PRESET
+    say(f"Preset: {NOTE_PRESET} (it has controls)", to=stderr)
+    return NOTE_PRESET
 
 
 def _files(out, beside, variations):

@@ -11,6 +11,7 @@ from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.character import Character
 from keras_pianogen.cli.generation import Sampling
 from keras_pianogen.cli.loading import load_model
+from keras_pianogen.cli.options import NOTE_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import Variations
@@ -23,8 +24,6 @@ from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.cli.progress import generation_bar
 from keras_pianogen.notices.hints import hinted
-
-NOTE_PRESET = "note_transformer_maestro"
 
 
 class Filling(Options):

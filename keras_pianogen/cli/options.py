@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_PRESET = "music_transformer_maestro"
+NOTE_PRESET = "note_transformer_maestro"
 
 CorpusFolder = Annotated[
     pathlib.Path,

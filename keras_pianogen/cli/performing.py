@@ -10,10 +10,10 @@ from keras_pianogen.cli.backends import WRITING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.character import Character
 from keras_pianogen.cli.generation import Sampling
-from keras_pianogen.cli.infilling import NOTE_PRESET
 from keras_pianogen.cli.infilling import check_is_of_notes
 from keras_pianogen.cli.infilling import places_beside
 from keras_pianogen.cli.loading import load_model
+from keras_pianogen.cli.options import NOTE_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
 from keras_pianogen.cli.options import Variations

@@ -18,6 +18,7 @@ from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.notewise import START
 from keras_pianogen.generation.steering import CLASSES
 from keras_pianogen.note_tuples import rows_of
+from keras_pianogen.notices.hints import hinted
 
 # What is asked may change this often in the music of one call.
 STEPS = 64
@@ -164,11 +165,14 @@ class Asked:
         """A label's class, or the values of a scale at both ends."""
         if name not in self.controls.names:
             known = ", ".join(self.controls.names)
-            raise ValueError(
+            error = ValueError(
                 f"`{name}` is neither an argument nor a control of this "
                 f"model, which has {known or 'no controls'}. "
                 f"Received: {name}={value!r}"
             )
+            if known:
+                raise error
+            raise hinted(error, "The preset note_transformer_maestro has some.")
         place = self.controls.names.index(name)
         control = self.controls.all[place]
         if isinstance(control, Scale):
