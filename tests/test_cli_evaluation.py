@@ -49,6 +49,28 @@ def test_evaluate_counts_ngrams_of_part_of_a_split(run, small_corpus):
     assert model["num_parameters"] > ngrams["num_parameters"] > 20
 
 
+@pytest.mark.parametrize("way", ["--transpose", "--dynamic"])
+def test_evaluate_reads_some_pieces_in_a_way_of_their_own(
+    run, small_corpus, way
+):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    evaluate += ["--split", "train", "--pieces", "1", "--json"]
+    plain = json.loads(succeed(*evaluate))
+    other = json.loads(succeed(*evaluate, way, "1"))
+    assert plain["num_pieces"] == other["num_pieces"] == 1
+    assert plain["nats_per_event"] != other["nats_per_event"]
+
+
+@pytest.mark.parametrize(
+    "other", ["--pieces", "--novelty", "--scores", "--controls"]
+)
+def test_evaluate_answers_one_question(run, small_corpus, other):
+    evaluate = ["evaluate", small_corpus.folder, "--preset", run / "preset"]
+    error, _ = fail(*evaluate, "--fillings", "2", other, "20")
+    assert "can't be given together" in error
+    assert other in error
+
+
 @pytest.mark.parametrize("of", [[], ["--n-gram", "2"], ["--novelty", "1"]])
 def test_evaluate_says_which_splits_have_pieces(of, run, tmp_path):
     (tmp_path / "midi").mkdir()

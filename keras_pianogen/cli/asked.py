@@ -1,5 +1,7 @@
 """What is asked of music and scores, and what comes: measured and printed."""
 
+import dataclasses
+
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import say_json
 from keras_pianogen.cli.printing import say_table
@@ -7,12 +9,13 @@ from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import counting_bar
 
 
-def print_asked(model, corpus, preset, question, as_json):
+def print_asked(model, corpus, split, preset, question, as_json):
     """Measure and print each control of a model.
 
     Args:
         model: a model with controls.
         corpus: a `Corpus`, whose real music the labels are learned from.
+        split: not looked at: the train split is learned from.
         preset: the model's name.
         question: the options of `evaluate`.
         as_json: whether a line of JSON is printed.
@@ -171,6 +174,50 @@ def print_scores(model, corpus, split, preset, question, as_json):
     title = f"{preset} on {split}: distance from the pianist"
     say_table(["aspect", *figures], rows, title=title, names="aspect")
     say(f"{found.kept:.1%} of the notes were kept")
+
+
+def print_gaps(model, corpus, split, preset, question, as_json):
+    """Measure and print what both sides of a gap tell of its notes.
+
+    Args:
+        model: see `print_asked`.
+        corpus: a `Corpus`.
+        split: the split whose pieces get gaps.
+        preset: see `print_asked`.
+        question: see there.
+        as_json: see there.
+    """
+    from keras_pianogen.judging.infilling import evaluate_gaps
+
+    with counting_bar("Reading") as report:
+        found = evaluate_gaps(
+            model,
+            corpus,
+            split,
+            gaps=question.gaps,
+            seed=question.seed,
+            progress=report,
+        )
+    if as_json:
+        values = dataclasses.asdict(found)
+        say_json({"preset": preset, "split": split} | values)
+        return
+    rows = [
+        [f"given {way}", f"{nats:.4f}"]
+        for way, nats in found.nats_per_note.items()
+    ]
+    columns = ["notes in gaps", "nats per note"]
+    say_table(
+        columns, rows, title=f"{preset} on {split}", names="notes in gaps"
+    )
+    interval = ""
+    if found.gain_interval is not None:
+        low, high = found.gain_interval
+        interval = f" ({low:.1%} to {high:.1%}, 95 % over pieces)"
+    say(
+        f"Both sides save {found.gain:.1%}{interval} of what stands before; "
+        f"{found.num_gaps:,} gaps, {found.num_notes:,} notes"
+    )
 
 
 def print_fillings(model, corpus, split, preset, question, as_json):

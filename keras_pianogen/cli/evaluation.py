@@ -8,11 +8,13 @@ import typer
 from keras_pianogen.cli.app import command
 from keras_pianogen.cli.asked import print_asked
 from keras_pianogen.cli.asked import print_fillings
+from keras_pianogen.cli.asked import print_gaps
 from keras_pianogen.cli.asked import print_scores
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.loading import loading
 from keras_pianogen.cli.loading import preset_hinted
+from keras_pianogen.cli.novelty import print_novelty
 from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.cli.options import AsJson
 from keras_pianogen.cli.options import CorpusFolder
@@ -26,7 +28,15 @@ from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.notices.hints import hinted
 
-PIECES_AT_ONCE = 16
+# What is measured in place of a likelihood, by the option that asks for it.
+INSTEAD = {
+    "novelty": print_novelty,
+    "gaps": print_gaps,
+    "controls": print_asked,
+    "scores": print_scores,
+    "fillings": print_fillings,
+}
+OF_LIKELIHOOD = "n_gram by max_events transpose dynamic pieces".split()
 
 
 class Windows(Options):
@@ -154,24 +164,19 @@ class Question(Options):
             raise ValueError(
                 f"`--by` must be piece or composer. Received: {self.by!r}"
             )
-        self.refuse_together("max_events", "by", "transpose", "dynamic")
-        self.refuse_together("max_events", "pieces")
-        self.refuse_together("transpose", "dynamic")
-        ways = ("transpose", "dynamic", "pieces")
-        self.refuse_together("n_gram", *ways)
         self.refuse_together(
-            "novelty", "n_gram", "by", "max_events", "gaps", *ways
+            "max_events", "by", "transpose", "dynamic", "pieces"
         )
-        self.refuse_together("gaps", "n_gram", "by", "max_events", *ways)
-        others = ("n_gram", "by", "max_events", "gaps", "novelty", *ways)
-        self.refuse_together("controls", *others)
+        self.refuse_together("transpose", "dynamic")
+        self.refuse_together("n_gram", "transpose", "dynamic", "pieces")
+        for i, name in enumerate(INSTEAD):
+            others = list(INSTEAD)[:i]
+            self.refuse_together(name, *OF_LIKELIHOOD, *others)
         if self.guidance != 1 and not self.controls:
             raise ValueError(
                 "`--guidance` needs `--controls`. Received: "
                 f"--guidance {self.guidance} alone"
             )
-        self.refuse_together("scores", *others, "controls")
-        self.refuse_together("fillings", *others, "controls", "scores")
 
     def splits(self, split):
         """The splits that must have pieces."""
@@ -196,23 +201,10 @@ def evaluate(
     opened = _open(corpus, split)
     choose_backend(READING)
     model = _load(opened, preset, split, question)
-    if question.novelty:
-        _print_novelty(
-            preset, _novelty(model, opened, preset, question), as_json
-        )
-        return
-    if question.fillings:
-        print_fillings(model, opened, split, preset, question, as_json)
-        return
-    if question.scores:
-        print_scores(model, opened, split, preset, question, as_json)
-        return
-    if question.controls:
-        print_asked(model, opened, preset, question, as_json)
-        return
-    if question.gaps:
-        _print_gaps(model, opened, split, preset, question, as_json)
-        return
+    for name, print_instead in INSTEAD.items():
+        if getattr(question, name):
+            print_instead(model, opened, split, preset, question, as_json)
+            return
     if question.n_gram:
         preset = f"{question.n_gram}-grams"
     _print_length(opened, split, question)
@@ -333,112 +325,3 @@ def _print_parts(by, parts):
         )
     columns = ["nats per event", "95 % over pieces", "pieces", "minutes"]
     say_table([by, *columns], rows, names=by)
-
-
-def _print_gaps(model, corpus, split, preset, question, as_json):
-    """Measure and print what both sides of a gap tell of its notes."""
-    from keras_pianogen.judging.infilling import evaluate_gaps
-
-    with counting_bar("Reading") as report:
-        found = evaluate_gaps(
-            model,
-            corpus,
-            split,
-            gaps=question.gaps,
-            seed=question.seed,
-            progress=report,
-        )
-    if as_json:
-        values = dataclasses.asdict(found)
-        say_json({"preset": preset, "split": split} | values)
-        return
-    rows = [
-        [f"given {way}", f"{nats:.4f}"]
-        for way, nats in found.nats_per_note.items()
-    ]
-    columns = ["notes in gaps", "nats per note"]
-    say_table(
-        columns, rows, title=f"{preset} on {split}", names="notes in gaps"
-    )
-    interval = ""
-    if found.gain_interval is not None:
-        low, high = found.gain_interval
-        interval = f" ({low:.1%} to {high:.1%}, 95 % over pieces)"
-    say(
-        f"Both sides save {found.gain:.1%}{interval} of what stands before; "
-        f"{found.num_gaps:,} gaps, {found.num_notes:,} notes"
-    )
-
-
-def _novelty(model, corpus, preset, question):
-    """A dict for each generated piece: what it shares with the train split."""
-    from keras_pianogen.judging.novelty import measure_novelty
-
-    pieces = _generate(model, preset, question)
-    train, unrelated = (
-        [corpus.notes(i) for i in corpus.split(name)]
-        for name in ("train", "validation")
-    )
-    with counting_bar("Comparing") as report:
-        found = measure_novelty(
-            pieces, train, unrelated, seed=question.seed, progress=report
-        )
-    names = [corpus.pieces[i].path for i in corpus.split("train")]
-    return [
-        {
-            "piece": i + 1,
-            "notes": len(notes),
-            "shared_notes": match.notes,
-            "usual": usual,
-            "shared_with": names[match.corpus_piece] if match.notes else None,
-            "suspect": i in found.suspects,
-        }
-        for i, (notes, match, usual) in enumerate(
-            zip(pieces, found.matches, found.usual, strict=True)
-        )
-    ]
-
-
-def _generate(model, preset, question):
-    """Pieces of the model, a few at a time."""
-    if not hasattr(model, "generate"):
-        raise ValueError(
-            "`--novelty` must have a preset that writes music. Received: "
-            f"{preset}, of class {type(model).__name__}"
-        )
-    pieces = []
-    with counting_bar("Writing") as report:
-        for begin in range(0, question.novelty, PIECES_AT_ONCE):
-            pieces += model.generate(
-                seconds=question.seconds,
-                variations=min(PIECES_AT_ONCE, question.novelty - begin),
-                seed=question.seed + begin,
-            )
-            report(len(pieces), question.novelty)
-    return pieces
-
-
-def _print_novelty(preset, rows, as_json):
-    if as_json:
-        say_json({"preset": preset, "pieces": rows})
-        return
-    say_table(
-        ["piece", "notes", "longest passage, notes", "usual", "of"],
-        [
-            [
-                f"{row['piece']}",
-                f"{row['notes']}",
-                f"{row['shared_notes']}" + " (!)" * row["suspect"],
-                f"{row['usual']:.0f}",
-                row["shared_with"] or "",
-            ]
-            for row in rows
-        ],
-        names="of",
-    )
-    suspects = sum(row["suspect"] for row in rows)
-    say(
-        f"{suspects} of {len(rows)} pieces share a longer passage than usual. "
-        "The usual length is the one that 99 % of excerpts of unrelated real "
-        "music, with as many notes, don't exceed."
-    )
