@@ -123,7 +123,8 @@ def asked(monkeypatch):
     return found
 
 
-def test_train_gan_uses_every_setting_it_is_given(asked):
+def test_train_gan_uses_every_setting_it_is_given(asked, small_corpus):
+    train = ["train-gan", small_corpus.folder, "--out", "run"]
     settings = {
         "loss": "hinge",
         "num_layers": 1,
@@ -138,13 +139,13 @@ def test_train_gan_uses_every_setting_it_is_given(asked):
     for name, value in settings.items():
         if value is not True:
             words += [f"--{name.replace('_', '-')}", str(value)]
-    succeed("train-gan", "corpus", "--out", "run", "--steps", "4", *words)
+    succeed(*train, "--steps", "4", *words)
     assert asked["recipe"] == training.GanRecipe.named("paper", **settings)
     assert asked["steps"] == 4 and asked["resume"] is False
     words = ["--setup", "straight-through", "--no-augment"]
-    succeed("train-gan", "corpus", "--out", "run", *words)
+    succeed(*train, *words)
     assert asked["recipe"].augment is False
-    succeed("train-gan", "corpus", "--out", "run", "--resume", "--seed", "3")
+    succeed(*train, "--resume", "--seed", "3")
     assert asked["recipe"] == {"seed": 3} and asked["resume"] is True
 
 

@@ -21,6 +21,7 @@ from keras_pianogen.cli.progress import training_bar
 from keras_pianogen.cli.recipes import Field
 from keras_pianogen.cli.recipes import fields_of
 from keras_pianogen.cli.recipes import make_options
+from keras_pianogen.notices.preset_names import check_preset
 from keras_pianogen.training.gan_recipe import COMPILED
 from keras_pianogen.training.gan_recipe import SETUPS
 from keras_pianogen.training.gan_recipe import GanRecipe
@@ -235,7 +236,8 @@ def train(
 ):
     """Train a Music Transformer. Ctrl-C stops it, and --resume continues."""
     settings = recipe.given()
-    _check_preset(preset, settings)
+    _check_preset(preset, settings, resume)
+    opened = _open(corpus)
     if not length.given() and not resume:
         length.minutes = DEFAULT_MINUTES
     work = training_work(machine.data_parallel)
@@ -243,7 +245,7 @@ def train(
     train = _load("train", machine.data_parallel)
     with training_bar() as (report, last):
         row = train(
-            corpus,
+            opened,
             out,
             settings,
             resume=resume,
@@ -255,13 +257,22 @@ def train(
     _print_run(row, last, out)
 
 
-def _check_preset(preset, settings):
+def _check_preset(preset, settings, resume):
     shape = [name for name in SHAPE if name in settings]
     if preset is not None and shape:
         raise ValueError(
             "`--preset` brings the shape of its model with it. Received also: "
             f"{', '.join(shape)}"
         )
+    if preset is not None and not resume:
+        check_preset(preset)
+
+
+def _open(folder):
+    """The corpus, verified before the slow part."""
+    from keras_pianogen.data.corpus import Corpus
+
+    return Corpus(folder)
 
 
 def _backend_of_run(folder):
@@ -339,11 +350,12 @@ def train_gan(
     """Train a Transformer-GAN, and see whether it learns or collapses."""
     settings = recipe.given()
     _check_setup(resume, settings)
+    opened = _open(corpus)
     choose_backend(training_work(), _backend_of_run(out) if resume else None)
     train = _load("train_gan")
     with gan_bar() as (report, last):
         row = train(
-            corpus,
+            opened,
             out,
             settings if resume else training.GanRecipe.named(**settings),
             steps=steps,
@@ -365,6 +377,8 @@ def _check_setup(resume, settings):
             "`--preset` is for --setup fine-tune. Received: --setup "
             f"{setup} and --preset {settings['preset']}"
         )
+    if "preset" in settings and not resume:
+        check_preset(settings["preset"])
 
 
 def _print_gan_run(row, last, out):
