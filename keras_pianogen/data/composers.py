@@ -1,7 +1,7 @@
 """The composers of MAESTRO, the years of their births, and their periods.
 
 A composer's period is that of most textbooks, by the year of birth alone. Music
-that another hand arranged for the piano has the arranger's period.
+that somebody else arranged for the piano has the period of the arranger.
 """
 
 import bisect
@@ -63,7 +63,7 @@ def period_of(composer: str) -> str:
 
     Args:
         composer: a name as MAESTRO spells it, or two with " / " between them,
-            of which the second is the arranger's.
+            the composer and the arranger. The period is then the arranger's.
 
     Examples:
         >>> period_of("Johann Sebastian Bach")

@@ -58,8 +58,8 @@ class SampledPiano:
         """All that a page needs besides the samples.
 
         Returns:
-            An object like that of `tones.piano_json`, of which `tones` have
-            `pitch` and `release` only. `step` is the value of one step of the
+            An object like that of `tones.piano_json`, except that each of its
+            `tones` has only a `pitch` and a `release`. `step` is the value of one step of the
             samples' integers. There is no `room`: the samples have it.
 
         Raises:
