@@ -59,8 +59,9 @@ class SampledPiano:
 
         Returns:
             An object like that of `tones.piano_json`, except that each of its
-            `tones` has only a `pitch` and a `release`. `step` is the value of one step of the
-            samples' integers. There is no `room`: the samples have it.
+            `tones` has only a `pitch` and a `release`. `step` is the value of
+            one step of the samples' integers. There is no `room`, because the
+            samples have it.
 
         Raises:
             OSError: as `fluidsynth.play` does.
