@@ -13,6 +13,7 @@ import shutil
 import signal
 
 import numpy as np
+import sizes
 from behaviour_facts import BACKEND
 from behaviour_facts import GANS
 from behaviour_facts import corpora
@@ -28,26 +29,12 @@ from behaviour_facts import pianogen
 from behaviour_facts import set_seed
 from behaviour_facts import sha256
 
-LANGUAGE_MODEL = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
+LANGUAGE_MODEL = sizes.LANGUAGE_MODEL | {
     "dropout": 0.1,
-    "sequence_length": 32,
     "batch_size": 2,
     "seed": 7,
 }
 LOOKS = {"validation_events": 300, "validations": 2, "samples": 0}
-GAN = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 8,
-    "sequence_length": 16,
-    "batch_size": 2,
-    "noise_dim": 4,
-}
 FINE_TUNED = {
     "sequence_length": 24,
     "context_length": 8,
@@ -207,7 +194,7 @@ def adversary(folder):
     """Runs of a GAN: whole, stopped, and a language model's fine-tuning."""
     own, _ = corpora(folder)
     begin, named = find("train_gan"), find("GanRecipe").named
-    recipe = named("straight-through", **GAN, dropout=0.3, annealed=True)
+    recipe = named("straight-through", **sizes.GAN, dropout=0.3, annealed=True)
     begin(own, folder / "whole", recipe, steps=6)
     yield from gan_results("whole", folder / "whole")
     stop = at_step(3, interrupt)

@@ -12,11 +12,12 @@ import time
 
 import keras
 import numpy as np
-from bench_speed import summary  # noqa: F401, a fixture
 
 from keras_pianogen.models import MusicTransformerDiscriminator
 from keras_pianogen.models import MusicTransformerGenerator
 from keras_pianogen.models import TransformerGAN
+
+pytest_plugins = ["measuring"]
 
 LENGTH, BATCH, ROUNDS = 128, 16, 8
 SHAPE = {
@@ -35,7 +36,6 @@ def build(part):
         MusicTransformerDiscriminator(**SHAPE),
         seed=0,
     )
-
     gan.compile(loss="non_saturating")
     steps = gan.steps
     parts = {
@@ -58,7 +58,7 @@ def seconds(gan, ids):
     return time.perf_counter() - began
 
 
-def test_gan_round_against_its_parts(benchmark, summary):  # noqa: F811
+def test_gan_round_against_its_parts(benchmark, summary):
     ids = np.random.default_rng(0).integers(3, 416, (BATCH, LENGTH))
     models = {
         part: build(part) for part in ("round", "discriminator", "generator")

@@ -5,7 +5,6 @@ this run, each by its fastest round: the one that other programs disturbed
 least. Times in seconds.
 """
 
-import os
 import pathlib
 import time
 
@@ -18,8 +17,7 @@ from lengths import ATTENTIONS
 from lengths import attention
 from lengths import peak_memory
 from lengths import training_step
-from rich.console import Console
-from rich.table import Table
+from measuring import short
 
 from keras_pianogen.data.maestro import Maestro
 from keras_pianogen.data.preparing import prepare_corpus
@@ -40,6 +38,8 @@ from keras_pianogen.training.language_model import train
 from keras_pianogen.training.optimizers import build_optimizer
 from keras_pianogen.training.recipe import Recipe
 
+pytest_plugins = ["measuring"]
+
 # A short performance of MAESTRO's: 882 notes, 66 seconds.
 MAESTRO_FILE = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
 CONTEXT = 1024  # events
@@ -51,82 +51,6 @@ BATCH = 4  # of training steps with other attentions
 PIECE = 20  # seconds
 SEED = 1  # of the first piece
 PIECES = 4  # written one after another, since seeds differ in density
-
-
-# Measuring.
-
-
-class Summary:
-    """The table at the end; a plugin of pytest."""
-
-    def __init__(self):
-        self.table = Table(
-            title=(
-                f"keras_pianogen on {keras.config.backend()}, "
-                f"Keras {keras.__version__}, {os.cpu_count()} cores"
-            )
-        )
-        self.table.add_column("what")
-        for name in ("speed", "against", "ratio"):
-            self.table.add_column(name, justify="right", no_wrap=True)
-
-    def pytest_terminal_summary(self, terminalreporter):
-        console = Console(width=120)
-        with console.capture() as capture:
-            console.print(self.table)
-        terminalreporter.write_line("")
-        terminalreporter.write(capture.get())
-
-
-@pytest.fixture(scope="module")
-def summary(request):
-    summary = Summary()
-    request.config.pluginmanager.register(summary)
-    return summary
-
-
-@pytest.fixture
-def measure(benchmark, summary):
-    """Measures `ours`, in turns with `other`, and adds a row to the table.
-
-    A row bears the name `what`, and speeds: `count` of `unit` in a call's
-    time, `other_count` in the other's.
-    """
-
-    def measure(
-        what, unit, count, ours, against="", other=None, other_count=None, n=5
-    ):
-        spent = []
-
-        def time_other():
-            if other is not None:
-                began = time.perf_counter()
-                other()
-                spent.append(time.perf_counter() - began)
-
-        for function in (ours, time_other):  # Compile, and warm caches up.
-            function()
-        del spent[:]
-        benchmark.pedantic(ours, setup=time_other, rounds=n)
-        speed = count / benchmark.stats["min"]
-        row = [what, f"{_short(speed)} {unit}"]
-        benchmark.extra_info[f"{unit}"] = speed
-        if spent:
-            other_speed = (other_count or count) / min(spent)
-            benchmark.extra_info["ratio"] = speed / other_speed
-            row += [
-                f"{against} {_short(other_speed)}",
-                f"{_short(speed / other_speed)} x",
-            ]
-        summary.table.add_row(*row)
-
-    return measure
-
-
-def _short(number):
-    """Two or three significant digits."""
-    digits = 0 if number >= 20 else 1
-    return f"{number:,.{digits}f}"
 
 
 # The parts.
@@ -198,9 +122,9 @@ def test_sound(benchmark, summary, long_piece):
     speed = seconds / min(spent)
     summary.table.add_row(
         f"playing 10,000 notes, {seconds:,.0f} s, built-in piano",
-        f"{_short(speed)} s/s",
+        f"{short(speed)} s/s",
         "real time, on one core",
-        f"{_short(speed)} x",
+        f"{short(speed)} x",
     )
 
 
@@ -327,8 +251,8 @@ def test_the_whole_command(summary, corpus, tmp_path):
     speed, other = RUN / 2 * events / spent, (before + bare()) / 2
     summary.table.add_row(
         f"{RUN // 2} steps of a run with all that belongs to it",
-        f"{_short(speed)} events/s",
-        f"the bare step {_short(other)}",
+        f"{short(speed)} events/s",
+        f"the bare step {short(other)}",
         f"{speed / other:.2f} x",
     )
 

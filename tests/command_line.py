@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 
+from sizes import LANGUAGE_MODEL
 from typer.testing import CliRunner
 
 from keras_pianogen import cli
 
-TINY = (
-    "--num-layers 1 --num-heads 2 --hidden-dim 16 --intermediate-dim 32 "
-    "--sequence-length 32 --batch-size 2 --validation-events 500 --samples 0"
-).split()
+TINY = "--batch-size 2 --validation-events 500 --samples 0".split() + [
+    f"--{name.replace('_', '-')}={size}"
+    for name, size in LANGUAGE_MODEL.items()
+]
 
 
 COURSE = ("Backend: ", "Progress: ", "Reading ")

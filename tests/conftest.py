@@ -19,8 +19,10 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Torch loaded after TensorFlow can crash the interpreter.
     import torch  # noqa: F401
 
-# Before a file of tests imports it.
-pytest.register_assert_rewrite("studio_pages", "studio_server")
+# Before a file of tests imports them.
+pytest.register_assert_rewrite(
+    "listening_pages", "measuring", "sources", "studio_pages", "studio_server"
+)
 
 DATA = pathlib.Path(__file__).parent / "data"
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
@@ -100,6 +102,32 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """Makes empty pages that are watched: nothing they do may fail.
+
+    A page has the beginnings of addresses that it may ask for, which lead to no
+    other machine, and says which messages of its console are troubles.
+    """
+    contexts, troubles = [], []
+
+    def new_page(own, is_trouble, **kwargs):
+        contexts.append(browser.new_context(**kwargs))
+        page = contexts[-1].new_page()
+        page.on(
+            "request",
+            lambda r: r.url.startswith(own) or troubles.append(r.url),
+        )
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda m: is_trouble(m) and troubles.append(m.text))
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ import json
 import wave
 
 import numpy as np
+import pytest
 
+from keras_pianogen.listening import Key
 from keras_pianogen.listening import make_page
 from keras_pianogen.listening import simulate_listeners
 from keras_pianogen.notes import NOTE_DTYPE
@@ -56,6 +58,18 @@ def make(folder, **changes):
         changes.pop("key", folder / "key.json"),
         **SETTINGS | changes,
     )
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page's folder, and its key's file."""
+    make(tmp_path)
+    return tmp_path / "page", tmp_path / "key.json"
+
+
+@pytest.fixture
+def key(page):
+    return Key.read(page[1])
 
 
 def save(listeners, folder):

@@ -7,16 +7,13 @@ import signal
 
 import keras
 import numpy as np
+from sizes import LANGUAGE_MODEL
 
 from keras_pianogen.training import Recipe
 from keras_pianogen.training import train as train_and_sample
 
 RECIPE = Recipe(
-    num_layers=1,
-    num_heads=2,
-    hidden_dim=16,
-    intermediate_dim=32,
-    sequence_length=32,
+    **LANGUAGE_MODEL,
     batch_size=4,
     learning_rate=1e-2,
     optimizer="adamw",

@@ -3,8 +3,10 @@
 import pathlib
 
 import numpy as np
+import pytest
 
 from keras_pianogen.data import workers as workers_module
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
@@ -20,6 +22,18 @@ def random_notes(seed, count=40):
     notes["pitch"] = rng.integers(21, 109, count)
     notes["velocity"] = rng.integers(1, 128, count)
     return notes
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """A folder of small MIDI files; not to be changed."""
+    return write_folder(tmp_path_factory.mktemp("source") / "midi")
+
+
+@pytest.fixture(scope="session")
+def corpus(source, tmp_path_factory):
+    """Its corpus; not to be changed."""
+    return prepare_corpus(source, tmp_path_factory.mktemp("corpus"))
 
 
 def write_folder(folder, count=40):

@@ -17,6 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 from miditoolkit import ControlChange  # noqa: E402
 from note_models import build_note_model  # noqa: E402
+from studio_server import PATIENCE  # noqa: E402
 from studio_server import Served  # noqa: E402
 
 from keras_pianogen.midi.writing import write_midi  # noqa: E402
@@ -26,8 +27,7 @@ from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
 
 expect = sync_api.expect
-PATIENCE = 60_000  # ms; the machine may be busy
-DONE = {"timeout": PATIENCE}
+DONE = {"timeout": 1000 * PATIENCE}  # Playwright counts milliseconds.
 
 
 ON_THE_PAGE = [
@@ -106,38 +106,38 @@ def studio(preset, notes_preset, pace):
 
 
 @pytest.fixture
-def open_page(browser, studio, pace):
-    """Opens pages; nothing they do may fail or leave the machine."""
-    contexts, troubles = [], []
+def open_page(new_page, studio, pace):
+    """Opens pages of the studio, which may ask for what its policy allows."""
+    home = f"http://{studio.address}/"
 
     def open_page(**kwargs):
-        context = browser.new_context(**kwargs)
-        contexts.append(context)
-        context.add_init_script(LISTEN)
-        page = context.new_page()
-        own = (f"http://{studio.address}/", f"blob:http://{studio.address}/")
-        page.on(
-            "request",
-            lambda r: r.url.startswith(own) or troubles.append(r.url),
+        page = new_page(
+            (home, f"blob:{home}"),
+            lambda message: "Content Security" in message.text,
+            **kwargs,
         )
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                "Content Security" in message.text
-                and troubles.append(message.text)
-            ),
-        )
-        page.goto(f"http://{studio.address}/")
+        page.context.add_init_script(LISTEN)
+        page.goto(home)
         expect(page.locator("#state")).to_contain_text("Ready", **DONE)
         return page
 
     pace["seconds"] = 0.0
     yield open_page
     pace["seconds"] = 0.0
-    for context in contexts:
-        context.close()
-    assert troubles == []
+
+
+def once(page, found, is_right):
+    """What is found on a page as soon as it is right, or after long."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_right(value := found()):
+        assert time.monotonic() < deadline, value
+        page.wait_for_timeout(20)
+    return value
+
+
+def cursor_of(roll):
+    """Where the cursor of a roll is, in seconds."""
+    return float(roll.get_attribute("aria-valuenow"))
 
 
 def play_notes(page):

@@ -26,6 +26,7 @@ from keras_pianogen.studio import connections  # noqa: E402
 from keras_pianogen.studio import server as studio_server  # noqa: E402
 from keras_pianogen.studio.server import make_app  # noqa: E402
 
+PATIENCE = 60  # seconds; the machine may be busy
 NOTES = [[0.0, 0.5, 60, 80], [0.5, 1.0, 64, 70], [1.0, 1.5, 67, 75]]
 
 
@@ -103,11 +104,13 @@ class Slow:
     presets = ["slow"]
     state, step, failure = "ready", ("", 1.0), None
     preparations = ()
+    steps = 0  # of all jobs
 
     def write(self, wish, job):
         for step in range(round(10 * wish.settings["seconds"])):
             time.sleep(0.02)
             job.check()
+            Slow.steps += 1
             job.report({"candidate": 0, "events": [], "until": step / 10})
 
 
@@ -144,8 +147,8 @@ def wish(name, /, **fields):
     return {"preset": name, "notes": [], "seconds": 2, "seeds": [1]} | fields
 
 
-def wait_until(condition, seconds=5):
-    end = time.monotonic() + seconds
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)

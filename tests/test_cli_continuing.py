@@ -102,6 +102,31 @@ def test_all_pedals_and_other_controllers_stay_as_they_were(volume):
     assert kept == [*moves[:6], (64, 0, 500), (66, 0, 500), (67, 0, 500)]
 
 
+def test_a_half_pedal_does_not_reach_new_notes():
+    file = write_midi(np.array([(0, 1, 60, 80), (1, 2, 62, 80)], NOTE_DTYPE))
+    moves = [(64, 127, 100), (64, 40, 300)]  # It sustains nothing, and rests.
+    file.instruments[0].control_changes = [
+        miditoolkit.ControlChange(*move) for move in moves
+    ]
+
+    def written(own):
+        new = np.array([(2, 3, 64, 80)], NOTE_DTYPE)
+        tracks = own.to_midi(own.continued(new, {})).instruments
+        return [
+            (
+                [note.pitch for note in track.notes],
+                [(x.number, x.value, x.time) for x in track.control_changes],
+            )
+            for track in tracks
+        ]
+
+    whole, cut = OwnMusic.of(file).until(), OwnMusic.of(file).until(1.5)
+    # Either it stays as it is and new notes have a channel of their own,
+    assert written(whole) == [([60, 62], moves), ([64], [])]
+    # or it is lifted where the rest of the music was cut away.
+    assert written(cut) == [([60, 62, 64], [*moves, (64, 0, 1500)])]
+
+
 def test_a_prompt_that_is_cut_in_a_rest_is_continued_from_there(
     generate, shared
 ):

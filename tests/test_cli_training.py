@@ -13,6 +13,7 @@ from command_line import TINY
 from command_line import fail
 from command_line import invoke
 from command_line import succeed
+from sizes import LANGUAGE_MODEL
 
 BACKEND = os.environ.get("KERAS_BACKEND") or "tensorflow"
 
@@ -27,12 +28,7 @@ def test_train_leaves_a_history_and_a_preset(run):
 
 def test_train_uses_every_setting_it_is_given(run):
     config = json.loads((run / "config.json").read_text())
-    expected = {
-        "num_layers": 1,
-        "num_heads": 2,
-        "hidden_dim": 16,
-        "intermediate_dim": 32,
-        "sequence_length": 32,
+    expected = LANGUAGE_MODEL | {
         "batch_size": 2,
         "seed": 7,
         "dropout": 0.0,

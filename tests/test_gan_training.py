@@ -9,6 +9,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+from sizes import GAN as TINY
 from small_runs import assert_same_variables
 from small_runs import interrupt_at
 from small_runs import variables_of
@@ -39,15 +40,6 @@ from keras_pianogen.training.gan import train_gan
 from keras_pianogen.training.gan_building import networks_of
 
 VOCABULARY = EventVocabulary.named("pno-ai")
-TINY = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 8,
-    "sequence_length": 16,
-    "batch_size": 2,
-    "noise_dim": 4,
-}
 
 
 def to_numpy(model):

@@ -21,19 +21,8 @@ from keras_pianogen.listening import simulate_listeners
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.notes import NOTE_DTYPE
 
+pytest_plugins = ["listening_pages"]
 pytestmark = pytest.mark.one_backend
-
-
-@pytest.fixture
-def page(tmp_path):
-    """A page's folder, and its key's file."""
-    make(tmp_path)
-    return tmp_path / "page", tmp_path / "key.json"
-
-
-@pytest.fixture
-def key(page):
-    return Key.read(page[1])
 
 
 # The page.

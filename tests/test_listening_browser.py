@@ -65,34 +65,17 @@ def address(folder):
 
 
 @pytest.fixture
-def open_page(browser, folder):
-    """Opens pages. None may have an error, or a request to another machine."""
-    contexts, troubles = [], []
+def open_page(new_page, folder):
+    """Opens pages. None may have an error."""
 
     def open_page(place=None, **kwargs):
         place = place or (folder / "page").as_uri() + "/"
-        context = browser.new_context(**kwargs)
-        contexts.append(context)
-        page = context.new_page()
         own = (place, "data:", "blob:")
-        page.on(
-            "request",
-            lambda r: r.url.startswith(own) or troubles.append(r.url),
-        )
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                message.type == "error" and troubles.append(message.text)
-            ),
-        )
+        page = new_page(own, lambda m: m.type == "error", **kwargs)
         page.goto(place + "index.html")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert troubles == []
+    return open_page
 
 
 def hurry(page):

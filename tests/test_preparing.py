@@ -11,7 +11,6 @@ from performances import notes_of
 from sources import count_reads
 from sources import files_of
 from sources import names_in
-from sources import write_folder
 
 from keras_pianogen.data import parts
 from keras_pianogen.data import workers as workers_module
@@ -24,17 +23,8 @@ from keras_pianogen.midi.reading import MidiReport
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
 
+pytest_plugins = ["sources"]
 pytestmark = pytest.mark.one_backend
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("source") / "midi")
-
-
-@pytest.fixture(scope="module")
-def corpus(source, tmp_path_factory):
-    return prepare_corpus(source, tmp_path_factory.mktemp("corpus"))
 
 
 def test_a_corpus_holds_the_notes_of_each_file(source, corpus):

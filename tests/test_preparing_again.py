@@ -12,23 +12,13 @@ from sources import count_reads
 from sources import files_of
 from sources import names_in
 from sources import random_notes
-from sources import write_folder
 
 from keras_pianogen.data.corpus import Corpus
 from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.midi.writing import write_midi
 
+pytest_plugins = ["sources"]
 pytestmark = pytest.mark.one_backend
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("source") / "midi")
-
-
-@pytest.fixture(scope="module")
-def corpus(source, tmp_path_factory):
-    return prepare_corpus(source, tmp_path_factory.mktemp("corpus"))
 
 
 # Interruptions.

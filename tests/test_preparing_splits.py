@@ -14,17 +14,8 @@ from keras_pianogen.data.pieces import SPLITS
 from keras_pianogen.data.pieces import Piece
 from keras_pianogen.data.preparing import prepare_corpus
 
+pytest_plugins = ["sources"]
 pytestmark = pytest.mark.one_backend
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("source") / "midi")
-
-
-@pytest.fixture(scope="module")
-def corpus(source, tmp_path_factory):
-    return prepare_corpus(source, tmp_path_factory.mktemp("corpus"))
 
 
 # Splits.

@@ -1,5 +1,6 @@
 """The studio in Debian's headless Chromium, as somebody uses it."""
 
+import functools
 import html
 import shlex
 import time
@@ -15,10 +16,11 @@ pytest.importorskip("playwright.sync_api")
 
 from studio_pages import DONE  # noqa: E402
 from studio_pages import ON_THE_PAGE  # noqa: E402
-from studio_pages import PATIENCE  # noqa: E402
 from studio_pages import WATCH  # noqa: E402
 from studio_pages import choose  # noqa: E402
+from studio_pages import cursor_of  # noqa: E402
 from studio_pages import expect  # noqa: E402
+from studio_pages import once  # noqa: E402
 from studio_pages import open_pedalled  # noqa: E402
 from studio_pages import play_notes  # noqa: E402
 from studio_pages import write  # noqa: E402
@@ -47,17 +49,13 @@ def test_music_is_written_heard_continued_and_undone(open_page, pace):
     expect(about).not_to_contain_text(" 0 notes", **DONE)
 
     roll = page.locator(".card .roll").first
-    deadline, levels = time.monotonic() + 30, [0]
-    clock = page.evaluate("heard()")[0]
-    while max(levels) < 0.001 and time.monotonic() < deadline:
-        page.wait_for_timeout(50)
-        now, level = page.evaluate("heard()")
-        levels.append(level)
-    assert max(levels) > 0.001  # There is sound,
-    assert now > clock  # its clock goes on,
-    cursor = float(roll.get_attribute("aria-valuenow"))
-    page.wait_for_timeout(1000)
-    assert float(roll.get_attribute("aria-valuenow")) > cursor  # as does this.
+    heard = functools.partial(page.evaluate, "heard()")
+    once(page, heard, lambda sound: sound[1] > 0.001)  # There is sound,
+    clock, cursor = heard()[0], cursor_of(roll)
+    once(page, heard, lambda sound: sound[0] > clock)  # its clock goes on,
+    once(
+        page, lambda: cursor_of(roll), lambda now: now > cursor
+    )  # as does this.
 
     pace["seconds"] = 0.0
     expect(page.locator("#progress")).to_contain_text("Done", **DONE)
@@ -156,7 +154,7 @@ def test_what_is_held_is_in_the_download_whose_name_is_its_own(
 def test_a_wav_file_is_downloaded(open_page, tmp_path):
     page = open_page()
     play_notes(page)
-    with page.expect_download(timeout=PATIENCE) as download:
+    with page.expect_download(**DONE) as download:
         page.locator("#piece-wav").click()
     download.value.save_as(tmp_path / "piece.wav")
     with wave.open(str(tmp_path / "piece.wav")) as file:

@@ -1,13 +1,12 @@
 """The studio plays an instrument at a MIDI port in place of the page."""
 
-import time
-
 import pytest
 
 pytest.importorskip("playwright.sync_api")
 
 from studio_pages import ON_THE_PAGE  # noqa: E402
 from studio_pages import expect  # noqa: E402
+from studio_pages import once  # noqa: E402
 from studio_pages import open_pedalled  # noqa: E402
 from studio_pages import write  # noqa: E402
 
@@ -30,15 +29,13 @@ document.dispatchEvent(new Event("visibilitychange"));
 """
 
 
-def sent_until(page, wanted, patience=30):
+def sent_until(page, wanted):
     """What went to the port, once a message is among it."""
-    deadline = time.monotonic() + patience
-    while True:
-        sent = page.evaluate("sent")
-        if wanted in [message[:3] for message in sent]:
-            return sent
-        assert time.monotonic() < deadline, sent
-        page.wait_for_timeout(50)
+    return once(
+        page,
+        lambda: page.evaluate("sent"),
+        lambda sent: wanted in [message[:3] for message in sent],
+    )
 
 
 def test_a_piece_sounds_at_a_port_with_its_pedal_and_falls_silent(

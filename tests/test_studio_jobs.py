@@ -14,6 +14,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx2")
 
+from studio_server import PATIENCE  # noqa: E402
+from studio_server import Slow  # noqa: E402
 from studio_server import wait_until  # noqa: E402
 from studio_server import wish  # noqa: E402
 
@@ -23,20 +25,20 @@ pytest_plugins = ["studio_server"]
 pytestmark = pytest.mark.one_backend
 
 
-def test_a_stop_takes_effect_within_a_second(serve_slow):
-    server, stopped = serve_slow(), []
+def test_what_is_stopped_writes_no_more_than_the_step_it_is_in(serve_slow):
+    server, steps = serve_slow(), []
 
     def on_line(line):
         on_line.job = line.get("job", on_line.job)
-        if "events" in line and not stopped:
-            stopped.append(time.monotonic())
+        if "events" in line and not steps:
             answer = server.client.post("/stop", json={"job": on_line.job})
             assert answer.json() == {"stopped": True}
+            steps.append(Slow.steps)
 
     on_line.job = None
     lines = server.write(on_line, **wish("slow", seconds=120))
-    assert time.monotonic() - stopped[0] < 1
     assert lines[-1] == {"end": "stopped"}
+    assert Slow.steps <= steps[0] + 1
 
 
 def test_who_leaves_stops_the_job(serve_slow):
@@ -45,10 +47,10 @@ def test_who_leaves_stops_the_job(serve_slow):
         "POST", "/write", json=wish("slow", seconds=120)
     ) as answer:
         next(answer.iter_lines())
-    began = time.monotonic()
+    before = Slow.steps
     lines = server.write(**wish("slow", seconds=0.1))
     assert lines[-1] == {"end": "done"}
-    assert time.monotonic() - began < 2
+    assert Slow.steps < before + 100  # Two seconds of 24.
 
 
 def test_a_full_queue_refuses(serve_slow):
@@ -68,7 +70,7 @@ def test_a_full_queue_refuses(serve_slow):
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     threads[0].start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE)
     threads[1].start()
     wait_until(lambda: len(ids) == 2)
     for thread in threads[2:]:
@@ -78,7 +80,7 @@ def test_a_full_queue_refuses(serve_slow):
     for job in ids:
         server.client.post("/stop", json={"job": job})
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert server.write(**wish("slow", seconds=0.1))[-1] == {"end": "done"}
 
 
@@ -100,7 +102,7 @@ def test_a_job_that_fails_is_not_the_last_one():
     worker.submit(fail, reports.append)
     worker.submit(refuse, reports.append)
     worker.submit(lambda job: done.set(), reports.append)
-    assert done.wait(5)
+    assert done.wait(PATIENCE)
     worker.close()
     errors = [report["error"] for report in reports if "error" in report]
     assert errors[1] == "For the user."
@@ -112,7 +114,7 @@ def test_preparations_wait_until_jobs_are_over_for_a_while(monkeypatch):
     clock = types.SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr(jobs, "time", clock)
     worker = jobs.Worker(
-        [lambda: submitted.wait(5), lambda: done.append("preparation")]
+        [lambda: submitted.wait(PATIENCE), lambda: done.append("preparation")]
     )
     for _ in range(2):
         worker.submit(lambda job: done.append("job"), lambda message: None)
@@ -142,7 +144,7 @@ def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
         worker.foresee(work)
 
     foresee("first")
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE)
     reports = []
     worker.submit(lambda job: done.append("job"), reports.append)
     wait_until(lambda: "job" in done)
@@ -155,7 +157,7 @@ def test_what_is_foreseen_gives_way_to_jobs_and_to_the_latest():
     wait_until(lambda: "third" in done)
     assert done == ["first", "job", "first", "second", "third"]
     worker.close()
-    worker._thread.join(5)
+    worker._thread.join(PATIENCE)
     assert not worker._thread.is_alive()
 
 
@@ -181,6 +183,7 @@ app()
 
 
 def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
+    started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", STUBBORN, "serve", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -188,6 +191,7 @@ def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
         text=True,
     )
     address = process.stdout.readline().split()[-1]
+    loading = time.monotonic() - started
     lines = []
     with httpx.stream(
         "POST",
@@ -203,6 +207,7 @@ def test_ctrl_c_while_it_writes_ends_at_once_without_a_traceback():
                 interrupted = time.monotonic()
     assert lines[-1] == {"end": "stopped"}
     _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - interrupted < 3  # One second, on an idle machine.
+    # One second against three, on an idle machine.
+    assert time.monotonic() - interrupted < loading
     assert process.returncode == 130
     assert errors.splitlines()[1:] == ["Stopped. The page is closed."]

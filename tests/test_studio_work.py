@@ -9,7 +9,9 @@ pytest.importorskip("playwright.sync_api")
 
 from studio_pages import DONE  # noqa: E402
 from studio_pages import ON_THE_PAGE  # noqa: E402
+from studio_pages import cursor_of  # noqa: E402
 from studio_pages import expect  # noqa: E402
+from studio_pages import once  # noqa: E402
 from studio_pages import play_notes  # noqa: E402
 from studio_pages import write  # noqa: E402
 
@@ -192,14 +194,15 @@ def test_candidates_are_starred_compared_discarded_and_brought_back(
     expect(cards.nth(0).locator(".star")).to_have_attribute(
         "aria-pressed", "false"
     )
-    places = []
-    for card in (cards.nth(0), cards.nth(1)):
-        card.locator(".play").click()
-        page.wait_for_timeout(700)
-        place = card.locator(".roll").get_attribute("aria-valuenow")
-        places.append(float(place))
-    # The second goes on where the first was, and not where it would begin.
-    assert places[0] <= places[1]
+    first, second = (cards.nth(i).locator(".roll") for i in (0, 1))
+    begin = cursor_of(second)
+    cards.nth(0).locator(".play").click()
+    heard = once(page, lambda: cursor_of(first), lambda now: now > begin + 0.5)
+    cards.nth(1).locator(".play").click()
+    # It goes on where the first was, and not where it would begin.
+    assert (
+        once(page, lambda: cursor_of(second), lambda now: now > begin) >= heard
+    )
     cards.nth(0).locator(".discard").click()
     expect(cards).to_have_count(1)
     page.keyboard.press("Control+z")

@@ -17,7 +17,6 @@ from keras_pianogen.midi.parts import MOVEMENT_DTYPE
 from keras_pianogen.midi.parts import Part
 from keras_pianogen.midi.parts import read_parts
 from keras_pianogen.midi.parts import write_parts
-from keras_pianogen.midi.reading import PEDAL_DOWN
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.notes import NOTE_DTYPE
@@ -185,7 +184,7 @@ def _until(part, seconds):
     """A part up to a time, at which its pedals are lifted."""
     kept = part.keys["start"] < seconds
     moves = part.moves[part.moves["time"] < seconds]
-    lifts = [(seconds, pedal, 0) for pedal in _pedals_down(moves)]
+    lifts = [(seconds, pedal, 0) for pedal in _pedals_in_use(moves)]
     return part._replace(
         keys=part.keys[kept],
         ends=part.ends[kept],
@@ -215,24 +214,28 @@ def _joined(part, new):
     return part._replace(keys=keys[order], ends=ends[order])
 
 
-def _pedals_down(moves):
-    """The controller numbers of the pedals that are down after all moves."""
+def _pedals_in_use(moves):
+    """The controller numbers of the pedals that do not rest after all moves.
+
+    Some instruments follow a pedal's whole way, so one that is half pressed
+    counts, although it sustains no note of `read_notes`.
+    """
     return [
         pedal
         for pedal in PEDALS
-        if (moves["value"][moves["number"] == pedal][-1:] >= PEDAL_DOWN).any()
+        if moves["value"][moves["number"] == pedal][-1:].any()
     ]
 
 
 def _is_settled(part, seconds):
     """Whether no controller changes notes from a time on.
 
-    No pedal is down then, none moves later, and the others, such as volume,
+    All pedals rest then, none moves later, and the others, such as volume,
     have stayed as they were at the first note: after a fade-out, new notes
     would be silent.
     """
     moves = part.moves
-    if (moves["time"] > seconds).any() or _pedals_down(moves):
+    if (moves["time"] > seconds).any() or _pedals_in_use(moves):
         return False
     first = _at_first(part)
     at_first = dict(zip(first["number"], first["value"], strict=True))
