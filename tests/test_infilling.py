@@ -21,6 +21,7 @@ from keras_pianogen.data.note_runs import RunWithGap
 from keras_pianogen.data.note_runs import batch_of
 from keras_pianogen.data.note_runs import run_of
 from keras_pianogen.data.note_windows import NoteWindows
+from keras_pianogen.generation import emptiness
 from keras_pianogen.generation import infilling
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation import pieces
@@ -33,11 +34,13 @@ from keras_pianogen.judging.infilling import evaluate_gaps
 from keras_pianogen.layers.note_embedding import row_classes
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.models import NoteTransformerCausalLM
+from keras_pianogen.models import note_causal_lm
 from keras_pianogen.models.extending import extended
 from keras_pianogen.models.losses import field_nats
 from keras_pianogen.note_tuples import NO_NOTE
 from keras_pianogen.note_tuples import NoteTuples
 from keras_pianogen.notes import NOTE_DTYPE
+from keras_pianogen.notes import check_notes
 
 FORM = NoteTuples()
 DATA = pathlib.Path(__file__).parent / "data"
@@ -145,7 +148,7 @@ def test_a_melody_is_kept_and_stays_the_highest_line(model):
 
 
 @pytest.mark.one_backend
-def test_a_filling_is_as_dense_as_the_music_around_it():
+def test_a_filling_is_as_dense_as_the_music_around_it(monkeypatch):
     """By a model that was never trained, so that nothing else makes it so."""
     model = build_note_model(max_sequence_length=256)
     free = extended(model, 0.5)
@@ -166,6 +169,43 @@ def test_a_filling_is_as_dense_as_the_music_around_it():
     assert made(held) == pytest.approx(40, rel=0.5)
     assert made(held, keep_melody=True) == pytest.approx(40, rel=0.3)
     assert made(held, density=10) == pytest.approx(80, rel=0.3)
+    # A phrase that is varied is as dense as it was, and not as its neighbours.
+    more = notes[30:70]
+    more["start"] += 0.1
+    more["end"] += 0.1
+    dense = check_notes(np.concatenate([notes, more]))
+    monkeypatch.setattr(note_causal_lm, "phrases_to_write", phrase_at_6)
+    starts = held.vary(dense, seed=1)["start"]
+    assert ((starts >= 6) & (starts < 14)).sum() == pytest.approx(80, rel=0.3)
+
+
+def phrase_at_6(notes, keep):
+    return [(6.0, 14.0)]
+
+
+@pytest.mark.one_backend
+def test_a_gap_that_stays_nearly_empty_is_filled_again(monkeypatch, caplog):
+    model = extended(
+        build_note_model(64),
+        0.5,
+        controls=Controls({"density": [2.0, 4.0, 8.0]}),
+    )
+    model.compile()
+    notes = piece_of(60, 2)
+
+    def fill(seed):
+        return model.infill(notes, 2.0, 5.0, seed=seed)
+
+    plain = fill(4)
+    assert not caplog.records
+    monkeypatch.setattr(emptiness, "REDRAWS", 1)
+    monkeypatch.setattr(emptiness, "SHARE", 9.0)  # Nothing is enough.
+    again = fill(4)
+    (record,) = caplog.records
+    told = int(record.getMessage().rsplit("seed ", 1)[1])
+    monkeypatch.setattr(emptiness, "SHARE", 0.0)
+    assert not np.array_equal(again, plain)
+    assert np.array_equal(again, fill(told))
 
 
 @pytest.mark.one_backend

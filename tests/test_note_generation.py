@@ -17,6 +17,7 @@ from keras_pianogen.generation.samplers import FieldSamplers
 from keras_pianogen.layers.note_heads import split_fields
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.writing import write_midi
+from keras_pianogen.note_tuples import FIELDS
 
 FREE = {"grammar": False, "output": "rows"}
 
@@ -42,6 +43,9 @@ def lag(model, rows, begin):
     logits = split_fields(FORM, keras.ops.convert_to_numpy(model(x)))
     lags = []
     for i, z in enumerate(map(keras.ops.convert_to_numpy, logits)):
+        if FIELDS[i] == "duration":
+            z = z[..., 1:]  # A duration of 0 is barred.
+            y[..., i] -= 1
         chosen = np.take_along_axis(z, y[..., i, None], -1)
         lags.append((z.max(-1, keepdims=True) - chosen)[0, begin:])
     return np.concatenate(lags, -1)
@@ -135,6 +139,7 @@ def test_pieces_keep_the_rules_of_the_grammar(model):
     for rows in pieces:
         assert len(rows) > 20
         check_rules(rows, 3, 40, 20)
+        assert rows["duration"].min() >= 1
 
 
 @pytest.mark.one_backend

@@ -43,6 +43,7 @@ STEERED = Controls(
         {"polyphony": 6},
         {"density": 9, "pace": 5, "legato": 0.6},
         {"pace": 3},
+        {"pace": 0.5},
     ],
 )
 def test_a_model_that_can_do_nothing_is_held_to_what_is_asked(held, asked):
@@ -78,16 +79,23 @@ def test_a_change_is_followed(held):
 @pytest.mark.one_backend
 def test_strengths_and_tilts_are_those_of_a_slow_twin():
     rng = np.random.default_rng(0)
-    rows = [[30, 70, 20, 50], [0, 40, 3, 700]]
+    rows = [[30, 70, 20, 50], [0, 40, 3, 700], [10, 50, 9, 90]]
     none = np.nan
     targets = np.array(
-        [[6, 80, 60, none, 4, 2], [none, 30, none, 2, none, none]], "float32"
+        [
+            [6, 80, 60, none, 4, 2],
+            [none, 30, none, 2, none, none],
+            [0.5, none, none, none, 0.2, none],
+        ],
+        "float32",
     )
-    shares = np.stack([rng.dirichlet(np.ones(12)), np.full(12, np.nan)])
+    shares = np.full((3, 12), np.nan)
+    shares[0] = rng.dirichlet(np.ones(12))
     targets = np.concatenate([targets, shares], 1, dtype="float32")
-    strengths = rng.normal(size=(2, COLUMNS)).astype("float32")
+    strengths = rng.normal(size=(3, COLUMNS)).astype("float32")
     strengths[np.isnan(targets)] = 0
-    chords = np.array([[2, -0.5], [1, 0.3]], "float32")
+    strengths[2, [0, 4]] = -5, -14.95  # Beyond 3, because it is slow.
+    chords = np.array([[2, -0.5], [1, 0.3], [1, 0]], "float32")
     steering = Steering(FORM)
     tensors = [
         keras.ops.convert_to_tensor(x)
@@ -102,18 +110,20 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
         wait, rings = shift / 100, duration / 100
         velocity = float(FORM.to_velocities(np.array([bin_]))[0])
         change = [
-            0.2 * (density * wait - 1) * min(1, 5 / density),
+            0.2 * (density * wait - 1) * min(1, 5 / density) / min(1, density),
             0.1 * (loudness - velocity) / 16,
             0.06 * (register - pitch) / 12,
             0.05 * (wait - rings / polyphony) / 0.1,
-            0.2 * (pace * wait - is_onset) * min(1, 5 / pace),
+            0.2 * (pace * wait - is_onset) * min(1, 5 / pace) / min(1, pace),
             0.05 * is_onset * (count * np.log(legato) - overlap),
             *(0.5 * (targets[i, 6:] - (np.arange(12) == pitch % 12))),
         ]
-        expected = np.clip(strengths[i] + change, -3, 3)
+        most = np.full(COLUMNS, 3.0)
+        most[[0, 4]] /= np.minimum([density, pace], 1)
+        expected = np.clip(strengths[i] + change, -most, most)
         expected[np.isnan(targets[i])] = 0
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-5)
-    left = keras.ops.convert_to_tensor(np.array([0, 30], "int32"))
+    left = keras.ops.convert_to_tensor(np.array([0, 30, 0], "int32"))
     shifts = keras.ops.convert_to_numpy(
         steering.tilt_of_shifts(*tensors[:2], left)
     )
@@ -125,6 +135,10 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     expected = -denser * 0.18 - faster * 0.12
     assert shifts[0, 3] == pytest.approx(expected, rel=1e-4)
     assert shifts[1, 20] == pytest.approx(-strengths[1, 3] * 0.2, rel=1e-5)
+    # At 0.5 notes and 0.2 onsets a second.
+    sparser, slower = strengths[2, [0, 4]]
+    expected = -sparser * 0.1 - slower * 0.04 - 3 * 0.2
+    assert shifts[2, 20] == pytest.approx(expected, rel=1e-4)
     assert shifts[0, -1] == 0
     assert shifts[1, -1] == pytest.approx(-strengths[1, 3] * 0.3, rel=1e-5)
     octave = pitches[:, 72] - pitches[:, 60]
@@ -135,7 +149,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     chord = steering.chord_after(tensors[3], tensors[2])
     chord = keras.ops.convert_to_numpy(chord)
     # The first note begins an onset, the second one joins it.
-    expected = [[1, np.log(0.5)], [2, 0.3 + np.log(7)]]
+    expected = [[1, np.log(0.5)], [2, 0.3 + np.log(7)], [1, np.log(0.9)]]
     np.testing.assert_allclose(chord, expected, rtol=1e-5)
 
 

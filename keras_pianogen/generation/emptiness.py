@@ -1,9 +1,9 @@
 """Pieces that are nearly empty, which are drawn again. Times in seconds.
 
-Now and then a model stops and can't find its way back into the music. A piece
-that is asked for in seconds, and that has fewer than a tenth of the notes of
-real music, is drawn again with a seed of its own. A warning tells that seed,
-which gives the same piece by itself.
+Now and then a model stops and can't find its way back into the music. New
+music that has fewer than a tenth of the notes of real music, or of those that
+are asked of a gap, is drawn again with a seed of its own. A warning tells that
+seed, which gives the same music by itself.
 """
 
 import logging
@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_pianogen.generation.draws import next_seed
 
-# MAESTRO has 9.9 notes a second.
-LEAST_NOTES_A_SECOND = 1.0
+SHARE = 0.1  # Fewer than this share of the usual notes are nearly none.
+USUAL_NOTES_A_SECOND = 10.0  # MAESTRO has 9.9.
 # Shorter pieces may be empty for good reasons.
 LEAST_SECONDS = 4.0
 # How often a piece is drawn again at most.
@@ -22,18 +22,17 @@ REDRAWS = 3
 logger = logging.getLogger(__name__)
 
 
-def is_nearly_empty(notes, seconds):
-    """Whether a piece has fewer than a tenth of the notes of real music.
+def fewest_notes(seconds):
+    """How many notes a piece has at least, or it is nearly empty.
 
     Args:
-        notes: int. Number of new notes.
         seconds: float. Length of the new music.
 
     Examples:
-        >>> is_nearly_empty(24, 40.0), is_nearly_empty(60, 40.0)
-        (True, False)
+        >>> fewest_notes(40.0), fewest_notes(1.0)
+        (40.0, 0.0)
     """
-    return seconds >= LEAST_SECONDS and notes < LEAST_NOTES_A_SECOND * seconds
+    return SHARE * USUAL_NOTES_A_SECOND * seconds * (seconds >= LEAST_SECONDS)
 
 
 def fill(pieces, request, draw):
@@ -57,18 +56,17 @@ def _fill(piece, request, index, draw):
     prompt, first = request.prompts[0], request.seed
     for attempt in range(REDRAWS):
         notes = request.count_notes(piece[len(prompt) :])
-        if not is_nearly_empty(notes, request.seconds):
+        if notes >= request.fewest_notes:
             break
         if first is None:
             first = next_seed(request.sampler)
         words = (first % 2**32, index, attempt)
         seed = int(np.random.SeedSequence(words).generate_state(1)[0])
         logger.warning(
-            "Nearly empty: %d new notes in %g s, fewer than a tenth of real "
-            "music%s. The piece is drawn again with seed %d",
+            "Nearly empty: %d new notes%s, fewer than a tenth of what is "
+            "usual there. They are drawn again with seed %d",
             notes,
-            request.seconds,
-            "" if request.seed is None else f" (seed {request.seed})",
+            "" if request.seed is None else f" with seed {request.seed}",
             seed,
         )
         request = request.alone(0, seed)

@@ -16,11 +16,13 @@ from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
 from keras_pianogen.events import PITCHES
+from keras_pianogen.generation import emptiness
 from keras_pianogen.generation import notewise
 from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.asking import PITCH_CLASSES
 from keras_pianogen.generation.asking import STEPS
 from keras_pianogen.generation.asking import Asked
+from keras_pianogen.generation.draws import is_random
 from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import START
@@ -71,7 +73,16 @@ class InfillRequest(NoteRequest):
 
     @property
     def can_be_drawn_again(self):
-        return False
+        """See `Request.can_be_drawn_again`: parts of a gap may stay empty."""
+        return is_random(self.sampler) and self.asked_between is None
+
+    @property
+    def fewest_notes(self):
+        """See `Request.fewest_notes`: a tenth of those that are asked for."""
+        ends = self.asked.values.get("density") if self.asked else None
+        seconds = (self.gap.end - self.begin) * self.time_step
+        usual = np.mean(ends) * seconds if ends else 0.0
+        return emptiness.SHARE * usual * (usual > FEW)
 
     def _begin_of(self, prompt):
         return self.begin
@@ -194,8 +205,7 @@ def _like_the_sides(model, outside, start, end, asked):
         return asked
     ends = known[0], known[-1]
     if "density" not in asked.values:
-        nearest = KINDS["density"].nearest
-        found = tuple(nearest(len(notes) / x) for notes, x in ends)
+        found = tuple(_density(*side) for side in ends)
         asked = asked.beside("density", found)
     return asked.also(
         PITCH_CLASSES, tuple(_shares_of_classes(notes) for notes, _ in ends)
@@ -206,6 +216,15 @@ def _between(notes, begin, end):
     """The notes between two moments, and the seconds."""
     starts = notes["start"]
     return notes[(starts >= begin) & (starts < end)], end - begin
+
+
+def _density(notes, seconds):
+    return KINDS["density"].nearest(len(notes) / seconds)
+
+
+def density_between(notes, begin, end):
+    """The notes a second between two moments, as a model can be asked for."""
+    return _density(*_between(notes, begin, end))
 
 
 def _shares_of_classes(notes):
@@ -248,9 +267,12 @@ def _fill(model, outside, place, variations, *, seed, progress, **settings):
         seed=seed,
         **settings,
     )
+    pieces = draw(request, progress=progress)
+    if request.can_be_drawn_again:
+        pieces = emptiness.fill(pieces, request, draw)
     return [
         _filled(form, outside, piece[len(prompt) :], prompt, origin)
-        for piece in draw(request, progress=progress)
+        for piece in pieces
     ]
 
 

@@ -195,7 +195,11 @@ class NextNote:
         code = self.form.shift_code
         self.first_shifts = _int32(code.firsts)
         self.last_shifts = _int32(code.firsts + code.widths - 1)
-        self.first_durations = _int32(self.form.duration_code.firsts)
+        durations = _int32(self.form.duration_code.firsts)
+        # A note that begins and ends in one tick would be silent.
+        self.barred_durations = ops.logical_or(
+            durations < 1, durations > self.limits.max_ticks
+        )
         self.end, self.pitches = _int32(END), _int32(np.arange(PITCHES))
         self.no_score = _int32(np.full(len(SCORE_FIELDS), NOTHING))
         self.steering = Steering(self.form) if self._is_asked() else None
@@ -375,8 +379,7 @@ class NextNote:
         """The duration in ticks."""
         logits = self.heads.duration(x, left)[:, 0]
         logits = logits + self._tilt("duration", state)
-        barred = self.first_durations > self.limits.max_ticks
-        logits = ops.where(barred, BARRED, logits)
+        logits = ops.where(self.barred_durations, BARRED, logits)
         duration, random = self.draws.draw(logits, random, field="duration")
         ticks, random = self._ticks(self.form.duration_code, duration, random)
         return ops.minimum(ticks, self.limits.max_ticks), random

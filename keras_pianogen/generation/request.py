@@ -10,6 +10,7 @@ import numbers
 
 import numpy as np
 
+from keras_pianogen.generation import emptiness
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.draws import is_random
 from keras_pianogen.generation.endings import EARLIEST_ENDING
@@ -196,6 +197,11 @@ class Request:
         """Whether another seed gives another piece of the same length."""
         is_timed = self.seconds is not None and self.max_length is None
         return is_timed and is_random(self.sampler)
+
+    @property
+    def fewest_notes(self):
+        """How many notes a new piece has at least, or it is drawn again."""
+        return emptiness.fewest_notes(self.seconds)
 
     # What follows from the arguments.
 

@@ -48,6 +48,9 @@ LONGEST_WAIT = 4.0
 # Notes a second. In music that is asked to be denser, each note changes the
 # strength by less, so that a second changes it as much as at this density.
 SLOW = 5.0
+# Below this number of notes or onsets a second, each note changes the strength
+# by more, and strengths may be larger, because one wait counts for more there.
+SLOWEST = 1.0
 # How much the strengths of polyphony and legato shorten the times between notes
 # too, where no density and no pace are asked for: long notes alone would leave
 # music sparse.
@@ -72,6 +75,8 @@ class Steering:
         self.together = int(TOGETHER / form.time_step + 1e-6)
         gains = [GAINS[name] for name in SCALES] + CLASSES * [GAIN_OF_CLASSES]
         self.gains = _float32(gains)
+        is_rate = [name in ("density", "pace") for name in SCALES]
+        self.is_rate = _bool(is_rate + CLASSES * [False])
         velocities = form.to_velocities(np.arange(form.velocity_bins))
         self.velocities = _float32(velocities)
         self.waits = _float32(self._seconds(form.shift_code))
@@ -140,7 +145,9 @@ class Steering:
             ops.isnan(asked["density"]), ops.isnan(asked["pace"])
         )
         lasting = less(of["polyphony"], asked["polyphony"])
-        onsets = of["pace"] * self.is_onset
+        onsets = ops.clip(of["pace"], -STRONGEST, STRONGEST) * self.is_onset
+        onsets = onsets * ops.minimum(asked["pace"], SLOWEST)
+        onsets = ops.where(ops.isnan(asked["pace"]), 0.0, onsets)
         shared = ops.where(is_free, SHARE * of["legato"], 0.0)
         onsets = onsets - shared * self.delays
         return (
@@ -163,7 +170,9 @@ class Steering:
         """
         missing = self._missing(ops.maximum(new, 0), targets, chord)
         strengths = strengths + self.gains * missing
-        strengths = ops.clip(strengths, -STRONGEST, STRONGEST)
+        slow = ops.maximum(SLOWEST / targets, 1.0)
+        most = STRONGEST * ops.where(self.is_rate, slow, 1.0)
+        strengths = ops.minimum(ops.maximum(strengths, -most), most)
         return ops.where(ops.isnan(targets), 0.0, strengths)
 
     def chord_after(self, chord, new):
@@ -199,7 +208,8 @@ class Steering:
         overlap = lasted - count * self._logarithm(new[:, :1])
 
         def of_each(rate):
-            return ops.minimum(1.0, SLOW / rate)
+            slow = ops.maximum(1.0, SLOWEST / rate)
+            return slow * ops.minimum(1.0, SLOW / rate)
 
         missing = {
             "density": (asked["density"] * wait - 1)
@@ -227,6 +237,10 @@ def _columns(columns):
     """The column of each scale, (batch, 1), and those of the classes."""
     parts = ops.split(columns, list(range(1, 1 + len(SCALES))), axis=1)
     return dict(zip([*SCALES, "classes"], parts, strict=True))
+
+
+def _bool(truths):
+    return ops.convert_to_tensor(np.asarray(truths, "bool"))
 
 
 def _float32(numbers):

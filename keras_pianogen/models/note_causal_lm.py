@@ -5,6 +5,7 @@ import keras_hub
 
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.draws import seeds_from
+from keras_pianogen.generation.infilling import density_between
 from keras_pianogen.generation.infilling import infill
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.notewise import next_note
@@ -229,7 +230,9 @@ class NoteTransformerCausalLM(
 
         Phrases are cut where the piece pauses, every 3 to 8 seconds. Those
         that are written anew are spread evenly, and each is filled like a gap,
-        see `infill`.
+        see `infill`. A model with the control `density` is held to as many
+        notes a second as the phrase had, unless a density or a pace is asked
+        for.
 
         Args:
             piece: see `infill`.
@@ -256,7 +259,10 @@ class NoteTransformerCausalLM(
         notes = OwnMusic.of(piece).notes
         gaps = phrases_to_write(notes, keep)
         seeds = seeds_from(seed, len(gaps))
+        is_free = all(settings.get(x) is None for x in ("density", "pace"))
         for i, (start, end) in enumerate(gaps):
+            if is_free and "density" in self.controls.names:
+                settings["density"] = density_between(notes, start, end)
             notes = self.infill(notes, start, end, seed=seeds[i], **settings)
             if progress is not None:
                 progress(i + 1, len(gaps))
