@@ -12,7 +12,7 @@ from keras_pianogen.note_tuples import NoteTuples
 FORM = NoteTuples()
 
 
-def build_note_model(max_sequence_length=32):
+def build_note_model(max_sequence_length=32, **settings):
     keras.utils.set_random_seed(0)
     backbone = NoteTransformerBackbone(
         FORM,
@@ -22,6 +22,7 @@ def build_note_model(max_sequence_length=32):
         intermediate_dim=32,
         max_sequence_length=max_sequence_length,
         dropout=0.0,
+        **settings,
     )
     preprocessor = NoteTransformerCausalLMPreprocessor(
         NoteTupleTokenizer(), sequence_length=24

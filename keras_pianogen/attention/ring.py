@@ -49,6 +49,23 @@ class KeyValueCache:
         self.ring, self.recent = ring, recent
         self.seen, self.count = _number(seen), _number(count)
 
+    @classmethod
+    def of(cls, cache, seen):
+        """A cache as an object, whether it is one or a ring.
+
+        Args:
+            cache: a `KeyValueCache`, or a ring.
+            seen: see above; not used with a `KeyValueCache`.
+        """
+        if isinstance(cache, cls):
+            return cache
+        if seen is None:
+            raise ValueError(
+                "A `cache` needs a `cache_update_index`, the number of events "
+                "that it has seen. Received: cache_update_index=None"
+            )
+        return cls(cache, seen)
+
     @property
     def capacity(self):
         return self.ring[0].shape[2]
@@ -86,6 +103,24 @@ class KeyValueCache:
             )
         count = self.count + keys.shape[2]
         return KeyValueCache(self.ring, self.seen, new, count)
+
+    def newest(self):
+        """Key and value of the newest event, or zeros without an event.
+
+        Returns:
+            A pair of tensors of shape (batch, heads, key_dim).
+        """
+        ring = tuple(
+            ops.take(x, (self.seen - 1) % self.capacity, axis=2)
+            for x in self.ring
+        )
+        if self.recent is None:
+            return ring
+        last = ops.maximum(self.count - 1, 0)
+        return tuple(
+            ops.where(self.count > 0, ops.take(new, last, axis=2), kept)
+            for new, kept in zip(self.recent, ring, strict=True)
+        )
 
     def attend(self, query, relative, reach):
         """Causal attention of the newest events to all that are in the cache.

@@ -49,13 +49,14 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, relative, mask, offset, block_size):
         blocks = _Blocks(query, key, value, relative, mask, offset, block_size)
-        outputs = torch.empty_like(blocks.query)
+        shape = *query.shape[:3], value.shape[3]
+        outputs = _rows(query.new_empty(shape))
         for rows, queries, keys in blocks:
             weights = blocks.weights(rows, queries, keys).to(value.dtype)
             outputs[rows, queries] = torch.bmm(
                 weights, blocks.value[rows, keys]
             )
-        outputs = outputs.view(query.shape)
+        outputs = outputs.view(shape)
         ctx.save_for_backward(query, key, value, relative, mask, outputs)
         ctx.offset, ctx.block_size = offset, block_size
         return outputs
@@ -109,7 +110,9 @@ def _gradients(blocks, upstream, outputs):
             found = found.view(1, -1, found.shape[2])
             asked = asked.reshape(found.shape)
         found.baddbmm_(by_column, columns[rows_of, near:])
-        query_gradient[rows, queries] = found.view(-1, *pull.shape[1:])
+        query_gradient[rows, queries] = found.view(
+            -1, pull.shape[1], query.shape[2]
+        )
         _add_product(
             column_gradient[rows_of, near:], by_column.transpose(1, 2), asked
         )

@@ -39,16 +39,57 @@ def build(backbone):
     ):
         return None
     blocks = [_Block(layer) for layer in backbone.transformer_layers]
-    embed, outputs = ends(backbone)
+    ids_of, embed, outputs = ends(backbone)
+    phases_of = _no_phases
+    if getattr(backbone, "note_phases", None) is not None:
+        phases_of = _Phases(backbone)
 
     def step(last, cache, position):
         position = int(position)
-        x = embed(last[:, 0])  # (batch, hidden_dim)
-        for block, (key, value) in zip(blocks, cache, strict=True):
-            x = block(x, key, value, position)
+        ids = ids_of(last[:, 0])
+        x = embed(ids)  # (batch, hidden_dim)
+        rings, phases = phases_of(ids, cache)
+        for block, (key, value) in zip(blocks, rings, strict=True):
+            x = block(x, key, value, position, phases)
         return outputs(x), cache
 
     return step
+
+
+# What attention is told of notes besides their order, see `NotePhases`.
+
+
+class _Phases:
+    """What `NotePhases.call_with_cache` computes, of one note of each piece."""
+
+    def __init__(self, backbone):
+        device = value(backbone.note_embedding.embedding.embeddings).device
+        layer = backbone.note_phases
+        self.shifts = torch.as_tensor(layer.shifts, device=device)
+        self.tables = {
+            kind.name: torch.as_tensor(kind.table, device=device)
+            for kind in layer.kinds
+        }
+
+    def __call__(self, classes, cache):
+        """The blocks' rings, and the phases of notes, (batch, 2, phases)."""
+        *rings, (onset, pitch) = cache
+        shift, new = classes[:, 0], classes[:, 1]
+        onset += self.shifts[shift + 1].view(onset.shape)
+        pitch.copy_(new.view(pitch.shape))
+        places = {"onset": onset.view(-1), "pitch": new}
+        phases = torch.cat(
+            [
+                table[places[name] % len(table)]
+                for name, table in self.tables.items()
+            ],
+            dim=-1,
+        )
+        return rings, phases * (new >= 0)[:, None, None]
+
+
+def _no_phases(ids, cache):
+    return cache, None
 
 
 # From tokens to the first block, and from the last block to outputs.
@@ -59,16 +100,17 @@ def _note_ends(backbone):
     embeddings = value(layer.embedding.embeddings)
     firsts = torch.as_tensor(layer.firsts, device=embeddings.device)
 
-    def embed(rows):
-        return embeddings[backbone.row_classes(rows) + firsts].sum(-2)
+    def embed(classes):
+        return embeddings[classes + firsts].sum(-2)
 
-    return embed, norm_of(backbone.layer_norm)
+    return backbone.row_classes, embed, norm_of(backbone.layer_norm)
 
 
 def _event_ends(backbone):
     norm = norm_of(backbone.layer_norm)
     embeddings = value(backbone.token_embedding.embeddings)
     return (
+        lambda ids: ids,
         lambda ids: embeddings[ids.long()],
         lambda x: norm(x) @ embeddings.T,
     )
@@ -98,6 +140,9 @@ class _Block:
         if attention.use_bias:
             self.bias = torch.cat([value(p.bias) for p in projections])
         self.relative = value(attention.relative_embeddings).transpose(0, 1)
+        if attention.num_phases:
+            embeddings = value(attention.phase_embeddings)
+            self.phase_embeddings = embeddings.permute(1, 2, 0)
         self.twice = torch.cat([self.relative, self.relative], 1)
         self.outputs = dense(attention.attention_output)
         self.attention_norm = norm_of(layer.self_attention_layer_norm)
@@ -108,11 +153,11 @@ class _Block:
             self.activation = torch.relu_
         self.last = dense(layer.feedforward_output_dense)
 
-    def __call__(self, x, key, value, position):
+    def __call__(self, x, *place):
         if self.normalize_first:
-            x = x + self.attend(self.attention_norm(x), key, value, position)
+            x = x + self.attend(self.attention_norm(x), *place)
             return x + self.feed_forward(self.feedforward_norm(x))
-        x = self.attention_norm(x + self.attend(x, key, value, position))
+        x = self.attention_norm(x + self.attend(x, *place))
         return self.feedforward_norm(x + self.feed_forward(x))
 
     def turned(self, capacity):
@@ -122,10 +167,19 @@ class _Block:
         nearest = self.relative[:, -capacity:]
         return torch.cat([nearest, nearest], 1)
 
+    def with_phases(self, query, phases):
+        """See `RelativeAttention`; of one scaled query of each head."""
+        amplitudes = query.transpose(0, 1) @ self.phase_embeddings
+        cosine, sine = amplitudes.transpose(0, 1).chunk(2, -1)
+        cosines, sines = phases[:, :1], phases[:, 1:]
+        turned = cosine * cosines + sine * sines
+        more = cosine * sines - sine * cosines
+        return torch.cat([query, turned, more], -1)
+
     def feed_forward(self, x):
         return self.last(self.activation(self.middle(x)))
 
-    def attend(self, x, key, value, position):
+    def attend(self, x, key, value, position, phases=None):
         """Write the event to the ring, and attend to the events in it."""
         batch, capacity = x.shape[0], key.shape[2]
         slot = position % capacity
@@ -133,7 +187,8 @@ class _Block:
             self.bias, x, self.kernel
         )  # fmt: skip
         new = new.view(batch, 3, self.heads, self.key_dim)
-        query, key[:, :, slot], value[:, :, slot] = new.unbind(1)
+        query, new_key, value[:, :, slot] = new.unbind(1)
+        key[:, :, slot, : self.key_dim] = new_key
         filled = min(position + 1, capacity)
         rows = batch * self.heads
         first = capacity - 1 - slot
@@ -144,6 +199,9 @@ class _Block:
         else:
             logits = query.transpose(0, 1) @ relative.transpose(1, 2)
             logits = logits.transpose(0, 1)
+        if phases is not None:
+            key[:, :, slot, self.key_dim :] = phases.flatten(1)[:, None]
+            query = self.with_phases(query, phases)
         logits = torch.baddbmm(
             logits.reshape(rows, 1, filled),
             query.reshape(rows, 1, -1),

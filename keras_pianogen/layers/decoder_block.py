@@ -20,9 +20,9 @@ class DecoderBlock(keras.layers.Layer):
     normalized.
 
     The block either makes its relative attention from `num_heads`,
-    `max_distance`, `share_heads`, `local_block_size`, `attend_previous_block`
-    and `causal`; or is given another layer as its `attention`, and uses none
-    of these six.
+    `max_distance`, `share_heads`, `local_block_size`, `attend_previous_block`,
+    `causal` and `num_phases`; or is given another layer as its `attention`, and
+    uses none of these seven.
 
     Args:
         intermediate_dim: int. Width of the feed-forward network's middle.
@@ -50,12 +50,14 @@ class DecoderBlock(keras.layers.Layer):
             for global attention only. Defaults to `True`.
         attention: a self-attention layer with the call arguments of
             `RelativeGlobalAttention`. Defaults to `None`, relative attention.
+        num_phases: int. See `RelativeGlobalAttention`; for global attention
+            only. Defaults to `0`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: float tensor of shape (batch, time, hidden_dim).
         padding_mask: optional bool tensor of shape (batch, time).
-        cache, cache_update_index: see `RelativeGlobalAttention`.
+        cache, cache_update_index, phases: see `RelativeGlobalAttention`.
 
     Returns:
         A tensor of the shape of `inputs`; with a cache, a pair of this tensor
@@ -65,7 +67,7 @@ class DecoderBlock(keras.layers.Layer):
         ValueError: if `num_heads` does not divide the inputs' last dimension;
             if both `num_heads` and `attention` are given, or neither; if
             `attend_previous_block` comes without `local_block_size`, or
-            `local_block_size` with `causal=False`.
+            `local_block_size` with `causal=False` or `num_phases`.
 
     Examples:
         >>> import numpy as np
@@ -89,6 +91,7 @@ class DecoderBlock(keras.layers.Layer):
         attend_previous_block=False,
         causal=True,
         attention=None,
+        num_phases=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -102,12 +105,18 @@ class DecoderBlock(keras.layers.Layer):
                 "Local attention is causal. Received: causal=False, "
                 f"local_block_size={local_block_size}"
             )
+        if num_phases and local_block_size is not None:
+            raise ValueError(
+                "Local attention has no phases. Received: "
+                f"num_phases={num_phases}, local_block_size={local_block_size}"
+            )
         if attend_previous_block and local_block_size is None:
             raise ValueError(
                 "`attend_previous_block` needs `local_block_size`. Received: "
                 "attend_previous_block=True, local_block_size=None"
             )
         self.causal = causal
+        self.num_phases = num_phases
         self.local_block_size = local_block_size
         self.attend_previous_block = attend_previous_block
         self.intermediate_dim = intermediate_dim
@@ -176,7 +185,10 @@ class DecoderBlock(keras.layers.Layer):
         }
         if self.local_block_size is None:
             return RelativeGlobalAttention(
-                max_distance=self.max_distance, causal=self.causal, **settings
+                max_distance=self.max_distance,
+                causal=self.causal,
+                num_phases=self.num_phases,
+                **settings,
             )
         return RelativeLocalAttention(
             local_block_size=self.local_block_size,
@@ -200,8 +212,11 @@ class DecoderBlock(keras.layers.Layer):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        phases=None,
         training=None,
     ):
+        more = {} if phases is None else {"phases": phases}
+
         def attend(x):
             nonlocal cache
             x = apply(
@@ -210,6 +225,7 @@ class DecoderBlock(keras.layers.Layer):
                 padding_mask=padding_mask,
                 cache=cache,
                 cache_update_index=cache_update_index,
+                **more,
             )
             if cache is not None:
                 x, cache = x
@@ -235,6 +251,7 @@ class DecoderBlock(keras.layers.Layer):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        phases=None,
         training=None,
     ):
         return output_spec(self, inputs, cache)
@@ -260,6 +277,7 @@ class DecoderBlock(keras.layers.Layer):
                 "local_block_size": self.local_block_size,
                 "attend_previous_block": self.attend_previous_block,
                 "causal": self.causal,
+                "num_phases": self.num_phases,
                 "attention": attention,
                 "kernel_initializer": keras.initializers.serialize(
                     self.kernel_initializer

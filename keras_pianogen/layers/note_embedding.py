@@ -98,8 +98,12 @@ def row_classes(form, rows, infilling=False):
 
 def _tick_classes(code, ticks):
     firsts = ops.convert_to_tensor(code.firsts.astype("int32"))
-    found = ops.searchsorted(firsts, ticks + 0, side="right")
-    return ops.cast(found, "int32") - 1
+    # In one row, because TensorFlow searches each row in a sequence of its own;
+    # and a copy, because PyTorch warns of a tensor with gaps.
+    found = ops.searchsorted(
+        firsts, ops.reshape(ticks + 0, (-1,)), side="right"
+    )
+    return ops.reshape(ops.cast(found, "int32") - 1, ops.shape(ticks))
 
 
 def _gap_classes(code, gap):

@@ -35,6 +35,7 @@ class RelativeAttention(keras.layers.Layer):
         use_bias,
         kernel_initializer,
         relative_initializer,
+        num_phases=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -46,6 +47,7 @@ class RelativeAttention(keras.layers.Layer):
         self.max_distance = max_distance
         self.share_heads = share_heads
         self.use_bias = use_bias
+        self.num_phases = num_phases
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.relative_initializer = keras.initializers.get(
             relative_initializer or keras.initializers.RandomNormal(stddev=0.02)
@@ -76,6 +78,16 @@ class RelativeAttention(keras.layers.Layer):
             ),
             initializer=self.relative_initializer,
         )
+        if self.num_phases:
+            self.phase_embeddings = self.add_weight(
+                name="phase_embeddings",
+                shape=(
+                    2 * self.num_phases,
+                    1 if self.share_heads else self.num_heads,
+                    self.key_dim,
+                ),
+                initializer=clone(self.relative_initializer),
+            )
         self.built = True
 
     def _projection(self, units, name):
@@ -97,7 +109,8 @@ class RelativeAttention(keras.layers.Layer):
                 any length. A smaller cache is exact up to `capacity` events.
 
         Returns:
-            A pair of zeros of shape (batch, num_heads, capacity, key_dim).
+            A pair of zeros of shape (batch, num_heads, capacity, key_dim); a
+            key has its note's phases as well, if there are any.
 
         Raises:
             ValueError: if the layer is not causal.
@@ -109,10 +122,11 @@ class RelativeAttention(keras.layers.Layer):
                 "Received: causal=False"
             )
         capacity = min(capacity or self.max_distance, self.max_distance)
-        shape = (batch_size, self.num_heads, capacity, self.key_dim)
-        return (
-            ops.zeros(shape, dtype=self.compute_dtype),
-            ops.zeros(shape, dtype=self.compute_dtype),
+        shape = (batch_size, self.num_heads, capacity)
+        widths = self.key_dim + 2 * self.num_phases, self.key_dim
+        return tuple(
+            ops.zeros((*shape, width), dtype=self.compute_dtype)
+            for width in widths
         )
 
     def __call__(self, inputs, *others, **kwargs):
@@ -131,6 +145,7 @@ class RelativeAttention(keras.layers.Layer):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        phases=None,
         training=None,
     ):
         query, key, value = (
@@ -138,10 +153,14 @@ class RelativeAttention(keras.layers.Layer):
             for layer in (self.query, self.key, self.value)
         )  # (batch, heads, time, key_dim)
         relative = ops.cast(self.relative_embeddings, query.dtype)
+        if self.num_phases:
+            query, key, relative = self._with_phases(
+                query, key, relative, phases
+            )
         if cache is None:
             x = self._attend(query, key, value, relative, padding_mask)
         else:
-            kept = _key_value_cache(cache, cache_update_index)
+            kept = KeyValueCache.of(cache, cache_update_index)
             is_prefill = kept.is_empty and query.shape[2] > 1
             kept = kept.write(key, value)
             if is_prefill:  # The new events see only each other.
@@ -151,6 +170,34 @@ class RelativeAttention(keras.layers.Layer):
             cache = kept if isinstance(cache, KeyValueCache) else kept.merge()
         x = apply(self.attention_output, self._join_heads(x))
         return x if cache is None else (x, cache)
+
+    def _with_phases(self, query, key, relative, phases):
+        """Queries and keys whose product has the terms of the phases too.
+
+        A cos(p - q) + B sin(p - q), of the phases p of a query and q of a key,
+        is cos(q) (A cos(p) + B sin(p)) + sin(q) (A sin(p) - B cos(p)).
+        """
+        if phases is None:
+            raise ValueError(
+                "`phases` must be given to a layer that has `num_phases`. "
+                f"Received: num_phases={self.num_phases}, phases=None"
+            )
+        embeddings = ops.cast(self.phase_embeddings, query.dtype)
+        embeddings = ops.transpose(embeddings, (1, 2, 0))
+        cosine, sine = ops.split(ops.matmul(query, embeddings), 2, axis=-1)
+        phases = ops.cast(phases, query.dtype)[:, None]
+        cosines, sines = ops.split(phases, 2, axis=-1)
+        turned = [cosine * cosines + sine * sines]
+        turned += [cosine * sines - sine * cosines]
+        query = ops.concatenate([query, *turned], axis=-1)
+        phases = ops.broadcast_to(
+            phases, (*ops.shape(key)[:3], 2 * self.num_phases)
+        )
+        key = ops.concatenate([key, phases], axis=-1)
+        # The sums divide by the square root of the new width.
+        scale = (query.shape[-1] / self.key_dim) ** 0.5
+        relative = ops.pad(relative, ((0, 0), (0, 0), (0, 2 * self.num_phases)))
+        return query * scale, key, relative
 
     def _split_heads(self, x):
         shape = ops.shape(x)
@@ -168,6 +215,7 @@ class RelativeAttention(keras.layers.Layer):
         padding_mask=None,
         cache=None,
         cache_update_index=None,
+        phases=None,
         training=None,
     ):
         return output_spec(self, inputs, cache)
@@ -243,6 +291,8 @@ class RelativeGlobalAttention(RelativeAttention):
             `"glorot_uniform"`.
         relative_initializer: initializer of the relative embeddings. Defaults
             to a normal distribution of standard deviation 0.02.
+        num_phases: int. Number of phases of an event by which it is compared
+            with others besides their order, see `NotePhases`. Defaults to `0`.
         causal: bool. With `False` an event also attends to those after it.
             The relative embeddings then have the shape (2 * max_distance - 1,
             heads or 1, key_dim), and their first `max_distance` rows are those
@@ -262,14 +312,17 @@ class RelativeGlobalAttention(RelativeAttention):
             `keras_pianogen.attention.ring.KeyValueCache`.
         cache_update_index: int, or scalar int tensor: number of events that
             the cache has seen. Not used with a `KeyValueCache`.
+        phases: tensor of shape (batch, time, 2 * num_phases), the cosines and
+            then the sines of each event's phases. With `num_phases` only.
 
     Returns:
         A tensor of the shape of `inputs`; with a cache, a pair of this tensor
         and the updated cache.
 
     Raises:
-        ValueError: if `inputs` is not of rank 3, or a pair of tensors is given
-            as the `cache` without a `cache_update_index`.
+        ValueError: if `inputs` is not of rank 3, a pair of tensors is given as
+            the `cache` without a `cache_update_index`, or `phases` are missing
+            with `num_phases`.
 
     Examples:
         >>> import numpy as np
@@ -292,6 +345,7 @@ class RelativeGlobalAttention(RelativeAttention):
         use_bias=True,
         kernel_initializer="glorot_uniform",
         relative_initializer=None,
+        num_phases=0,
         causal=True,
         **kwargs,
     ):
@@ -303,6 +357,7 @@ class RelativeGlobalAttention(RelativeAttention):
             use_bias,
             kernel_initializer,
             relative_initializer,
+            num_phases,
             **kwargs,
         )
         if block_size is not None:
@@ -333,19 +388,8 @@ class RelativeGlobalAttention(RelativeAttention):
             {
                 "max_distance": self.max_distance,
                 "block_size": self.block_size,
+                "num_phases": self.num_phases,
                 "causal": self.causal,
             }
         )
         return config
-
-
-def _key_value_cache(cache, cache_update_index):
-    """The cache as an object, however it was given to the layer."""
-    if isinstance(cache, KeyValueCache):
-        return cache
-    if cache_update_index is None:
-        raise ValueError(
-            "A `cache` needs a `cache_update_index`, the number of events that "
-            "it has seen. Received: cache_update_index=None"
-        )
-    return KeyValueCache(cache, cache_update_index)

@@ -58,10 +58,14 @@ class Generates:
             batch_size: int. Number of sequences.
             capacity: see `RelativeGlobalAttention.build_cache`.
         """
-        return tuple(
+        cache = tuple(
             layer.self_attention.build_cache(batch_size, capacity)
             for layer in self.backbone.transformer_layers
         )
+        phases = getattr(self.backbone, "note_phases", None)
+        return cache if phases is None else (
+            *cache, phases.build_cache(batch_size)
+        )  # fmt: skip
 
     def generate(
         self,
@@ -326,7 +330,7 @@ def _cuts(temperature, min_p, top_p, top_k):
     }
 
 
-def call_blocks_with_cache(backbone, x, cache, cache_update_index=None):
+def call_blocks_with_cache(backbone, x, cache, cache_update_index=None, **more):
     """A backbone's blocks and last norm, given the keys and values before.
 
     Args:
@@ -334,6 +338,7 @@ def call_blocks_with_cache(backbone, x, cache, cache_update_index=None):
         x: tensor of shape (batch, time, hidden_dim), embedded tokens.
         cache: see `MusicTransformerCausalLM.call_with_cache`.
         cache_update_index: see there.
+        **more: `phases`, see `RelativeGlobalAttention`.
 
     Returns:
         A pair of hidden states (batch, time, hidden_dim) and the updated
@@ -348,6 +353,7 @@ def call_blocks_with_cache(backbone, x, cache, cache_update_index=None):
             x,
             cache=layer_cache,
             cache_update_index=cache_update_index,
+            **more,
         )
         updated.append(layer_cache)
     return apply(backbone.layer_norm, x), tuple(updated)

@@ -13,11 +13,14 @@ from keras_pianogen.data.profiles import Profile
 from keras_pianogen.layers import DecoderBlock
 from keras_pianogen.layers.note_embedding import NoteEmbedding
 from keras_pianogen.layers.note_embedding import row_classes
+from keras_pianogen.layers.note_phases import CHOICES
+from keras_pianogen.layers.note_phases import NotePhases
 from keras_pianogen.layers.ranges import Activation
 from keras_pianogen.layers.ranges import Flag
 from keras_pianogen.layers.ranges import Heads
 from keras_pianogen.layers.ranges import Layers
 from keras_pianogen.layers.ranges import Named
+from keras_pianogen.layers.ranges import OneOf
 from keras_pianogen.layers.ranges import SettingsOf
 from keras_pianogen.layers.ranges import Several
 from keras_pianogen.layers.ranges import Share
@@ -54,6 +57,8 @@ CONTROLS = {
     "profiles": typing.Annotated[dict, Named(PROFILES, 2**8)],
     "steered": typing.Annotated[list, VALUES],
 }
+# What attention is told of two notes besides their order.
+Relations = typing.Annotated[str, OneOf(CHOICES)]
 Asked = typing.Annotated[Controls, SettingsOf(Controls, CONTROLS)]
 
 
@@ -88,6 +93,10 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         controls: a `Controls`, what can be asked of the model, or its
             settings as a dict: notes have a field for each that is an input,
             see `data.controls`. Defaults to `None`, nothing.
+        relations: string, what attention is told of two notes besides their
+            order: `"onset"`, how far their onsets are apart, `"pitch"`, how
+            far their pitches are, or `"onset,pitch"`; see `NotePhases`.
+            Defaults to `""`, nothing.
         dtype: string or `keras.DTypePolicy`. Of computations and weights.
         **kwargs: `name` and `trainable`.
 
@@ -131,6 +140,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         infilling: Flag = False,
         performing: Flag = False,
         controls: Asked | None = None,
+        relations: Relations = "",
         dtype=None,
         **kwargs,
     ):
@@ -154,6 +164,15 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.embeddings_dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="embeddings_dropout"
         )
+        self.note_phases, num_phases = None, 0
+        if relations:
+            self.note_phases = NotePhases(
+                relations,
+                form.shift_code.firsts,
+                dtype=dtype,
+                name="note_phases",
+            )
+            num_phases = self.note_phases.num_phases
         self.transformer_layers = [
             DecoderBlock(
                 intermediate_dim=intermediate_dim,
@@ -163,6 +182,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 dropout=dropout,
                 activation=activation,
                 layer_norm_epsilon=layer_norm_epsilon,
+                num_phases=num_phases,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
@@ -182,8 +202,11 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
             ),
         }
         x = self.embeddings_dropout(self.note_embedding(inputs["notes"]))
+        more = {}
+        if self.note_phases is not None:
+            more = {"phases": self.note_phases(inputs["notes"])}
         for layer in self.transformer_layers:
-            x = layer(x, padding_mask=inputs["padding_mask"])
+            x = layer(x, padding_mask=inputs["padding_mask"], **more)
         x = self.layer_norm(x)
         super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
 
@@ -201,15 +224,12 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.infilling = infilling
         self.performing = performing
         self.controls = controls
+        self.relations = relations
         self.fields = fields
 
     def row_classes(self, rows):
         """The classes of note tuples whose times are in ticks."""
         return row_classes(self.form, rows, self.infilling)
-
-    def embed_rows(self, rows):
-        """Embed note tuples whose times are in ticks."""
-        return self.note_embedding.call(self.row_classes(rows))
 
     def get_config(self):
         config = super().get_config()
@@ -228,6 +248,7 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
                 "infilling": self.infilling,
                 "performing": self.performing,
                 "controls": self.controls.get_config(),
+                "relations": self.relations,
             }
         )
         return config

@@ -3,6 +3,7 @@
 import keras
 import keras_hub
 
+from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.generation.arguments import check_arguments
 from keras_pianogen.generation.draws import seeds_from
 from keras_pianogen.generation.infilling import density_between
@@ -362,13 +363,20 @@ class NoteTransformerCausalLM(
             A triple of the hidden states (batch, time, hidden_dim), from
             which `heads` predicts, the same again, and the updated cache.
         """
-        x, cache = call_blocks_with_cache(
-            self.backbone,
-            self.backbone.embed_rows(rows),
-            cache,
-            cache_update_index,
+        backbone, seen = self.backbone, cache_update_index
+        classes = backbone.row_classes(rows)
+        x = backbone.note_embedding.call(classes)
+        if backbone.note_phases is None:
+            x, cache = call_blocks_with_cache(backbone, x, cache, seen)
+            return x, x, cache
+        *blocks, last = cache
+        kept = KeyValueCache.of(last, seen)
+        phases, kept = backbone.note_phases.call_with_cache(classes, kept)
+        x, blocks = call_blocks_with_cache(
+            backbone, x, blocks, seen, phases=phases
         )
-        return x, x, cache
+        last = kept if isinstance(last, KeyValueCache) else kept.merge()
+        return x, x, (*blocks, last)
 
     # KerasHub's own would write the optimizer's state into a preset.
 

@@ -44,7 +44,7 @@ class _OfEvents:
         """A model, whose backbone has a configuration, or the recipe's own."""
         # A preset of notes may be trained with these, so that no recipe is
         # refused before.
-        for name in ("infilling", "performing", "controls"):
+        for name in ("infilling", "performing", "controls", "relations"):
             if value := getattr(recipe, name):
                 raise ValueError(
                     f"`{name}` is for the architecture 'note_transformer'. "
@@ -74,6 +74,7 @@ class _OfNotes:
             **_settings(recipe),
             **{name: getattr(recipe, name) for name in _HEADS},
             "share_heads": recipe.share_heads,
+            "relations": recipe.relations,
             "infilling": bool(recipe.infilling),
             "performing": bool(recipe.performing),
         }

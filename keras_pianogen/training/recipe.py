@@ -77,6 +77,7 @@ SHAPE = (
     "sequence_length",
     "local_block_size",
     "attend_previous_block",
+    "relations",
 )
 
 
@@ -127,6 +128,9 @@ class Recipe:
             them: density, loudness, register, polyphony, pace and legato;
             composer and period; and the corpus's own labels. For
             "note_transformer" only. Those that a preset has stay.
+        relations: What attention is told of two notes besides their order:
+            onset, how far their onsets are apart; pitch, how far their pitches
+            are; or onset,pitch. For "note_transformer" only.
         ema_momentum: Momentum of an exponential moving average of the
             weights, 0 to 1. The average is then validated and saved as the
             preset. `None` for the weights themselves.
@@ -157,6 +161,7 @@ class Recipe:
     infilling: float = 0.0
     performing: float = 0.0
     controls: str = ""
+    relations: str = ""
     ema_momentum: float | None = None
     dtype: str | None = None
     seed: int = 0
