@@ -4,11 +4,13 @@ Nothing here loads another backend.
 """
 
 import os
+import pathlib
 import sys
 
 import keras
 import pytest
 from command_line import invoke
+from command_line import start
 
 from keras_pianogen.cli import backends
 from keras_pianogen.cli import training
@@ -124,6 +126,35 @@ def test_what_is_loaded_already_is_what_is_named(monkeypatch, capsys):
     assert os.environ["KERAS_BACKEND"] == loaded
     printed = capsys.readouterr().err
     assert printed == f"Backend: {backends.NAMES[loaded]} (loaded already)\n"
+
+
+def test_commands_choose_the_backend_before_anything_loads_one(tmp_path):
+    file = pathlib.Path(__file__).parent / "data" / "scarlatti_k_525.midi"
+    file, out = str(file), ["--out", str(tmp_path / "a.mid")]
+    commands = [
+        ("duet", "duet", "--input", file, "--output", out[1]),
+        ("generation", "generate", *out),
+        ("infilling", "infill", file, "--from", "1", "--to", "2", *out),
+        ("infilling", "vary", file, *out),
+        ("performing", "perform", file, *out),
+        ("studio", "serve", "--port", "0"),
+    ]
+    code = f"""
+import importlib, sys
+from keras_pianogen.cli import app
+def choose(work):
+    print({{"keras", "tensorflow", "jax", "torch"}} & set(sys.modules))
+    raise KeyboardInterrupt
+for module, *command in {commands!r}:
+    module = importlib.import_module("keras_pianogen.cli." + module)
+    module.choose_backend = choose
+    try:
+        app(command)
+    except SystemExit as end:
+        assert end.code == 130
+"""
+    printed, errors = start(code=code).communicate()
+    assert printed == len(commands) * "set()\n", errors
 
 
 def test_the_first_line_of_commands_names_the_backend(

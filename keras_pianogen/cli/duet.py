@@ -15,7 +15,11 @@ from keras_pianogen.cli.loading import load_model
 from keras_pianogen.cli.options import NOTE_PRESET
 from keras_pianogen.cli.options import Options
 from keras_pianogen.cli.options import Preset
+from keras_pianogen.cli.options import flag
+from keras_pianogen.cli.places import MIDI
+from keras_pianogen.cli.places import check_place
 from keras_pianogen.cli.printing import say
+from keras_pianogen.notices.preset_names import check_preset
 
 
 class Turns(Options):
@@ -61,6 +65,14 @@ class Turns(Options):
             )
         if self.seed is None:
             self.seed = int.from_bytes(os.urandom(4), "little")
+        from keras_pianogen.duet.turns import check_answers
+
+        check_answers(**self.of_answers(), spell=flag)
+
+    def of_answers(self):
+        """Arguments of `Duet`, as a dict."""
+        names = ("shortest", "longest", "latency", "seed")
+        return {name: getattr(self, name) for name in names}
 
 
 @command("Every note was released.")
@@ -98,21 +110,19 @@ def duet(
         return
     rule = _rule(turns.takeover)
     _check_files(source, sink)
+    check_preset(preset)
+    # All that can be refused is, before anything heavy is loaded.
     with midi_ports.open_source(source) as keys:
+        instrument = midi_ports.open_sink(sink)
         choose_backend(WRITING)
         model = load_model(preset)
         check_is_of_notes(model)
         from keras_pianogen.duet import Duet
 
-        settings = {
-            name: value
-            for name, value in vars(turns).items()
-            if name not in ("takeover", "seconds")
-        }
-        partner = Duet(model, rule, **settings)
+        partner = Duet(model, rule, **turns.of_answers())
         say("The partner tunes up …")
         signal.signal(signal.SIGTERM, _end)
-        with midi_ports.open_sink(sink) as piano:
+        with instrument as piano:
             report = partner.play(keys, piano, turns.seconds, tell=say)
     _print_report(report, sink)
 
@@ -121,8 +131,14 @@ def _end(*_):
     raise KeyboardInterrupt
 
 
+def _is_file(name):
+    return name is not None and name.lower().endswith(MIDI)
+
+
 def _check_files(source, sink):
-    if source is not None and source.lower().endswith((".mid", ".midi")):
+    if _is_file(sink):
+        check_place("--output", pathlib.Path(sink))
+    if _is_file(source):
         if not pathlib.Path(source).is_file():
             raise ValueError(
                 f"`--input` must be a port or a MIDI file. Received: {source}"
@@ -172,5 +188,5 @@ def _print_report(report, sink):
             f"From the decision to the first note {1000 * first:.0f} ms "
             f"(median); {report.late} notes were late"
         )
-    if sink is not None and sink.lower().endswith((".mid", ".midi")):
+    if _is_file(sink):
         say(sink)

@@ -15,6 +15,7 @@ from keras_pianogen.duet.keyboard import Keyboard
 from keras_pianogen.duet.partner import OVER
 from keras_pianogen.duet.partner import Partner
 from keras_pianogen.duet.turns import AtSilence
+from keras_pianogen.duet.turns import check_answers
 from keras_pianogen.generation.arguments import KINDS
 from keras_pianogen.generation.samplers import get_sampler
 from keras_pianogen.notes import NOTE_DTYPE
@@ -100,13 +101,7 @@ class Duet:
                 "`model` must be a model of notes, such as the preset "
                 f"note_transformer_maestro. Received: a {type(model).__name__}"
             )
-        if not 0 < shortest <= longest or not latency >= 0 or seed < 0:
-            raise ValueError(
-                "`shortest` must be above 0 and at most `longest`, and "
-                "`latency` and `seed` 0 or above. Received: "
-                f"shortest={shortest}, longest={longest}, latency={latency}, "
-                f"seed={seed}"
-            )
+        check_answers(shortest, longest, latency, seed)
         self.model = model
         self.takeover = AtSilence() if takeover is None else takeover
         self.shortest, self.longest = shortest, longest

@@ -10,6 +10,36 @@ import dataclasses
 import numpy as np
 
 
+def check_answers(shortest, longest, latency, seed, spell="{}".format):
+    """Check what a `Duet` is asked for its answers.
+
+    Args:
+        shortest: see `Duet`.
+        longest: see `Duet`.
+        latency: see `Duet`.
+        seed: see `Duet`.
+        spell: function of an argument's name. Defaults to the name itself.
+
+    Raises:
+        ValueError: if one of them is out of its range.
+    """
+    given = {
+        "shortest": shortest,
+        "longest": longest,
+        "latency": latency,
+        "seed": seed,
+    }
+    if 0 < shortest <= longest and latency >= 0 and seed >= 0:
+        return
+    names = {name: f"`{spell(name)}`" for name in given}
+    received = ", ".join(f"{spell(x)}={v}" for x, v in given.items())
+    raise ValueError(
+        f"{names['shortest']} must be above 0 and at most {names['longest']}, "
+        f"and {names['latency']} and {names['seed']} 0 or above. "
+        f"Received: {received}"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class AtSilence:
     """A takeover once all keys have been up for a while.
