@@ -8,9 +8,10 @@ It is a script, not a test that pytest collects:
 
 The first line compares all facts with those in `tests/data/behaviour.json`.
 It prints one line for each: `same NAME`, or `CHANGED NAME` with what was
-expected and what was got. A group of facts that ends in an exception prints
-`FAILED`, and a fact that did not come prints `MISSING`. The exit status is 1
-if any fact is not the same. `--only` takes the beginning of a name and may
+expected and what was got. The record's `changes` say which facts were recorded
+again, since which commit, and why. A group of facts that ends in an exception
+prints `FAILED`, and a fact that did not come prints `MISSING`. The exit status
+is 1 if any fact is not the same. `--only` takes the beginning of a name and may
 come again. `--keep` records the facts instead, and leaves those of other
 backends as they are. Run it with each of jax, torch and tensorflow.
 

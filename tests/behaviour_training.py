@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import itertools
 import json
+import math
 import shutil
 import signal
 
@@ -44,6 +45,12 @@ FINE_TUNED = {
     "likelihood_steps": 1,
     "warm_up": 2,
 }
+
+
+# However slow the machine is, runs have no checkpoints between their looks.
+importlib.import_module(
+    "keras_pianogen.training.recorder"
+).SECONDS_A_CHECKPOINT = math.inf
 
 
 class Killed(Exception):

@@ -1,5 +1,6 @@
 """Fixtures shared by the tests, and the order in which backends load."""
 
+import gc
 import os
 import pathlib
 import re
@@ -26,6 +27,13 @@ pytest.register_assert_rewrite(
 
 DATA = pathlib.Path(__file__).parent / "data"
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_finish(session):
+    # Keras collects garbage for each layer that it quantizes, and pytest does
+    # at the end. Neither need look through all that was imported.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -309,10 +309,12 @@ def test_the_gradient_is_that_of_the_whole_rollout(rollout):
         return np.concatenate([to_numpy(g).ravel() for g in found])
 
     expected = gradients(step_by_step)
-    found = [gradients(lambda f=f: at_once(f)) for f in (0, 1, 2)]
-    gaps = [np.abs(f - expected).max() for f in found]
+    some, every = (
+        np.abs(gradients(lambda f=f: at_once(f)) - expected).max()
+        for f in (1, 2)
+    )
     # Followed over all later draws it is exact, over some of them it isn't.
-    assert gaps[2] < 1e-4 < 1e-3 < min(gaps[0], gaps[1])
+    assert every < 1e-4 < 1e-3 < some
 
 
 def test_a_language_model_is_fine_tuned():
