@@ -11,6 +11,9 @@ NOTE_DTYPE = np.dtype(
     [("start", "f8"), ("end", "f8"), ("pitch", "u1"), ("velocity", "u1")]
 )
 PEDAL_DTYPE = np.dtype([("start", "f8"), ("end", "f8")])
+# Notes that begin at most this long after each other, in seconds, begin
+# together: those of a chord on paper are about 30 ms apart (Goebl, 2001).
+TOGETHER = 0.03
 
 
 def check_notes(notes: np.ndarray) -> np.ndarray:

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_pianogen.notes import TOGETHER
+
 SECONDS = 6.0  # over which a scale is measured
 LEAST_SECONDS = 3.0  # of what is known; the last notes take the value before
-# A note that begins at most this long after the note before belongs to the same
-# onset: notes of a chord on paper are about 30 ms apart (Goebl, 2001).
-TOGETHER = 0.03
 SHORTEST = 0.01  # Times are counted as at least this, before their logarithm.
 
 # The scales, and what they count.

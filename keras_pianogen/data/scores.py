@@ -1,11 +1,11 @@
 """Deadpan twins of performances: what a score says of them, and no more.
 
 There are no scores in MAESTRO. A performance is flattened in their place:
-notes that begin within 40 ms are one chord, and begin together; the time
-between chords becomes the nearest of a few simple ratios to the local pulse,
-the middle of the times around; durations become such a ratio too, or last
-until the next chord; velocities are left out. A model that learns to turn the
-twin back into the performance can perform a real score.
+notes within 40 ms of a chord's first belong to it, and begin together; the
+time between chords becomes the nearest of a few simple ratios to the local
+pulse, the middle of the times around; durations become such a ratio too, or
+last until the next chord; velocities are left out. A model that learns to turn
+the twin back into the performance can perform a real score.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from keras_pianogen.note_tuples import NoteTuples
 
-TOGETHER = 0.04  # seconds in which the notes of a chord begin
+SPREAD = 0.04  # seconds from the first note of a played chord to its last
 AROUND = 12  # chords on either side, whose times make the local pulse
 RATIOS = np.array(
     [1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 2, 3, 4]
@@ -45,7 +45,7 @@ def deadpan(
     """
     if not len(starts):
         return starts, durations
-    chord = chords(starts, round(TOGETHER / form.time_step))
+    chord = chords(starts, int(form.to_ticks(SPREAD)))
     first = np.flatnonzero(np.diff(chord, prepend=-1))
     between = np.maximum(np.diff(starts[first]), 1)
     pulse = local_pulse(between)

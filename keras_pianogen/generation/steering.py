@@ -21,7 +21,7 @@ import numpy as np
 from keras_pianogen.attention import dispatch
 from keras_pianogen.data.scales import SCALES
 from keras_pianogen.data.scales import SHORTEST
-from keras_pianogen.data.scales import TOGETHER
+from keras_pianogen.notes import TOGETHER
 
 ops = dispatch.light_ops()
 

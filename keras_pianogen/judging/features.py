@@ -19,8 +19,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-# Notes that start within this many seconds of each other form a chord.
-TOGETHER = 0.03
+from keras_pianogen.notes import TOGETHER
+
 WIDEST = 24  # semitones; wider intervals are counted in the outermost bins
 
 

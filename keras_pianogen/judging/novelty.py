@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_pianogen.judging.features import TOGETHER
+from keras_pianogen.notes import TOGETHER
 
 # The ratio of two times is rounded to a power of 2, from -3 to 3.
 LONGEST_POWER = 3

@@ -8,10 +8,11 @@ piece is kept.
 
 import numpy as np
 
+from keras_pianogen.notes import TOGETHER
+
 WINDOW = 4.0  # in which notes are counted
 MOVING = 0.75  # share of the piece's usual number of notes in a window
 FURTHEST = 30.0  # back from the last note
-TOGETHER = 0.05  # notes closer than this are one chord
 
 
 def going_on(notes):
