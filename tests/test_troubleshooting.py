@@ -16,6 +16,7 @@ import pytest
 from command_line import COURSE
 from command_line import invoke
 
+from keras_pianogen.data.preparing import prepare_corpus
 from keras_pianogen.rendering.fluidsynth import SOUNDFONT_VARIABLE
 
 pytestmark = pytest.mark.one_backend
@@ -101,6 +102,8 @@ def test_the_page_quotes_what_a_command_prints(
     transcript, folder, port, monkeypatch
 ):
     command, _, quoted = transcript.partition("\n")
+    if " train " in command:
+        prepare_corpus(folder / "my_midi_files", folder / "corpora" / "mine")
     for beginning, name in MISSING.items():
         if transcript.startswith(beginning):
             take_away(name, monkeypatch)

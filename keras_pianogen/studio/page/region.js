@@ -15,7 +15,6 @@ const LEAST = 0.05; // seconds of a region
 
 let region = null; // {start, end}, in seconds
 
-
 export function setRegion(start, end) {
   const times = [start, end].map((time) => inMilliseconds(within(roll, time)));
   times.sort((a, b) => a - b);
