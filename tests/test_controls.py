@@ -372,7 +372,8 @@ def test_one_trains_asks_and_measures_from_the_command_line(labelled, tmp_path):
     assert "density" in printed and "player" in printed and "50.0%" in printed
     error, _ = fail("generate", "--out", out, "--control", "player", *preset)
     assert "NAME=VALUE" in error
-    error, _ = fail("generate", "--out", out, "--density", "3")
+    events = ["--preset", "music_transformer_maestro"]
+    error, _ = fail("generate", "--out", out, "--density", "3", *events)
     assert "which has no controls" in error
     # Another run may add controls to those of a preset, and learn steered ones.
     model = NoteTransformerCausalLM.from_preset(run / "preset")
