@@ -45,7 +45,7 @@ def deadpan(
     """
     if not len(starts):
         return starts, durations
-    chord = chords(starts, int(form.to_ticks(SPREAD)))
+    chord = chords(starts, int(SPREAD / form.time_step + 1e-6))
     first = np.flatnonzero(np.diff(chord, prepend=-1))
     between = np.maximum(np.diff(starts[first]), 1)
     pulse = local_pulse(between)
