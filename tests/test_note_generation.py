@@ -68,9 +68,10 @@ def test_heads_of_one_note_are_those_of_a_whole_piece(model):
     left = np.zeros((3, 1, 128), "int32")
     left[0, 0, [40, 64, 90]], left[2, 0, 50] = [3, 900, 30_000], 4
     x = rng.normal(size=(3, 1, 16)).astype("float32")
-    x, left, ids, elapsed, last = map(
-        keras.ops.convert_to_tensor,
-        (x, left, [[3], [0], [31]], [[0], [5], [0]], [[50], [60], [127]]),
+    x = keras.ops.convert_to_tensor(x)
+    ids, elapsed, last = (
+        np.array(numbers, "int32")[:, None]
+        for numbers in ([3, 0, 31], [0, 5, 0], [50, 60, 127])
     )
     for name, arguments in (
         ("shift", (x, left)),

@@ -15,6 +15,10 @@ from small_models import random_notes
 from small_models import the_model
 
 from keras_pianogen.generation import decoding
+from keras_pianogen.generation.draws import Draws
+from keras_pianogen.generation.draws import HostDraws
+from keras_pianogen.generation.draws import take
+from keras_pianogen.generation.samplers import FieldSamplers
 from keras_pianogen.generation.samplers import MinPSampler
 from keras_pianogen.generation.samplers import build_sampler
 from keras_pianogen.midi.movements import MidiError
@@ -348,6 +352,35 @@ def test_top_k_above_the_vocabulary_keeps_all(model):
     asked = {"max_length": 12, "seed": 1, "output": "ids"}
     made = [model.generate(top_k=k, **asked) for k in (391, 10**12)]
     np.testing.assert_array_equal(*made)
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="is about torch")
+@pytest.mark.parametrize("temperature, min_p", [(1.0, 0.0), (0.7, 0.05)])
+def test_draws_without_keras_are_those_of_the_sampler(temperature, min_p):
+    settings = {"temperature": temperature, "min_p": min_p, "seed": 3}
+    sampler = FieldSamplers(
+        shift=build_sampler(**settings),
+        pitch=build_sampler(top_k=5, seed=4),
+        default=build_sampler(top_p=0.9, seed=5),
+    )
+    values, rng = take(sampler, seed=11), np.random.default_rng(0)
+    slow, fast = (kind(sampler, values) for kind in (Draws, HostDraws))
+    carried = [slow.carried, fast.carried]
+    for field in ("shift", "pitch", "duration", None) * 5:
+        logits = rng.normal(0, 3, (4, 90)).astype("float32")
+        found = []
+        for i, draws in enumerate((slow, fast)):
+            if field is None:
+                new, carried[i] = draws.uniform(7, carried[i])
+            else:
+                new, carried[i] = draws.draw(logits, carried[i], field=field)
+            found.append(keras.ops.convert_to_numpy(new))
+        np.testing.assert_array_equal(*found, strict=True)
+    for one, other in zip(
+        slow.values(carried[0]), fast.values(carried[1]), strict=True
+    ):
+        assert one.dtype == other.dtype
+        assert one.tolist() == other.tolist()
 
 
 def test_min_p_keeps_ids_near_the_likeliest():

@@ -179,15 +179,31 @@ def stepwise_heads(heads):
     return torch_heads.build(heads)
 
 
-def light_ops():
-    """`keras.ops` for loops that call many small operations for each token.
+def host_ops():
+    """`keras.ops` for the loop of sampling, and what it knows of each token.
 
     Returns:
-        On PyTorch the module `torch_ops`, on the other backends, whose loops
-        are compiled, `keras.ops` itself.
+        On PyTorch the module `host_ops`, whose functions take and give arrays.
+        On the other backends, whose loops are compiled, `keras.ops` itself.
     """
     if keras.config.backend() != "torch":
         return keras.ops
-    from keras_pianogen.attention import torch_ops
+    from keras_pianogen.attention import host_ops
 
-    return torch_ops
+    return host_ops
+
+
+def categorical(state, temperature, min_p):
+    """Draws by probability for a loop that runs in Python.
+
+    Args:
+        state: see `torch_draws.Categorical`.
+        temperature: see there.
+        min_p: see there.
+
+    Returns:
+        A `torch_draws.Categorical`. PyTorch alone has one.
+    """
+    from keras_pianogen.attention import torch_draws
+
+    return torch_draws.Categorical(state, temperature, min_p)

@@ -6,6 +6,7 @@ whose parts it uses, and knows nothing of music.
 """
 
 import keras
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -34,7 +35,10 @@ def build(heads):
 
 
 class Heads:
-    """See `NoteHeads`, which has the shapes of all arguments."""
+    """See `NoteHeads`, which has the shapes of all arguments.
+
+    Hidden states are tensors, and what is known of notes are NumPy's arrays.
+    """
 
     def __init__(self, heads):
         self.before = _Sounding(heads.sounding_before)
@@ -50,27 +54,29 @@ class Heads:
             value(getattr(heads, f"{name}_embedding").embeddings)
             for name in ("shift", "pitch", "velocity")
         )
-        self.numbers = torch.arange(
-            len(self.pitches), device=self.pitches.device
-        )
+        self.numbers = np.arange(len(self.pitches))
 
     def shift(self, hidden, sounding):
         x = hidden + self.before(sounding)
         return self.shift_copying(self.shift_head(x), x, sounding)
 
     def with_shift(self, hidden, shift, left):
-        return hidden + self.shifts[shift] + self.after(left)
+        return hidden + self._of(self.shifts, shift) + self.after(left)
 
     def pitch(self, x, left, elapsed, last_pitch):
         lower = self.numbers < last_pitch[..., None]
         hidden = (left > 0) | ((elapsed == 0)[..., None] & lower)
+        hidden = torch.as_tensor(hidden, device=x.device)
         return self.pitch_head(x).masked_fill(hidden, HIDDEN)
 
     def with_pitch(self, x, pitch):
-        return x + self.pitches[pitch]
+        return x + self._of(self.pitches, pitch)
 
     def with_velocity(self, x, velocity):
-        return x + self.velocities[velocity]
+        return x + self._of(self.velocities, velocity)
+
+    def _of(self, embeddings, ids):
+        return embeddings[torch.as_tensor(ids, device=embeddings.device)]
 
     def duration(self, x, left):
         return self.duration_copying(self.duration_head(x), x, left)
@@ -96,9 +102,10 @@ class _Sounding:
 
     def __init__(self, layer):
         self.project, self.unit = _linear(layer.dense), layer.ticks_of_one
+        self.device = value(layer.dense.kernel).device
 
     def __call__(self, left):
-        left = left.float() / self.unit
+        left = torch.as_tensor(left, device=self.device).float() / self.unit
         flags = (left > 0).float()
         return self.project(torch.cat([flags, torch.log1p(left)], dim=-1))
 
@@ -108,32 +115,41 @@ class _Copying:
 
     def __init__(self, layer):
         self.query, self.keys = _linear(layer.query), value(layer.pitch_keys)
-        self.window, self.reach = torch.exp(value(layer.window)), layer.reach
+        # A class reaches to both sides, as a correlation with the window.
+        self.window = torch.exp(value(layer.window)).flip(0)
+        self.reach, self.classes = layer.reach, layer.class_of
+        self.offsets = np.arange(len(self.window))
         self.unit, self.epsilon = layer.ticks_of_one, keras.config.epsilon()
-        device = self.keys.device
-        self.classes = torch.as_tensor(layer.class_of, device=device).long()
 
     def __call__(self, logits, hidden, left):
-        row, position, pitch = torch.nonzero(left, as_tuple=True)
-        ticks = left[row, position, pitch]
-        query = self.query(hidden)[row, position]  # (notes, 3 + key_dim)
-        late = torch.log1p(ticks.float() / self.unit)
-        score = (query[:, 3:] * self.keys[pitch]).sum(-1) + query[:, 0]
-        score = score + late * (query[:, 1] + late * query[:, 2])
-        share = torch.exp(score.clamp(-30, 30))
-        most = len(self.classes) - 1
-        first = self.classes[ticks.clamp(max=most)]  # (notes,)
         batch, time, classes = logits.shape
         room = classes + 2 * self.reach
-        place = (row * time + position) * room + first
-        places = place[:, None] + torch.arange(
-            len(self.window), device=place.device
+        place, pitch, ticks, places = self._places(left, room)
+        place, pitch, ticks, places = (
+            torch.as_tensor(x, device=logits.device)
+            for x in (place, pitch, ticks, places)
         )
-        # A class reaches to both sides, as a correlation with the window.
-        shares = share[:, None] * self.window.flip(0)
+        query = self.query(hidden).flatten(0, 1)[place]  # (notes, 3 + key_dim)
+        late = torch.log1p(ticks / self.unit)
+        score = (query[:, 3:] * self.keys[pitch]).sum(-1) + query[:, 0]
+        score = score + late * (query[:, 1] + late * query[:, 2])
+        share = torch.exp(score.clamp_(-30, 30))
+        shares = share[:, None] * self.window
         mass = torch.zeros(batch * time * room, device=logits.device)
-        mass.index_add_(0, places.reshape(-1), shares.reshape(-1))
-        mass = mass.view(batch, time, room)[
-            ..., self.reach : self.reach + classes
-        ]
+        mass.index_add_(0, places, shares.flatten())
+        mass = mass.view(batch, time, room)
+        mass = mass[..., self.reach : self.reach + classes]
         return torch.logaddexp(logits, torch.log(mass + self.epsilon))
+
+    def _places(self, left, room):
+        """Of each note that sounds: its position, its pitch, its ticks.
+
+        And the places, (notes * window), to which its mass goes if each
+        position has `room` classes.
+        """
+        row, position, pitch = np.nonzero(left)
+        ticks = left[row, position, pitch]
+        place = row * left.shape[1] + position
+        first = self.classes[np.minimum(ticks, len(self.classes) - 1)]
+        places = (place * room + first)[:, None] + self.offsets
+        return place, pitch, ticks.astype("float32"), places.ravel()

@@ -11,6 +11,8 @@ import keras
 import torch
 from torch.nn import functional
 
+from keras_pianogen.attention import host_ops
+
 
 def build(backbone):
     """The step function of a backbone, or `None` if it has none.
@@ -98,20 +100,25 @@ def _no_phases(ids, cache):
 def _note_ends(backbone):
     layer = backbone.note_embedding
     embeddings = value(layer.embedding.embeddings)
-    firsts = torch.as_tensor(layer.firsts, device=embeddings.device)
+    device = embeddings.device
+    firsts = torch.as_tensor(layer.firsts, device=device)
+
+    def classes_of(rows):
+        classes = backbone.row_classes(rows, host_ops)
+        return torch.as_tensor(classes, device=device)
 
     def embed(classes):
         return embeddings[classes + firsts].sum(-2)
 
-    return backbone.row_classes, embed, norm_of(backbone.layer_norm)
+    return classes_of, embed, norm_of(backbone.layer_norm)
 
 
 def _event_ends(backbone):
     norm = norm_of(backbone.layer_norm)
     embeddings = value(backbone.token_embedding.embeddings)
     return (
-        lambda ids: ids,
-        lambda ids: embeddings[ids.long()],
+        lambda ids: torch.as_tensor(ids, device=embeddings.device).long(),
+        lambda ids: embeddings[ids],
         lambda x: norm(x) @ embeddings.T,
     )
 

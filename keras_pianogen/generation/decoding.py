@@ -18,10 +18,13 @@ from keras import ops
 from keras_pianogen.attention import dispatch
 from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.generation.draws import Draws
+from keras_pianogen.generation.draws import HostDraws
 from keras_pianogen.generation.grammar import CompiledGrammar
 from keras_pianogen.generation.grammar import NoGrammar
 from keras_pianogen.generation.host_grammar import HostGrammar
 from keras_pianogen.generation.samplers import structure
+
+host_ops = dispatch.host_ops()
 
 # Structures of samplers whose compiled functions a model keeps.
 STRUCTURES_KEPT = 4
@@ -58,7 +61,7 @@ class RingStep:
         Returns:
             A pair of the logits and what the loop carries then.
         """
-        caches = self._caches(carried, made)
+        last, caches = ops.convert_to_tensor(last), self._caches(carried, made)
         logits, _, caches = self.model.call_with_cache(last, caches)
         return logits[:, -1], tuple(cache.recent for cache in caches)
 
@@ -146,7 +149,7 @@ class NextEvent:
         Returns:
             A pair of ids, int32 (batch,), and what is carried of the draws.
         """
-        logits = ops.cast(logits, "float32") + self.added
+        logits = host_ops.cast(logits, "float32") + self.added
         logits = logits + self.rules.bias(state, made)
         return self.draws.draw(logits, random, made)
 
@@ -163,8 +166,9 @@ class NextEvent:
             A pair of `state` and `done` after the events.
         """
         for stop in self.stops:
-            ends = ops.logical_and(new == stop, ops.logical_not(is_given))
-            done = ops.logical_or(done, ends)
+            ends = new == stop
+            ends = host_ops.logical_and(ends, host_ops.logical_not(is_given))
+            done = host_ops.logical_or(done, ends)
         state = self.rules.advance(state, new)
         return state, self.rules.end(done, state)
 
@@ -189,9 +193,12 @@ def sample(step, chooser, token_ids, given, done):
         A `Sampled`.
     """
     in_python = keras.config.backend() == "torch"
+    token_ids, given, done = map(
+        host_ops.convert_to_tensor, (token_ids, given, done)
+    )
 
     def cond(token_ids, index, done, cache, state, random):
-        return ops.logical_not(ops.all(done))
+        return host_ops.logical_not(host_ops.all(done))
 
     def body(token_ids, index, done, cache, state, random):
         if in_python:  # Slices at places that are tensors cost more.
@@ -199,23 +206,25 @@ def sample(step, chooser, token_ids, given, done):
         made = index - 1
         outputs, cache = step(_column(token_ids, made), cache, made)
         new, random = chooser.draw(outputs, state, random, made)
+        new = host_ops.convert_to_tensor(new)
         is_given = _column(given, index)[:, 0]
         there = _column(token_ids, index)[:, 0]
         choice = is_given if len(new.shape) == 1 else is_given[:, None]
-        new = ops.where(choice, there, new)
+        new = host_ops.where(choice, there, new)
         state, done = chooser.follow(new, is_given, state, done)
         start = (0, index, *[0] * (len(token_ids.shape) - 2))
-        token_ids = ops.slice_update(token_ids, start, new[:, None])
+        token_ids = host_ops.slice_update(token_ids, start, new[:, None])
         return token_ids, index + 1, done, cache, state, random
 
     carried = step.carried, *chooser.carried
-    token_ids, index, done, cache, state, random = ops.while_loop(
+    token_ids, index, done, cache, state, random = host_ops.while_loop(
         cond,
         body,
-        loop_vars=(token_ids, ops.cast(1, "int32"), done, *carried),
+        loop_vars=(token_ids, host_ops.cast(1, "int32"), done, *carried),
         maximum_iterations=token_ids.shape[1] - 1,
     )
     cache, state = step.merge(cache, index - 1), chooser.state(state)
+    random = chooser.draws.values(random)
     return Sampled(token_ids, index, done, cache, state, random)
 
 
@@ -253,7 +262,8 @@ def roll_out(request):
         given=ops.zeros((batch, 1 + room), "bool"),
         done=ops.zeros(batch, "bool"),
     )
-    return ops.stop_gradient(made.token_ids[:, 1:])
+    new = ops.convert_to_tensor(made.token_ids[:, 1:])
+    return ops.stop_gradient(new)
 
 
 # === The functions that are compiled ===
@@ -311,12 +321,15 @@ def sample_by_step(next_of, model, sampler, inputs, stop_token_ids=()):
         stop_token_ids: tuple of tokens that end a piece.
     """
     room = inputs.token_ids.shape[1] - 1
+    # PyTorch's loop runs in Python.
+    in_python = keras.config.backend() == "torch"
+    draws = (HostDraws if in_python else Draws)(sampler, inputs.draws)
     return sample(
         cached_step(model, inputs.cache, inputs.position, room),
-        next_of(model, Draws(sampler, inputs.draws), inputs, stop_token_ids),
-        ops.cast(inputs.token_ids, "int32"),
-        ops.cast(inputs.given, "bool"),
-        ops.cast(inputs.done, "bool"),
+        next_of(model, draws, inputs, stop_token_ids),
+        host_ops.cast(inputs.token_ids, "int32"),
+        host_ops.cast(inputs.given, "bool"),
+        host_ops.cast(inputs.done, "bool"),
     )
 
 

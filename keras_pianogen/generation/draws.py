@@ -12,6 +12,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pianogen.attention import dispatch
+from keras_pianogen.generation.samplers import AdjustableSampler
+from keras_pianogen.generation.samplers import MinPSampler
+
+host_ops = dispatch.host_ops()
+
 
 class Draws:
     """Events drawn by a sampler whose variables' values a loop carries.
@@ -66,6 +72,10 @@ class Draws:
             carried,
         )
 
+    def values(self, carried):
+        """Values of the sampler's variables after the loop."""
+        return carried
+
     def _of(self, field):
         return getattr(self.sampler, "samplers", {}).get(field, self.sampler)
 
@@ -84,6 +94,61 @@ class Draws:
         for variable, place in own:
             values[place] = scope.get_current_value(variable)
         return result, tuple(values)
+
+
+class HostDraws(Draws):
+    """Draws for a loop that runs in Python, as PyTorch's does.
+
+    They are those of `Draws`. Where nothing but min-p leaves out classes, they
+    are made without the sampler, and the loop carries nothing.
+    """
+
+    def __init__(self, sampler, values):
+        super().__init__(sampler, values)
+        self._own = {}
+        for one in _samplers_of(sampler):
+            if self._draws_by_min_p(one) and id(one) not in self._own:
+                self._own[id(one)] = dispatch.categorical(
+                    self._value(one.seed_generator.state),
+                    self._value(one.temperature),
+                    self._value(one.min_p),
+                )
+
+    def _draws_by_min_p(self, sampler):
+        is_known = type(sampler) in (AdjustableSampler, MinPSampler)
+        return (
+            is_known
+            and sampler.top_k is None
+            and not self._value(sampler.top_p) > 0
+        )
+
+    def _value(self, variable):
+        return self.carried[self._places[id(variable)]]
+
+    def draw(self, logits, carried, made=None, field=None):
+        """See `Draws.draw`; the ids are an array."""
+        own = self._own.get(id(self._of(field)))
+        if own is not None:
+            return own.draw(logits), carried
+        ids, carried = super().draw(logits, carried, made, field)
+        return ops.convert_to_numpy(ids), carried
+
+    def uniform(self, count, carried):
+        """See `Draws.uniform`; the numbers are an array."""
+        own = self._own.get(id(self._of("shift")))
+        if own is not None:
+            return own.uniform(count), carried
+        numbers, carried = super().uniform(count, carried)
+        return ops.convert_to_numpy(numbers), carried
+
+    def values(self, carried):
+        """See `Draws.values`."""
+        values = list(carried)
+        for sampler in _samplers_of(self.sampler):
+            if id(sampler) in self._own:
+                place = self._places[id(sampler.seed_generator.state)]
+                values[place] = self._own[id(sampler)].state()
+        return tuple(values)
 
 
 class Guided:
@@ -108,15 +173,19 @@ class Guided:
 
     def draw(self, logits, carried, made=None, field=None):
         """See `Draws.draw`."""
-        asked, free = ops.split(logits, 2, axis=0)
+        asked, free = host_ops.split(logits, 2, axis=0)
         logits = free + self.guidance * (asked - free)
         drawn, carried = self.draws.draw(logits, carried, made, field)
-        return ops.concatenate([drawn, drawn]), carried
+        return host_ops.concatenate([drawn, drawn]), carried
+
+    def values(self, carried):
+        """See `Draws.values`."""
+        return self.draws.values(carried)
 
     def uniform(self, count, carried):
         """See `Draws.uniform`."""
         numbers, carried = self.draws.uniform(count // 2, carried)
-        return ops.concatenate([numbers, numbers]), carried
+        return host_ops.concatenate([numbers, numbers]), carried
 
 
 class GivenNoise:
@@ -138,7 +207,17 @@ class GivenNoise:
         """See `Draws.draw`."""
         batch, _, size = ops.shape(self.noise)
         noise = ops.slice(self.noise, (0, made, 0), (batch, 1, size))[:, 0]
-        return ops.cast(ops.argmax(logits + noise, axis=-1), "int32"), carried
+        sums = ops.add(logits, noise)
+        return ops.cast(ops.argmax(sums, axis=-1), "int32"), carried
+
+    def values(self, carried):
+        """See `Draws.values`."""
+        return carried
+
+
+def _samplers_of(sampler):
+    """The samplers of the fields of a note, or the sampler of events."""
+    return getattr(sampler, "samplers", {None: sampler}).values()
 
 
 # Held while the variables of a sampler are read or changed.

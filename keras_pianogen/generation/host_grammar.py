@@ -52,19 +52,18 @@ class HostGrammar:
         """See `CompiledGrammar.bias`."""
         for piece, row in zip(self._pieces, self._bias, strict=True):
             piece.write_bias(row, made)
-        return ops.convert_to_tensor(self._bias)
+        return self._bias
 
     def advance(self, state, events):
         """See `CompiledGrammar.advance`."""
-        events = ops.convert_to_numpy(events).tolist()
-        for piece, event in zip(self._pieces, events, strict=True):
+        for piece, event in zip(self._pieces, events.tolist(), strict=True):
             piece.advance(event)
         return state
 
     def end(self, done, state):
         """See `CompiledGrammar.end`."""
         over = [piece.clock > piece.limits.until for piece in self._pieces]
-        return ops.logical_or(done, np.array(over)) if any(over) else done
+        return done | np.array(over)
 
     def state(self, carried):
         """The `State` as it is now, in NumPy."""

@@ -12,6 +12,7 @@ import typing
 import numpy as np
 from keras import ops
 
+from keras_pianogen.attention import dispatch
 from keras_pianogen.data.gaps import MOST_AFTER
 from keras_pianogen.data.gaps import Gap
 from keras_pianogen.data.gaps import rows_around
@@ -35,6 +36,8 @@ from keras_pianogen.note_tuples import rows_of
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import cut_overlaps
+
+host_ops = dispatch.host_ops()
 
 MOMENT = 0.05  # notes this close begin together
 LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
@@ -126,7 +129,7 @@ class InfillRequest(NoteRequest):
             target = targets[:, min(step, STEPS - 1)]
             new = np.stack([piece[i] for piece in pieces])
             given = strengths, target, new, chord
-            given = tuple(map(ops.convert_to_tensor, given))
+            given = tuple(map(host_ops.convert_to_tensor, given))
             strengths = steering.follow(*given)
             chord = steering.chord_after(given[3], given[2])
         return tuple(map(ops.convert_to_numpy, (strengths, chord)))

@@ -25,9 +25,8 @@ from keras_pianogen.generation.grammar import MEMORY
 from keras_pianogen.generation.grammar import NEVER
 from keras_pianogen.generation.steering import Steering
 from keras_pianogen.generation.steering import no_strengths
-from keras_pianogen.layers.note_heads import left_after
 
-ops = dispatch.light_ops()
+ops = dispatch.host_ops()
 
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
@@ -237,14 +236,14 @@ class NextNote:
         ends, ticks, shift, random = self._shift(
             hidden, state, note, wanted, random
         )
-        left = left_after(sounding, ticks[:, None])
+        left = ops.maximum(sounding - ticks[:, None, None], 0)
         x = self.heads.with_shift(hidden, shift[:, None], left)
         if note is None:
             pitch, random = self._pitch(x, left, ticks, state, random)
         else:
             pitch = ops.zeros_like(ticks) + note[1]
         x = self.heads.with_pitch(x, pitch[:, None])
-        logits = self.heads.velocity(x)[:, 0] + self._tilt("velocity", state)
+        logits = _one(self.heads.velocity(x)) + self._tilt("velocity", state)
         velocity, random = self.draws.draw(logits, random, field="velocity")
         x = self.heads.with_velocity(x, velocity[:, None])
         duration, random = self._duration(x, left, state, random)
@@ -316,7 +315,7 @@ class NextNote:
 
     def _shift(self, hidden, state, note, wanted, random):
         """Whether a piece ends, the shift in ticks, and its class."""
-        logits = self.heads.shift(hidden, state.sounding[:, None])[:, 0]
+        logits = _one(self.heads.shift(hidden, state.sounding[:, None]))
         earliest, latest = self._earliest(state), NEVER
         if note is not None:
             # At the same moment, notes come in the order of their pitches.
@@ -366,9 +365,8 @@ class NextNote:
         return ops.concatenate([shifts, end[:, None]], axis=-1)
 
     def _pitch(self, x, left, ticks, state, random):
-        logits = self.heads.pitch(
-            x, left, ticks[:, None], state.last_pitch[:, None]
-        )[:, 0]
+        elapsed, last_pitch = ticks[:, None], state.last_pitch[:, None]
+        logits = _one(self.heads.pitch(x, left, elapsed, last_pitch))
         logits = logits + self._tilt("pitch", state)
         logits = logits + self._tilt_of_intervals(state)
         logits = logits - self.limits.repeat_penalty * state.heat
@@ -377,7 +375,7 @@ class NextNote:
 
     def _duration(self, x, left, state, random):
         """The duration in ticks."""
-        logits = self.heads.duration(x, left)[:, 0]
+        logits = _one(self.heads.duration(x, left))
         logits = logits + self._tilt("duration", state)
         logits = ops.where(self.barred_durations, BARRED, logits)
         duration, random = self.draws.draw(logits, random, field="duration")
@@ -471,6 +469,11 @@ def _unless(begins, state):
         strengths=ops.where(goes_on[:, None], state.strengths, 0.0),
         chord=ops.where(goes_on[:, None], state.chord, 0.0),
     )
+
+
+def _one(logits):
+    """Logits (batch, 1, classes) of one note, as (batch, classes)."""
+    return ops.convert_to_tensor(logits[:, 0])
 
 
 def _int32(numbers):

@@ -5,11 +5,9 @@ They follow KerasHub's protocol and know nothing of notes, only of ids.
 
 import keras
 import keras_hub
+from keras import ops
 
-from keras_pianogen.attention import dispatch
 from keras_pianogen.generation.arguments import check_arguments
-
-ops = dispatch.light_ops()
 
 PITCH_MIN_P = 0.02  # of models of notes
 

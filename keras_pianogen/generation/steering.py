@@ -23,7 +23,7 @@ from keras_pianogen.data.scales import SCALES
 from keras_pianogen.data.scales import SHORTEST
 from keras_pianogen.notes import TOGETHER
 
-ops = dispatch.light_ops()
+ops = dispatch.host_ops()
 
 # How much a note changes the strength of each scale, and the most strength.
 GAINS = {

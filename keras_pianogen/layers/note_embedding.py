@@ -2,11 +2,9 @@
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_pianogen.attention import dispatch
 from keras_pianogen.layers.building import apply
-
-ops = dispatch.light_ops()
 
 
 @keras.saving.register_keras_serializable(package="keras_pianogen")
@@ -68,7 +66,7 @@ class NoteEmbedding(keras.layers.Layer):
         return config
 
 
-def row_classes(form, rows, infilling=False):
+def row_classes(form, rows, infilling=False, ops=ops):
     """The class of each field of note tuples, in any backend's tensors.
 
     Args:
@@ -77,6 +75,8 @@ def row_classes(form, rows, infilling=False):
             bin and duration, with times in ticks. Fields below 0 are none.
         infilling: bool. Whether the field of gaps follows, see `data.gaps`.
             All further fields are classes already.
+        ops: `keras.ops`, or a module that has its functions. Defaults to
+            `keras.ops`.
 
     Returns:
         An int32 tensor of the shape of `rows`; -1 where a field is none.
@@ -86,17 +86,17 @@ def row_classes(form, rows, infilling=False):
     )
     gap, controls = more[:infilling], more[infilling:]
     fields = [
-        _tick_classes(form.shift_code, shift),
+        _tick_classes(form.shift_code, shift, ops),
         ops.maximum(pitch, -1),
         ops.maximum(velocity, -1),
-        _tick_classes(form.duration_code, duration),
-        *(_gap_classes(form.shift_code, x) for x in gap),
+        _tick_classes(form.duration_code, duration, ops),
+        *(_gap_classes(form.shift_code, x, ops) for x in gap),
         *controls,
     ]
     return ops.stack(fields, axis=-1)
 
 
-def _tick_classes(code, ticks):
+def _tick_classes(code, ticks, ops):
     firsts = ops.convert_to_tensor(code.firsts.astype("int32"))
     # In one row, because TensorFlow searches each row in a sequence of its own;
     # and a copy, because PyTorch warns of a tensor with gaps.
@@ -106,7 +106,7 @@ def _tick_classes(code, ticks):
     return ops.reshape(ops.cast(found, "int32") - 1, ops.shape(ticks))
 
 
-def _gap_classes(code, gap):
+def _gap_classes(code, gap, ops):
     """`data.gaps.gap_classes`, of tensors."""
-    in_gap = 1 + _tick_classes(code, ops.maximum(gap - 1, 0))
+    in_gap = 1 + _tick_classes(code, ops.maximum(gap - 1, 0), ops)
     return ops.where(gap > 0, in_gap, gap)

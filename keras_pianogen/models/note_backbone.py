@@ -4,6 +4,7 @@ import typing
 
 import keras
 import keras_hub
+from keras import ops
 
 from keras_pianogen.bounds import Real
 from keras_pianogen.bounds import Whole
@@ -227,9 +228,9 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.relations = relations
         self.fields = fields
 
-    def row_classes(self, rows):
+    def row_classes(self, rows, ops=ops):
         """The classes of note tuples whose times are in ticks."""
-        return row_classes(self.form, rows, self.infilling)
+        return row_classes(self.form, rows, self.infilling, ops)
 
     def get_config(self):
         config = super().get_config()

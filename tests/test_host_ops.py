@@ -1,4 +1,4 @@
-"""The functions of `torch_ops` against those of `keras.ops` they stand for."""
+"""The functions of `host_ops` against those of `keras.ops` they stand for."""
 
 import inspect
 
@@ -10,22 +10,28 @@ from keras import ops
 X, IDS = np.array([[3, 1, 2], [9, 7, 8]], "int32"), np.array([2, 0, 1], "int32")
 FLOATS = np.array([[0.5, np.nan], [2.0, -1.0]], "float32")
 CALLS = {
+    "convert_to_tensor": [(X,), (2, "int32")],
+    "cast": [(X, "float32"), (X, "bool"), (FLOATS[1], "int32")],
     "shape": [(X,)],
     "reshape": [(X, (3, 2))],
-    "cast": [(X, "float32"), (X, "bool")],
     "zeros_like": [(X,)],
+    "ones_like": [(FLOATS,)],
+    "arange": [(3, None, 1, "int32"), (1, 9, 2, "int32")],
+    "one_hot": [(IDS, 4)],
     "stack": [([X, X], -1)],
     "unstack": [(X, None, -1)],
     "concatenate": [([X, X], 1)],
-    "split": [(X, [1, 2], 1)],
+    "split": [(X, [1, 2], 1), (X, 2, 0)],
     "take": [(IDS, X % 3, 0), (X, IDS, -1), (X, np.int32(-1), -1)],
     "take_along_axis": [(X, X % 3, 1)],
+    "slice_update": [(X, (0, 1), X[:, :1])],
     "sort": [(X, -1)],
     "searchsorted": [(np.array([1, 4, 9]), X, "right")],
     "max": [(X,), (X, -1), (X, -1, True)],
     "log": [(np.abs(FLOATS),)],
+    "all": [(X > 0,), (X > 2,)],
     "any": [(X > 8, -1)],
-    "where": [(X > 2, 0, X), (X > 2, -1e9, 0.0), (X > 2, X, -X)],
+    "where": [(X > 2, 0, X), (X > 2, -1e9, 0.0), (X > 2, X, -X), (X > 2, 0, 1)],
     "maximum": [(X, 2), (2, X), (X, -X), (FLOATS, 0.0)],
     "minimum": [(X, 2), (2, X), (X, -X), (FLOATS, 0.0)],
     "clip": [(X, 2, 8)],
@@ -34,6 +40,10 @@ CALLS = {
     "logical_and": [(X > 1, X < 8)],
     "logical_or": [(X > 8, X < 2)],
     "logical_not": [(X > 2,)],
+    "while_loop": [
+        (lambda i: i < 5, lambda i: (i + 1,), (np.int32(0),), most)
+        for most in (3, 9)
+    ],
 }
 
 
@@ -47,26 +57,34 @@ def as_tensors(arguments):
 
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="is about torch")
 def test_each_function_gives_what_keras_gives():
-    from keras_pianogen.attention import torch_ops
+    from keras_pianogen.attention import host_ops
 
     names = {
         name
-        for name, function in vars(torch_ops).items()
+        for name, function in vars(host_ops).items()
         if inspect.isfunction(function) and not name.startswith("_")
     }
     assert names == set(CALLS)
     for name, calls in CALLS.items():
-        for arguments in map(as_tensors, calls):
+        for arguments in calls:
+            found = getattr(host_ops, name)(*arguments)
+            expected = getattr(ops, name)(*as_tensors(arguments))
+            # As lists, where a function gives several.
             found, expected = (
-                getattr(module, name)(*arguments) for module in (torch_ops, ops)
-            )
-            # As lists of tensors, where a function gives several.
-            found, expected = (
-                [ops.convert_to_numpy(x) for x in given]
-                if isinstance(given, list | tuple)
-                else [ops.convert_to_numpy(given)]
+                given if isinstance(given, list | tuple) else [given]
                 for given in (found, expected)
             )
             for ours, keras_s in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(ours, keras_s, name, strict=True)
-    assert torch_ops.tanh is ops.tanh  # All others are Keras's own.
+                keras_s = ops.convert_to_numpy(keras_s)
+                assert np.asarray(ours).dtype == keras_s.dtype, name
+                np.testing.assert_array_equal(ours, keras_s, name)
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="is about torch")
+def test_tensors_of_any_type_become_arrays():
+    from keras_pianogen.attention import host_ops
+
+    tensor = ops.cast(ops.convert_to_tensor(FLOATS), "bfloat16")
+    array = host_ops.cast(tensor, "float32")
+    np.testing.assert_array_equal(array, FLOATS)
+    assert host_ops.convert_to_tensor(ops.ones(2)).tolist() == [1.0, 1.0]
