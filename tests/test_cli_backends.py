@@ -3,9 +3,13 @@
 Nothing here loads another backend.
 """
 
+import importlib
+import json
 import os
 import pathlib
+import platform
 import sys
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -13,6 +17,7 @@ from command_line import invoke
 from command_line import start
 
 from keras_pianogen.cli import backends
+from keras_pianogen.cli import compiled
 from keras_pianogen.cli import training
 from keras_pianogen.cli.backends import READING
 from keras_pianogen.cli.backends import TRAINING
@@ -20,6 +25,7 @@ from keras_pianogen.cli.backends import TRAINING_ON_A_GPU
 from keras_pianogen.cli.backends import WRITING
 from keras_pianogen.cli.backends import choose_backend
 from keras_pianogen.cli.backends import training_work
+from keras_pianogen.notices import light_start
 
 pytestmark = pytest.mark.one_backend
 
@@ -28,14 +34,18 @@ pytestmark = pytest.mark.one_backend
 def machine(monkeypatch, tmp_path):
     """A function that sets what a machine has, before Keras is loaded."""
 
+    started_light = []
+
     def have(installed, asked="", file=None):
         there = {"tensorflow", *installed.split()}
         monkeypatch.setattr(backends, "_is_installed", there.__contains__)
         monkeypatch.delitem(sys.modules, "keras", raising=False)
+        monkeypatch.setattr(backends, "_start_light", started_light.append)
         monkeypatch.setenv("KERAS_BACKEND", asked)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         if file is not None:
             (tmp_path / "keras.json").write_text(file)
+        return started_light
 
     return have
 
@@ -55,9 +65,10 @@ def machine(monkeypatch, tmp_path):
 def test_the_fastest_backend_for_the_work_is_chosen(
     work, installed, expected, said, machine, capsys
 ):
-    machine(installed)
+    started_light = machine(installed)
     choose_backend(work)
     assert os.environ["KERAS_BACKEND"] == expected
+    assert started_light == ([expected] if work == WRITING else [])
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1
@@ -171,3 +182,55 @@ def test_the_first_line_of_commands_names_the_backend(
         assert result.exit_code == 0, result.output
         assert result.stderr.startswith(first)
         assert result.stderr.count("Backend: ") == 1
+
+
+# === A light start ===
+
+
+def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
+    monkeypatch, tmp_path
+):
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setenv(variable, "chosen")
+    compiled.keep()
+    assert os.environ[variable] == "chosen"
+    monkeypatch.delenv(variable)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    most = "JAX_COMPILATION_CACHE_MAX_SIZE"
+    monkeypatch.setenv(most, "1")
+    monkeypatch.delenv(most)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", no_home)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    compiled.keep()
+    assert variable not in os.environ
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled.keep()
+    assert pathlib.Path(os.environ[variable]).is_relative_to(tmp_path)
+    assert os.environ[most] == str(compiled.MOST)
+
+
+def test_tensorflow_is_left_out_where_another_backend_computes(monkeypatch):
+    for backend, loaded, left in (
+        ("jax", {}, {"tensorflow": None}),
+        ("torch", {"tensorflow": "loaded"}, {"tensorflow": "loaded"}),
+        ("tensorflow", {}, {}),
+    ):
+        modules = SimpleNamespace(modules=loaded)
+        monkeypatch.setattr(light_start, "sys", modules)
+        light_start.leave_tensorflow_out(backend)
+        assert loaded == left
+
+
+def test_a_hidden_module_is_found_again_and_a_loaded_one_stays(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with light_start.hidden("this", "json"):
+        assert importlib.import_module("json") is json
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("this")
+    assert importlib.util.find_spec("this") is not None

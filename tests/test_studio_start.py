@@ -1,8 +1,6 @@
 """How the studio starts: presets, compiled functions, and its command."""
 
 import os
-import pathlib
-import platform
 import socket
 from types import SimpleNamespace
 
@@ -17,41 +15,12 @@ pytest.importorskip("httpx2")
 
 from keras_pianogen.models.presets import PRESETS  # noqa: E402
 from keras_pianogen.notes import NOTE_DTYPE  # noqa: E402
-from keras_pianogen.studio import compiled  # noqa: E402
 from keras_pianogen.studio import composer  # noqa: E402
 from keras_pianogen.studio import jobs  # noqa: E402
 from keras_pianogen.studio import serving  # noqa: E402
 
 pytest_plugins = ["studio_server"]
 pytestmark = pytest.mark.one_backend
-
-
-def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
-    monkeypatch, tmp_path
-):
-    variable = "JAX_COMPILATION_CACHE_DIR"
-    monkeypatch.setenv(variable, "chosen")
-    compiled.keep()
-    assert os.environ[variable] == "chosen"
-    monkeypatch.delenv(variable)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-    most = "JAX_COMPILATION_CACHE_MAX_SIZE"
-    monkeypatch.setenv(most, "1")
-    monkeypatch.delenv(most)
-    monkeypatch.setattr(platform, "system", lambda: "Linux")
-
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(pathlib.Path, "home", no_home)
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    compiled.keep()
-    assert variable not in os.environ
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiled.keep()
-    assert pathlib.Path(os.environ[variable]).is_relative_to(tmp_path)
-    assert os.environ[most] == str(compiled.MOST)
 
 
 def test_a_start_that_fails_says_why(monkeypatch):
@@ -149,15 +118,3 @@ def test_a_port_in_use_is_said_to_be():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error, hint = fail("serve", "--port", str(taken.getsockname()[1]))
     assert "--port chooses another" in error + hint
-
-
-def test_tensorflow_is_left_out_where_another_backend_computes(monkeypatch):
-    for backend, loaded, left in (
-        ("jax", {}, {"tensorflow": None}),
-        ("torch", {"tensorflow": "loaded"}, {"tensorflow": "loaded"}),
-        ("tensorflow", {}, {}),
-    ):
-        monkeypatch.setenv("KERAS_BACKEND", backend)
-        monkeypatch.setattr(serving, "sys", SimpleNamespace(modules=loaded))
-        serving._leave_tensorflow_out()
-        assert loaded == left

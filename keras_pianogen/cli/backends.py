@@ -11,10 +11,12 @@ import os
 import pathlib
 import sys
 
+from keras_pianogen.cli import compiled
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 from keras_pianogen.notices.hints import hinted
 from keras_pianogen.notices.hints import pip_install
+from keras_pianogen.notices.light_start import leave_tensorflow_out
 
 VARIABLE = "KERAS_BACKEND"
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -27,10 +29,13 @@ class Work:
     Args:
         verb: what is done.
         fastest: names of backends. TensorFlow, always there, is the last.
+        starts_light: whether a command begins without TensorFlow on another
+            backend, and with what JAX compiled before. Defaults to `False`.
     """
 
     verb: str
     fastest: tuple[str, ...]
+    starts_light: bool = False
 
     def best(self):
         """The fastest backend that is installed."""
@@ -38,7 +43,7 @@ class Work:
 
 
 # JAX compiles the loop over events, and a forward pass is fastest there, too.
-WRITING = Work("write music", ("jax", "tensorflow"))
+WRITING = Work("write music", ("jax", "tensorflow"), starts_light=True)
 READING = Work("apply a model", ("jax", "tensorflow"))
 # PyTorch has nothing to compile. On a GPU, training was tried with JAX alone.
 TRAINING = Work("train", ("torch", "tensorflow"))
@@ -69,7 +74,14 @@ def choose_backend(work, of_run=None):
     """
     name, reason = _choose(work, of_run)
     os.environ[VARIABLE] = name
+    if work.starts_light and _loaded() is None:
+        _start_light(name)
     say(f"Backend: {NAMES[name]} ({reason})", to=stderr)
+
+
+def _start_light(backend):
+    leave_tensorflow_out(backend)
+    compiled.keep()
 
 
 def _choose(work, of_run):

@@ -14,6 +14,7 @@ from rich.console import Console
 from keras_pianogen.cli.app import REPORTED
 from keras_pianogen.notices.chatter import NOTHING
 from keras_pianogen.notices.chatter import hidden_lines
+from keras_pianogen.notices.chatter import import_keras_alone
 from keras_pianogen.notices.chatter import redirected
 from keras_pianogen.notices.preset_names import check_preset
 
@@ -53,6 +54,7 @@ def load_model(preset):
     """The Music Transformer of a preset, over events or over notes."""
     check_preset(preset)
     with loading(), preset_hinted():
+        import_keras_alone()
         from keras_pianogen.models import MusicTransformerCausalLM
 
         return MusicTransformerCausalLM.from_preset(preset)

@@ -11,6 +11,8 @@ import re
 import sys
 import tempfile
 
+from keras_pianogen.notices.light_start import hidden
+
 # Lines that TensorFlow logs while it loads and looks for GPUs.
 CHATTER = re.compile(
     r"[IWE]\d{4} |WARNING: All log messages before absl|"
@@ -81,3 +83,13 @@ def import_keras(*others):
         for name in names:
             importlib.import_module(name)
         importlib.import_module("keras_pianogen.devices").seek_gpus()
+
+
+def import_keras_alone():
+    """Imports Keras and KerasHub as `import_keras`, but not Matplotlib.
+
+    It is for commands, which don't use Keras's galleries: in this process they
+    find no Matplotlib. All others can import it afterwards.
+    """
+    with hidden("matplotlib"):
+        import_keras("keras_hub")

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import to_rows
+from keras_pianogen.notices.chatter import import_keras_alone
 from keras_pianogen.studio import duets
 from keras_pianogen.studio.messages import Wish
 
@@ -174,6 +175,7 @@ class Composer:
 
     def _load_first(self):
         with self._failing():
+            import_keras_alone()
             importlib.import_module("keras_pianogen.models")
             self.step = LOAD
             self._model(self.presets[0])

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 import urllib.parse
 
 import uvicorn
@@ -11,7 +10,6 @@ from keras_pianogen.notices.hints import hinted
 from keras_pianogen.notices.preset_names import BUNDLED
 from keras_pianogen.notices.preset_names import check_preset
 from keras_pianogen.rendering import fluidsynth
-from keras_pianogen.studio import compiled
 from keras_pianogen.studio.connections import PromptConnection
 from keras_pianogen.studio.connections import Server
 from keras_pianogen.studio.guard import is_loopback
@@ -107,9 +105,7 @@ def serve(presets, soundfont, host, port, token, announce):
     Raises:
         OSError: if the address or the port is taken.
     """
-    compiled.keep()
     with _listen(host, port) as listener:
-        _leave_tensorflow_out()
         app = make_app(presets, soundfont=soundfont, host=host, token=token)
         config = uvicorn.Config(
             app,
@@ -125,16 +121,6 @@ def serve(presets, soundfont, host, port, token, announce):
         )
         announce(_address(host, listener.getsockname()[1], token))
         Server(config, app.close).run(sockets=[listener])
-
-
-def _leave_tensorflow_out():
-    """Have KerasHub do without TensorFlow where another backend computes.
-
-    KerasHub imports it if it is installed, for any backend, and that takes as
-    long as all other imports together.
-    """
-    if os.environ.get("KERAS_BACKEND") in ("jax", "torch"):
-        sys.modules.setdefault("tensorflow", None)
 
 
 def _listen(host, port):

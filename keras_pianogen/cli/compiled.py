@@ -1,4 +1,4 @@
-"""Compiled functions, kept for the studio's next start.
+"""Compiled functions, kept for the next start of a command that writes music.
 
 JAX compiles the functions of a model for several seconds. It keeps them in a
 folder of the user's, if it is told so before it is imported. Other backends
