@@ -93,20 +93,9 @@ def evaluate_fillings(
     for done, (index, of_piece) in enumerate(
         zip(chosen, seeds_from(seed, len(chosen)), strict=True)
     ):
-        whole = corpus.notes(index)
-        begin = min(float(whole["start"][-1]) / 2, REACH)
-        notes = _around(whole, seconds)
-        middle = _between(notes, begin, begin + seconds)
-        before = _between(notes, begin - seconds, begin)
-        is_long = begin + seconds <= notes["end"].max()
-        if len(middle) >= LEAST_NOTES and len(before) and is_long:
-            found = {
-                "filling": _filled(model, notes, begin, seconds, of_piece),
-                "continuation": _continued(
-                    model, notes, begin, seconds, of_piece
-                ),
-                "before": before,
-            }
+        found = _of_piece(model, corpus.notes(index), seconds, of_piece)
+        if found is not None:
+            middle = found.pop("true")
             true.append(len(middle))
             for player, made in found.items():
                 density[player].append(len(made))
@@ -125,6 +114,27 @@ def evaluate_fillings(
         {player: np.array(x) for player, x in density.items()},
         np.array(true),
     )
+
+
+def _of_piece(model, whole, seconds, seed):
+    """The notes in the middle of a piece, and those of each player.
+
+    A dict, or `None` if the piece is too short or its middle too empty.
+    """
+    begin = min(float(whole["start"][-1]) / 2, REACH)
+    notes = _around(whole, seconds)
+    middle = _between(notes, begin, begin + seconds)
+    before = _between(notes, begin - seconds, begin)
+    is_long = begin + seconds <= notes["end"].max()
+    if len(middle) < LEAST_NOTES or not len(before) or not is_long:
+        return None
+    gap = model, notes, begin, seconds, seed
+    return {
+        "true": middle,
+        "filling": _filled(*gap),
+        "continuation": _continued(*gap),
+        "before": before,
+    }
 
 
 def _around(notes, seconds):

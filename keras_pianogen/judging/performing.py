@@ -33,6 +33,7 @@ from keras_pianogen.judging.statistics import resampled_interval
 from keras_pianogen.notes import NOTE_DTYPE
 from keras_pianogen.notes import cut_overlaps
 
+PLAYERS = ("model", "score", "noise")
 ASPECTS = ("loudness", "timing", "articulation")
 FLAT_VELOCITY = 64
 SECONDS = 30.0  # of each piece
@@ -44,8 +45,8 @@ class Nearness:
     """Distances from pianists.
 
     Attributes:
-        distances: dict from `"model"`, `"score"` and `"noise"` to dicts from
-            aspects to arrays (pieces,).
+        distances: dict from each of `PLAYERS` to dicts from aspects to arrays
+            (pieces,).
         kept: share of the notes of the scores that were performed.
     """
 
@@ -118,7 +119,6 @@ def evaluate_performing(
         )
     chosen = evenly(corpus, split, pieces)
     form = model.backbone.form
-    players: dict = {name: [] for name in ("model", "score", "noise")}
     found, kept, notes_in_all = [], 0, 0
     for done, (index, of_piece) in enumerate(
         zip(chosen, seeds_from(seed, len(chosen)), strict=True)
@@ -136,8 +136,19 @@ def evaluate_performing(
             f"The {split} split must have pieces with over {LEAST_NOTES} notes "
             f"in {SECONDS:g} seconds. Received: none"
         )
+    return Nearness(_distances(found, seed), kept / notes_in_all)
+
+
+def _distances(found, seed):
+    """How far each player is from the pianist in each piece, by aspect.
+
+    Args:
+        found: list of what `_of_piece` returned.
+        seed: int. Seed of the noise, which is as wide as all pianists are.
+    """
     spreads = _spreads([one["human"] for one in found])
     rng = np.random.default_rng(seed)
+    rows: dict = {name: [] for name in PLAYERS}
     for one in found:
         human = one["human"]
         noise = {
@@ -145,19 +156,15 @@ def evaluate_performing(
             for x, (mean, spread) in spreads.items()
         }
         noise["loudness"] -= noise["loudness"].mean()
-        for name, values in (
-            ("model", one["model"]),
-            ("score", one["score"]),
-            ("noise", noise),
-        ):
-            players[name].append(
-                {x: _distance(values[x], human[x]) for x in ASPECTS}
+        values = one | {"noise": noise}
+        for name in PLAYERS:
+            rows[name].append(
+                {x: _distance(values[name][x], human[x]) for x in ASPECTS}
             )
-    distances = {
-        name: {x: np.array([row[x] for row in rows]) for x in ASPECTS}
-        for name, rows in players.items()
+    return {
+        name: {x: np.array([row[x] for row in of_player]) for x in ASPECTS}
+        for name, of_player in rows.items()
     }
-    return Nearness(distances, kept / notes_in_all)
 
 
 def _of_piece(model, form, real, seed):
