@@ -44,6 +44,7 @@ from typer.testing import CliRunner
 
 from keras_pianogen import cli
 from keras_pianogen.cli import generation
+from keras_pianogen.cli.options import DEFAULT_PRESET
 from keras_pianogen.midi.reading import read_notes
 from keras_pianogen.midi.reading import read_pedal
 from keras_pianogen.midi.writing import write_midi
@@ -155,6 +156,7 @@ def read_options(words):
         raise ValueError("a piece must have a seed, and no variations")
     if options["prompt"] and not (ROOT / options["prompt"]).is_file():
         raise ValueError(f"there is no {options['prompt']} in the repository")
+    options["preset"] = options["preset"] or DEFAULT_PRESET
     return options
 
 
