@@ -113,7 +113,7 @@ NOT_RUN = {
     r"jupyter": "it runs until the user stops it",
     r"pip wheel": "it needs the clone as its folder",
     r"pip install": "it installs packages; only its extras are checked",
-    r"python -m venv": "it makes an environment",
+    r"python3? -m venv": "it makes an environment",
     r"make": "only its targets are checked, by a dry run",
     r".*python -m pytest": "the tests run elsewhere",
     r"pianogen serve": "it runs until the user stops it",

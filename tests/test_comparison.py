@@ -320,7 +320,7 @@ def test_folders_are_read_to_their_depths_and_broken_files_skipped(tmp_path):
         (tmp_path / name).unlink()
     with pytest.raises(ValueError, match="with 4 that can't; loop: is a link"):
         read_folder(tmp_path)
-    with pytest.raises(ValueError, match="must be a folder with .mid"):
+    with pytest.raises(ValueError, match="nowhere, which doesn't exist"):
         read_folder(tmp_path / "nowhere")
 
 

@@ -125,5 +125,9 @@ def test_too_few_steps_for_the_schedule_are_told_once(caplog):
     for _ in range(3):
         short.tell_pace(36.0)
     assert caplog.text.count("About 5 steps fit into 3 minutes") == 1
-    Minutes(3, None).tell_pace(1.0)
+    # It seemed to be fast enough, and was slow.
+    slow = Minutes(3, None)
+    slow.tell_pace(1.0)
     assert len(caplog.records) == 1
+    slow.tell_steps(2)
+    assert "About 2 steps fit into 3 minutes" in caplog.text

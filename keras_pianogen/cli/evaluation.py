@@ -248,8 +248,10 @@ def _load(corpus, preset, split, question):
 def _print_length(corpus, split, question):
     """Print how much is read, before it is read."""
     row = next(row for row in corpus.summary() if row["split"] == split)
-    most = question.max_events
+    most, pieces = question.max_events, question.pieces
     share = f"about {most:,} events of " if most else ""
+    if pieces and pieces < row["pieces"]:
+        share = f"{pieces:,} pieces of "
     times = f", {1 + 2 * question.transpose} times" * bool(question.transpose)
     say(
         f"Reading {share}the {split} split{times}: {row['pieces']:,} pieces, "

@@ -301,7 +301,8 @@ def _load(name, data_parallel=False):
 def _print_run(row, last, out):
     """Print the length of a run, its validation loss, and what it left."""
     say(
-        f"{row['step']:,} steps, {row['events']:,} {row['unit']}s in "
+        f"{row['step']:,} step{'s' * (row['step'] != 1)}, "
+        f"{row['events']:,} {row['unit']}s in "
         f"{row['seconds'] / 60:.1f} minutes; {_validation(row)}"
     )
     if last.done is None:

@@ -266,6 +266,12 @@ def read_folder(folder: str | os.PathLike[str]) -> Folder:
             read.
     """
     folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "doesn't exist"
+        raise ValueError(
+            f"`folder` must be a folder with .mid or .midi files. "
+            f"Received: {folder}, which {what}"
+        )
     found = Folder({}, {}, {})
     listed = MidiFolder(folder)
     for path, reason in listed.skipped.items():

@@ -6,6 +6,8 @@ are the Fréchet distance of embeddings, where there are some, and a
 classifier's accuracy. `comparison` says what they are compared with.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -134,7 +136,7 @@ def corrected_p_values(
         measured: the pieces of `"real"` and `"other"`.
         permutations: number of random relabellings in each test.
         seed: seed of the relabellings, and of the classifier.
-        tell: called before each test, see `Tell`.
+        tell: called after each relabelling, see `Tell`.
 
     Returns:
         A p-value for each feature's KL divergence, for the Fréchet distance,
@@ -155,11 +157,36 @@ def corrected_p_values(
     found = {}
     sizes = len(measured["real"]), len(measured["other"])
     for done, (name, statistic) in enumerate(tests.items()):
-        tell("permutations", done / len(tests))
+        told = _counted(
+            statistic,
+            functools.partial(_tell, tell, done, len(tests)),
+            permutations,
+        )
         found[name] = permutation_test(
-            statistic, sizes, permutations=permutations, seed=seed
+            told, sizes, permutations=permutations, seed=seed
         )
     return holm(found)
+
+
+def _tell(tell: Tell, done: int, tests: int, share: float) -> None:
+    """Tell how many of the tests are done, with a share of the next one."""
+    tell("permutations", (done + min(share, 1)) / tests)
+
+
+def _counted(
+    statistic: Callable[[Any, Any], float],
+    tell: Callable[[float], None],
+    permutations: int,
+) -> Callable[[Any, Any], float]:
+    """A statistic that tells how often it was computed."""
+    counts = itertools.count(1)
+
+    def counted(a: Any, b: Any) -> float:
+        value = statistic(a, b)
+        tell(next(counts) / permutations)
+        return value
+
+    return counted
 
 
 def _kl_of(shares: Array) -> Callable[[Any, Any], float]:

@@ -75,6 +75,9 @@ class Steps:
     def tell_pace(self, seconds_per_step):
         """Does nothing: the number of steps is known."""
 
+    def tell_steps(self, steps):
+        """Does nothing: the number of steps is known."""
+
 
 class Minutes:
     """A length by the clock. Epochs end after equal shares of the time.
@@ -90,7 +93,7 @@ class Minutes:
         self.learning_rate_at = learning_rate_at
         self.epoch_steps = FEWEST_STEPS
         self.epochs = 0
-        self.pace_is_told = False
+        self.pace_is_told = self.has_warned = False
 
     def done(self, step, seconds):
         """The share of the run that is done, 0 to 1."""
@@ -119,8 +122,14 @@ class Minutes:
 
     def tell_pace(self, seconds_per_step):
         """Warn, once, of a run in which too few steps fit."""
-        steps = self.seconds / seconds_per_step
-        if steps < FEWEST_STEPS_OF_A_RUN and not self.pace_is_told:
+        if not self.pace_is_told:
+            self.pace_is_told = True
+            self.tell_steps(self.seconds / seconds_per_step)
+
+    def tell_steps(self, steps):
+        """Warn, once, of a run of too few steps."""
+        if steps < FEWEST_STEPS_OF_A_RUN and not self.has_warned:
+            self.has_warned = True
             logger.warning(
                 "About %.0f steps fit into %g minutes here. The learning rate "
                 "does not come near its peak in fewer than %d: give more "
@@ -129,7 +138,6 @@ class Minutes:
                 self.seconds / 60,
                 FEWEST_STEPS_OF_A_RUN,
             )
-        self.pace_is_told = True
 
 
 def _within_limits(steps):

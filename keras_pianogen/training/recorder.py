@@ -161,6 +161,8 @@ class Recorder(keras.callbacks.Callback):
         taken = self.step - step
         self.length.end_epoch((self.row["seconds"] - seconds) / taken)
         self.ended = stopping
+        if self.finished:
+            self.length.tell_steps(self.step)
         if stopping or taken != self.length.epoch_steps:
             self.model.stop_training = True
         self.goes_on = self.model.stop_training and not stopping
