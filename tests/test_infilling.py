@@ -385,6 +385,10 @@ def test_the_command_leaves_a_file_around_the_gap_as_it_was(model, tmp_path):
     np.testing.assert_array_equal(varied["pitch"][: len(first)], first["pitch"])
     error, _ = fail(*command, "--preset", "music_transformer_small_maestro")
     assert "A preset of notes is needed" in error
+    command = ["infill", path, "--out", tmp_path / "filled.mid"]
+    for times in (["8", "3"], ["0", "31"]):
+        error, _ = fail(*command, "--from", times[0], "--to", times[1])
+        assert f"--from={float(times[0])}" in error
 
 
 def test_gaps_that_make_no_sense_are_refused(model):

@@ -23,6 +23,7 @@ from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import PAGES
 from keras_pianogen.cli.places import PICTURES
 from keras_pianogen.cli.places import SOUNDS
+from keras_pianogen.cli.places import check_is_file
 from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
@@ -246,11 +247,7 @@ def _read_prompt(prompt, files, prompt_seconds):
             )
             raise hinted(error, hint)
         return None
-    if not prompt.is_file():
-        error = ValueError(
-            f"`--prompt` must be a MIDI file. Received: {prompt}"
-        )
-        raise hinted(error, "Check the path.")
+    check_is_file("--prompt", prompt)
     for path in (of_piece.midi for of_piece in files):
         if path.exists() and path.samefile(prompt):
             error = ValueError(

@@ -19,6 +19,7 @@ from keras_pianogen.cli.options import WritingSeed
 from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
+from keras_pianogen.cli.places import check_is_file
 from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import counting_bar
@@ -66,9 +67,11 @@ def infill(
 ):
     """Write the notes between two moments of a MIDI file anew."""
     places = places_beside(file, out, filling.variations)
+    from keras_pianogen.data.gaps import check_span
     from keras_pianogen.generation.own_music import OwnMusic
 
     own = OwnMusic.of(file)
+    check_span(own.notes, start, end, names=("--from", "--to"))
     choose_backend(WRITING)
     model = load_model(preset)
     check_is_of_notes(model)
@@ -135,9 +138,7 @@ def check_is_of_notes(model):
 
 def places_beside(file, out, variations):
     """The files to write, each checked before the slow part."""
-    if not file.is_file():
-        error = ValueError(f"`FILE` must be a MIDI file. Received: {file}")
-        raise hinted(error, "Check the path.")
+    check_is_file("FILE", file)
     numbers = [None] if variations is None else range(1, variations + 1)
     places = [place("--out", out, number, MIDI) for number in numbers]
     for path in places:

@@ -52,3 +52,23 @@ def check_place(name, path, suffixes=None):
             f"Received: {path} ({error.strerror})"
         )
         raise hinted(ValueError(message), hint) from error
+
+
+def check_is_file(name, path):
+    """Refuse a path that a user gave for a MIDI file and that is none.
+
+    Args:
+        name: the option or the argument, as the user knows it.
+        path: the path.
+
+    Raises:
+        ValueError: if it is no file.
+    """
+    if not path.is_file():
+        what = "is no file" if path.exists() else "doesn't exist"
+        raise hinted(
+            ValueError(
+                f"`{name}` must be a MIDI file. Received: {path}, which {what}"
+            ),
+            "Check the path.",
+        )

@@ -38,6 +38,41 @@ GAP_SECONDS = (1.0, 30.0)
 MOST_AFTER = 96
 
 
+def check_span(
+    notes: NDArray[np.void],
+    start: float,
+    end: float,
+    names: tuple[str, str] = ("start", "end"),
+) -> None:
+    """Check that a gap lies in a piece, and isn't too long.
+
+    Args:
+        notes: array of `NOTE_DTYPE`.
+        start: where the gap begins, in seconds.
+        end: where it ends, in seconds.
+        names: what the user calls these two.
+
+    Raises:
+        ValueError: if the piece has no notes, or the gap is not in it or is
+            longer than those that models learn from.
+    """
+    first, last = (f"`{name}`" for name in names)
+    received = f"Received: {first[1:-1]}={start}, {last[1:-1]}={end}"
+    if not len(notes):
+        raise ValueError("`piece` must have notes. Received: none")
+    length = float(notes["end"].max())
+    if not 0 <= start < end <= length:
+        raise ValueError(
+            f"{first} and {last} must lie in the piece, from 0 to "
+            f"{length:.2f} s, {first} before {last}. {received}"
+        )
+    longest = GAP_SECONDS[1]
+    if end - start > longest:
+        raise ValueError(
+            f"A gap must be at most {longest:g} seconds long. {received}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Gap:
     """Where a gap is in some rows of a piece.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pianogen.generation.infilling import LONGEST_GAP
+from keras_pianogen.data.gaps import GAP_SECONDS
 
 PHRASE = (3.0, 8.0)  # the shortest and the longest
 
@@ -51,4 +51,4 @@ def phrases_of(notes):
             break
         bounds.append(float(onsets[places[np.argmax(pauses[places])]]))
     phrases = zip(bounds, [*bounds[1:], end], strict=True)
-    return [(a, b) for a, b in phrases if b - a <= LONGEST_GAP]
+    return [(a, b) for a, b in phrases if b - a <= GAP_SECONDS[1]]
