@@ -160,7 +160,7 @@ def open_pedalled(page, folder):
     ]
     file.dump(folder / "pedalled.mid")
     page.locator("#file").set_input_files(folder / "pedalled.mid")
-    expect(page.locator("#piece-about")).to_contain_text("pressed 1 times")
+    expect(page.locator("#piece-about")).to_contain_text("pressed 1 time")
 
 
 def choose(page, seconds=4, candidates=2, seed="7"):

@@ -103,7 +103,7 @@ class Slow:
 
     presets = ["slow"]
     state, step, failure = "ready", ("", 1.0), None
-    preparations = ()
+    preparations = loaded = ()
     steps = 0  # of all jobs
 
     def write(self, wish, job):

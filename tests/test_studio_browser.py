@@ -279,7 +279,7 @@ def test_a_midi_keyboard_plays_with_its_pedal(open_page):
     expect(page.locator("[data-pitch='60']")).to_have_class("white down")
     page.evaluate("data => keyboard.onmidimessage({ data })", [0xB0, 64, 0])
     expect(page.locator("[data-pitch='60']")).to_have_class("white")
-    expect(page.locator("#piece-about")).to_contain_text("1 notes")
+    expect(page.locator("#piece-about")).to_contain_text("1 note,")
     page.evaluate("data => keyboard.onmidimessage({ data })", [0x90, 62, 99])
     expect(page.locator("[data-pitch='62']")).to_have_class("white down")
     page.evaluate(
@@ -413,15 +413,26 @@ def test_a_phone_shows_all_of_it_in_its_width(open_page, scheme):
 
 def test_a_duet_answers_at_space_and_stops_at_a_key(open_page):
     page = open_page()
+    failed = []
+    page.on("response", lambda x: x.status < 400 or failed.append(x.url))
+    play_notes(page)
+    write(page, seconds=1, candidates=1)
     state = page.locator("#duet-state")
     page.locator("#takeover").select_option("signal")
+    asked = []
+    page.route("**/duet", lambda route: asked.append(route))
     page.locator("#duet-go").click()
+    page.keyboard.down("a")  # A note without an end, for a while.
+    expect(state).to_contain_text("does not hear you yet")
+    expect(page.locator("#piece-about")).to_contain_text("Duet: 1 note,")
+    asked.pop().continue_()
     expect(state).to_have_text("The partner listens.", **DONE)
+    page.keyboard.up("a")
     for letter in "adg":
         page.keyboard.press(letter)
     page.keyboard.press(" ")
     expect(state).to_contain_text("answers", **DONE)
-    expect(page.locator("#piece-about")).not_to_contain_text(" 3 notes", **DONE)
+    expect(page.locator("#piece-about")).not_to_contain_text(" 4 notes", **DONE)
     expect(page.locator(".lit").first).to_be_attached(**DONE)
     page.keyboard.down("k")
     expect(state).to_have_text("The partner listens.", **DONE)
@@ -430,5 +441,8 @@ def test_a_duet_answers_at_space_and_stops_at_a_key(open_page):
     page.locator("#duet-go").click()
     expect(page.locator("#duet-go")).to_have_text("Play a duet", **DONE)
     expect(page.locator("#piece-about")).to_contain_text("Duet")
+    expect(page.locator(".card")).to_have_count(1)
     page.locator("#undo").click()
-    expect(page.locator("#hint")).to_be_visible()
+    expect(page.locator("#piece-about")).to_contain_text("Played: 4 notes")
+    expect(page.locator(".card")).to_have_count(1)
+    assert not failed

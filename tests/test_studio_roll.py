@@ -213,7 +213,7 @@ def test_a_region_is_written_anew_and_deleted(page):
     assert len(outside) == 83 - sum(start <= x < end for x in STARTS)
     page.locator("#undo").click()
     page.keyboard.press("Delete")
-    expect(page.locator("#toast")).to_contain_text("notes are deleted")
+    expect(page.locator("#toast")).to_contain_text("Deleted: ")
     expect(page.locator(".card")).to_have_count(1)
     expect(page.locator("#piece-about")).to_contain_text(
         f"{len(outside)} notes"
@@ -310,7 +310,7 @@ def test_an_edit_ends_a_duet_and_its_notes(open_page):
     state = page.locator("#duet-state")
     expect(state).to_have_text("The partner listens.", **DONE)
     page.keyboard.down("s")
-    expect(page.locator("#piece-about")).to_contain_text("1 notes")
+    expect(page.locator("#piece-about")).to_contain_text("1 note,")
     page.get_by_text("Edit", exact=True).click()
     page.locator("#note-add").click()
     expect(page.locator("#duet-go")).to_have_text("Play a duet")

@@ -56,18 +56,24 @@ def test_a_job_that_was_first_leaves_the_studio_ready(monkeypatch):
     assert made.state == "ready"
 
 
-def test_a_part_and_a_duet_end_the_loading(monkeypatch):
+def test_a_part_and_a_duet_show_what_loads_and_end_it(monkeypatch):
+    def load(preset):
+        shown.append((made.state, made.step[0]))
+        return SimpleNamespace(infill=infill)
+
     def infill(*_, progress, **__):
-        assert made.state == "warming"
+        shown.append((made.state, made.step[0]))
         progress(1, 0.5)
         return np.zeros(0, NOTE_DTYPE)
 
     def play(*_, on_tuned):
-        assert made.state == "warming"
+        shown.append((made.state, made.step[0]))
+        if shown[-1][0] == "warming":
+            raise jobs.Stopped("stopped")
         on_tuned()
 
     gap = SimpleNamespace(
-        preset="any",
+        preset="/a/run/preset",
         seeds=[1],
         notes=None,
         start=0.0,
@@ -76,17 +82,22 @@ def test_a_part_and_a_duet_end_the_loading(monkeypatch):
         settings={},
     )
     job = jobs.Job(None, lambda message: None)
-    made = composer.Composer(["any"])
-    model = SimpleNamespace(infill=infill)
-    monkeypatch.setattr(made, "_model", lambda preset: model)
+    made, shown = composer.Composer(["any", gap.preset]), []
+    monkeypatch.setattr(made, "_model", load)
     monkeypatch.setattr(composer.duets, "play", play)
-    for work in (
-        lambda: made.fill(gap, job),
-        lambda: made.duet("any", None, None, job),
-    ):
-        made.state = "warming"
-        work()
-        assert made.state == "ready"
+    made.state = "warming"  # The first preset.
+    made.fill(gap, job)
+    assert shown == [
+        ("loading", "run/preset is loading …"),
+        ("warming", "run/preset is being compiled …"),
+    ]
+    assert made.state == "ready" and made.loaded == [gap.preset]
+    made.fill(gap, job)
+    assert shown[2:] == 2 * [("ready", made.step[0])]
+    with pytest.raises(jobs.Stopped):  # Nothing loads any longer.
+        made.duet("any", None, None, job)
+    assert shown[-1] == ("warming", "any is being compiled …")
+    assert made.state == "ready" and made.loaded == [gap.preset]
 
 
 def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):

@@ -71,9 +71,9 @@ def test_two_tabs_do_not_overwrite_each_other(open_page):
     expect(other.locator("#state")).to_contain_text("Ready")
     expect(other.locator("#hint")).to_be_visible()  # A work of its own.
     other.locator("[data-pitch='60']").click()
-    expect(other.locator("#piece-about")).to_contain_text("1 notes")
+    expect(other.locator("#piece-about")).to_contain_text("1 note,")
     load_again(other)
-    expect(other.locator("#piece-about")).to_contain_text("1 notes")
+    expect(other.locator("#piece-about")).to_contain_text("1 note,")
     load_again(first)
     expect(first.locator("#piece-about")).to_contain_text("4 notes")
 

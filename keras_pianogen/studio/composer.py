@@ -6,6 +6,7 @@ before. A `Composer` is used by one thread, see `jobs.Worker`.
 
 import contextlib
 import importlib
+import pathlib
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from keras_pianogen.studio.messages import Wish
 IMPORT = "The libraries are loading …", 0.0
 LOAD = "The model is loading …", 0.5
 COMPILE = "The model is being compiled …", 0.6
+BUSY = ("loading", "warming")
 
 # As all that the page asks for, it sets the sampler.
 WARM_UP = {"seconds": 0.1, "temperature": 1.0}
@@ -35,7 +37,8 @@ class Composer:
     Attributes:
         state: `"loading"`, `"warming"` (it compiles), `"ready"` or `"failed"`.
         step: what it does until it is ready, a sentence, and the share of the
-            time that has passed, 0 to 1.
+            time that has passed, 0 to 1. A job whose preset is yet to be
+            loaded, or compiled for work of its kind, shows it as well.
         failure: the reason why the first preset can't be loaded or compiled, a
             sentence; or `None`.
     """
@@ -45,12 +48,18 @@ class Composer:
         self.state, self.step = "loading", IMPORT
         self.failure = None
         self._models = {}
+        self._has_done = set()  # pairs of a preset and a kind of work
         self._prompt_caches = {}
 
     @property
     def preparations(self):
         """Functions to call, in this order, while there is no job."""
         return [self._load_first, self._warm_up, self._warm_up_reading]
+
+    @property
+    def loaded(self):
+        """The presets that have made music, a list."""
+        return sorted({x for x, kind in self._has_done if kind != "load"})
 
     def write(self, wish, job):
         """Write a wish's candidates, one after the other.
@@ -68,19 +77,20 @@ class Composer:
             wish: a `messages.Wish`.
             job: the `jobs.Job` that this is done for.
         """
-        model = self._model(wish.preset)
-        (prompt,), (own,), _ = model.request_class.prompts_of(
-            model, wish.notes, wish.prompt_seconds
-        )
-        start = 0.0 if own is None else own.cut
-        for candidate, seed in enumerate(wish.seeds):
-            job.check()
-            feed = _Feed(model.preprocessor.form, prompt, candidate, job)
-            job.report({"candidate": candidate, "seed": seed, "start": start})
-            notes = self._generate(wish, wish.notes, seed, feed)
-            rows = to_rows(notes)
-            self.state = "ready"
-            job.report({"candidate": candidate, "seed": seed, "notes": rows})
+        with self._at_work(wish.preset, "write") as (model, tell_ready):
+            (prompt,), (own,), _ = model.request_class.prompts_of(
+                model, wish.notes, wish.prompt_seconds
+            )
+            start = 0.0 if own is None else own.cut
+            for candidate, seed in enumerate(wish.seeds):
+                job.check()
+                about = {"candidate": candidate, "seed": seed}
+                form = model.preprocessor.form
+                feed = _Feed(form, prompt, candidate, job, tell_ready)
+                job.report(about | {"start": start})
+                notes = self._generate(wish, wish.notes, seed, feed)
+                tell_ready()
+                job.report(about | {"notes": to_rows(notes)})
 
     def fill(self, gap, job):
         """Write a part of a piece anew, once for each seed.
@@ -96,33 +106,35 @@ class Composer:
             gap: a `messages.Gap`.
             job: the `jobs.Job` that this is done for.
         """
-        model = self._model_of_notes(gap.preset)
-        for candidate, seed in enumerate(gap.seeds):
-            job.check()
-            about = {"candidate": candidate, "seed": seed}
-            job.report(about | {"start": gap.start})
-
-            def progress(_, seconds, candidate=candidate):
+        with self._at_work(gap.preset, "fill") as (model, tell_ready):
+            _check_is_of_notes(model, gap.preset)
+            for candidate, seed in enumerate(gap.seeds):
                 job.check()
-                self.state = "ready"
-                until = min(gap.end, gap.start + seconds)
-                job.report({"candidate": candidate, "until": round(until, 2)})
+                about = {"candidate": candidate, "seed": seed}
+                job.report(about | {"start": gap.start})
 
-            notes = model.infill(
-                gap.notes,
-                gap.start,
-                gap.end,
-                keep_melody=gap.keep_melody,
-                **gap.settings,
-                seed=seed,
-                progress=progress,
-            )
-            job.report(about | {"notes": to_rows(notes)})
+                def progress(_, seconds, candidate=candidate):
+                    job.check()
+                    tell_ready()
+                    until = round(min(gap.end, gap.start + seconds), 2)
+                    job.report({"candidate": candidate, "until": until})
+
+                notes = model.infill(
+                    gap.notes,
+                    gap.start,
+                    gap.end,
+                    keep_melody=gap.keep_melody,
+                    **gap.settings,
+                    seed=seed,
+                    progress=progress,
+                )
+                job.report(about | {"notes": to_rows(notes)})
 
     def duet(self, preset, takeover, keys, job):
         """Play a duet with the page, see `duets.play`."""
-        model = self._model_of_notes(preset)
-        duets.play(model, takeover, keys, job, on_tuned=self._is_ready)
+        with self._at_work(preset, "duet") as (model, tell_ready):
+            _check_is_of_notes(model, preset)
+            duets.play(model, takeover, keys, job, on_tuned=tell_ready)
 
     def read(self, wish, job):
         """Prefill a wish's prompt, so that writing begins at once.
@@ -132,14 +144,40 @@ class Composer:
             job: the `jobs.Job` that this is done for. If it is stopped, the
                 part that was prefilled is kept.
         """
-        model = self._model(wish.preset)
-        job.check()
+        with self._at_work(wish.preset, "load") as (model, _):
+            job.check()
         model.read(
             wish.notes,
             self._prompt_caches[wish.preset],
             prompt_seconds=wish.prompt_seconds,
             on_events=lambda pieces: job.check(),
         )
+
+    @contextlib.contextmanager
+    def _at_work(self, preset, kind):
+        """Shows what is loaded and compiled for work of a kind.
+
+        Yields the model, and a function to call once it is ready.
+        """
+        before = self.state, self.step
+        is_new = (preset, kind) not in self._has_done
+        name = "/".join(pathlib.PurePath(preset).parts[-2:])
+
+        def tell_ready():
+            self.state = "ready"
+            self._has_done.add((preset, kind))
+
+        try:
+            if is_new:
+                self.state, self.step = "loading", (f"{name} is loading …", 0.0)
+            model = self._model(preset)
+            if is_new:
+                compiling = f"{name} is being compiled …"
+                self.state, self.step = "warming", (compiling, 0.3)
+            yield model, tell_ready
+        finally:
+            if self.state in BUSY:
+                self.state, self.step = before
 
     def _model(self, preset):
         if preset not in self._models:
@@ -149,19 +187,8 @@ class Composer:
             model = MusicTransformerCausalLM.from_preset(preset)
             self._prompt_caches[preset] = PromptCache()
             self._models[preset] = model
+            self._has_done.add((preset, "load"))
         return self._models[preset]
-
-    def _model_of_notes(self, preset):
-        model = self._model(preset)
-        if not hasattr(model, "infill"):
-            raise ValueError(
-                "The preset must be one of notes, such as "
-                f"note_transformer_maestro. Received: {preset}"
-            )
-        return model
-
-    def _is_ready(self):
-        self.state = "ready"
 
     @contextlib.contextmanager
     def _failing(self):
@@ -188,6 +215,7 @@ class Composer:
             with self._failing():
                 self._compile_for(0)
             self.state = "ready"
+            self._has_done.add((self.presets[0], "write"))
 
     def _warm_up_reading(self):
         """Compile the functions that a prompt needs."""
@@ -216,6 +244,14 @@ class Composer:
         )
 
 
+def _check_is_of_notes(model, preset):
+    if not hasattr(model, "infill"):
+        raise ValueError(
+            "The preset must be one of notes, such as "
+            f"note_transformer_maestro. Received: {preset}"
+        )
+
+
 class _Feed:
     """Reports one candidate's new note-ons and note-offs as they come.
 
@@ -224,15 +260,18 @@ class _Feed:
         prompt: tokens of the prompt, whose events aren't reported.
         candidate: int. Index of the candidate.
         job: a `jobs.Job`.
+        tell_ready: a function that is called when events come.
     """
 
-    def __init__(self, form, prompt, candidate, job):
+    def __init__(self, form, prompt, candidate, job, tell_ready):
         self._form, self._candidate, self._job = form, candidate, job
+        self._tell_ready = tell_ready
         strokes, self._until = form.strokes(prompt)
         self._told = len(strokes)
 
     def __call__(self, pieces):
         self._job.check()
+        self._tell_ready()
         new, until = self._form.strokes(pieces[0], self._told)
         if not new and until <= self._until:
             return

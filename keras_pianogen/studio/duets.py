@@ -78,7 +78,8 @@ def play(model, takeover, keys, job, on_tuned):
         takeover: `"pause"`, or `"signal"` for `SIGNAL`.
         keys: the `PageKeys`.
         job: a `jobs.Job`. It reports `{"midi": bytes}` for each note of the
-            partner, and `{"said": sentence}` when a turn begins or ends.
+            partner, and `{"said": sentence, "hears": bool}` when a turn begins
+            or ends: whether the partner hears the keys yet.
         on_tuned: a function that is called once all is compiled, and again
             when a turn begins or ends.
     """
@@ -90,11 +91,11 @@ def play(model, takeover, keys, job, on_tuned):
     rules = {"pause": AtSilence(), "signal": AtPedal(SIGNAL)}
     keys.job = job
     duet = Duet(model, rules[takeover])
-    job.report({"said": "The partner tunes up …"})
+    job.report({"said": "The partner tunes up …", "hears": False})
 
     def tell(sentence):
         on_tuned()
         job.begin(IDLE)
-        job.report({"said": sentence})
+        job.report({"said": sentence, "hears": True})
 
     duet.play(keys, PagePiano(job), seconds=LONGEST, tell=tell)

@@ -173,6 +173,7 @@ class _Studio:
                 "state": self.composer.state,
                 "step": self.composer.step,
                 "failure": self.composer.failure,
+                "loaded": self.composer.loaded,
                 "presets": self.composer.presets,
                 "controls": {
                     preset: controls.controls_of(preset)

@@ -9,7 +9,7 @@ import { showWav } from "/panel.js";
 import { isNearlyEmpty, newNotes } from "/pieces.js";
 import { point, pointByKeys, seeking } from "/pointing.js";
 import { Roll } from "/roll.js";
-import { $, on, say } from "/saying.js";
+import { $, counted, on, say } from "/saying.js";
 import { savePage } from "/share.js";
 import { player, seek, showTransport, toggle, views } from "/transport.js";
 import { work } from "/work.js";
@@ -105,7 +105,7 @@ function showAbout(piece, item, find) {
   item.classList.toggle("starred", Boolean(piece.starred));
   find("star").ariaPressed = String(Boolean(piece.starred));
   find("about").textContent = `seed ${piece.made.seed} · `
-    + `${newNotes(piece).length} notes${piece.stopped ? " · stopped" : ""}`;
+    + `${counted(newNotes(piece).length, "note")}${piece.stopped ? " · stopped" : ""}`;
   find("empty").hidden = !isNearlyEmpty(piece);
   showWav(find("wav"), piece);
   for (const name of ["continue", "midi", "page", "command", "python", "discard"]) {

@@ -3,7 +3,7 @@
 
 import { Growing } from "/growing.js";
 import { newPiece } from "/pieces.js";
-import { $, on, report } from "/saying.js";
+import { $, on, report, say } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
 import { presetOfNotes } from "/settings.js";
@@ -15,6 +15,7 @@ const [ON, OFF, CONTROL] = [0x90, 0x80, 0xb0];
 const SIGNAL = 67; // the soft pedal
 const SHOWN = 8; // seconds that are seen at least
 const PATIENCE = 900; // milliseconds that an end may take
+const DEAF = "The partner does not hear you yet.";
 const OWN_SPACE = "input:not([type=range]):not([type=checkbox]), select, "
   + "textarea, dialog, summary, button:not(#keys button)";
 
@@ -26,8 +27,11 @@ async function begin() {
   player.pause();
   work.tell("duet"); // A take ends, and lets go of its keys.
   audio(); // While the click still counts.
-  duet = { job: null, abort: new AbortController(), growing: null, unsent: [] };
-  show("Asking …");
+  duet = {
+    job: null, abort: new AbortController(), growing: null, unsent: [],
+    hears: false, isEarly: false, said: "",
+  };
+  tell("Asking …");
   // Space hands over; on the button it would end the duet.
   document.querySelector("#keys [tabindex='0']").focus();
   const json = { preset: presetOfNotes(), takeover: $("takeover").value };
@@ -44,16 +48,15 @@ async function begin() {
 }
 
 function hear(line) {
-  if (line.job) {
-    duet.job = line.job;
-    flush();
-  } else if (line.error) throw new Error(line.error);
+  if (line.job) duet.job = line.job;
+  else if (line.error) throw new Error(line.error);
   else if (line.end === "timeout") {
     throw new Error("The duet took too long, and was ended.");
   }
-  if (line.said) show(line.said);
+  if (line.hears) duet.hears = true;
+  if (line.said) tell(line.said);
   else if (line.waiting !== undefined) {
-    show(line.waiting ? "Waiting for what is being written …"
+    tell(line.waiting ? "Waiting for what is being written …"
       : "The model is loading …");
   }
   if (line.midi) {
@@ -63,6 +66,11 @@ function hear(line) {
   }
 }
 
+function tell(sentence) {
+  duet.said = sentence;
+  show(duet.isEarly && !duet.hears ? `${sentence} ${DEAF}` : sentence);
+}
+
 function end() {
   show("The duet ends …");
   return stop(duet);
@@ -70,7 +78,9 @@ function end() {
 
 async function stop(mine) {
   mine.late = setTimeout(() => mine.abort.abort(), PATIENCE);
-  if (mine.job) await ask("/stop", { json: { job: mine.job } });
+  const { job } = mine;
+  mine.job = null; // What is played from now on is sent no more.
+  if (job) await ask("/stop", { json: { job } });
   else mine.abort.abort();
 }
 
@@ -100,11 +110,7 @@ function finish(why = "") {
 // === Notes of both ===
 
 function down(who, pitch, velocity, source) {
-  if (!duet.growing) { // The first note begins a piece, which both write.
-    const piece = newPiece({ name: "Duet" });
-    work.goOn(piece); // Only the piece before is left by this, not the duet's.
-    duet.growing = new Growing(piece, { shown: SHOWN });
-  }
+  if (!duet.growing) beginPiece();
   duet.growing.down(pitch, velocity, { who, source });
   showPartner();
 }
@@ -112,6 +118,17 @@ function down(who, pitch, velocity, source) {
 function up(who, pitch) {
   duet.growing?.up(pitch, who);
   showPartner();
+}
+
+// The first note begins a piece, which both play. The candidates stay.
+function beginPiece() {
+  const { notes, offers } = work.base;
+  const piece = newPiece({ name: "Duet", offers });
+  work.goOn(piece); // Only the piece before is left by this, not the duet's.
+  duet.growing = new Growing(piece, { shown: SHOWN });
+  if (notes.length) {
+    say("The duet is a new piece. Undo brings back the piece before it.");
+  }
 }
 
 const showPartner = () =>
@@ -133,6 +150,11 @@ function signal() {
 }
 
 function send(...message) {
+  if (!duet.hears) {
+    duet.isEarly = true;
+    if (!duet.late) tell(duet.said); // Or else it ends.
+    return;
+  }
   duet.unsent.push(message);
   flush();
 }
@@ -143,7 +165,7 @@ async function flush() {
   if (mine.isSending || !mine.job) return;
   mine.isSending = true;
   try {
-    while (mine.unsent.length) {
+    while (mine.job && mine.unsent.length) {
       await ask("/keys", { json: { job: mine.job, midi: mine.unsent.splice(0) } });
     }
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import { asFile } from "/pedal.js";
 import { fileName, newPiece, toNote } from "/pieces.js";
-import { $, say } from "/saying.js";
+import { $, counted, say } from "/saying.js";
 import { ask } from "/server.js";
 import { server } from "/server_state.js";
 import { endTake } from "/takes.js";
@@ -17,18 +17,21 @@ export async function openMidi(file) {
     throw new Error(`A MIDI file may have ${most / 1e6} MB at most.`);
   }
   const read = await readMidi(file);
-  const left = read.drum_notes ? ` ${read.drum_notes} drum notes are left out.` : "";
+  const left = read.drum_notes
+    ? ` Left out: ${counted(read.drum_notes, "drum note")}.` : "";
   const others = read.other_notes
-    ? ` ${read.other_notes} notes of other instruments are played on the piano.` : "";
+    ? ` Played on the piano: ${counted(read.other_notes, "note")} of other instruments.`
+    : "";
   const moves = read.left_moves
-    ? ` ${read.left_moves} movements of pedals and other controllers are not kept.` : "";
+    ? ` Not kept: ${counted(read.left_moves, "movement")} of pedals and other controllers.`
+    : "";
   const notes = read.notes.map(toNote);
   read.ups?.forEach((up, i) => { notes[i].up = up; });
   work.goOn(newPiece({
     name: file.name, file: file.name, notes, moves: read.moves || null,
     handle: read.goes_on,
   }));
-  say(`${file.name}: ${read.notes.length} notes.${left}${others}${moves}`);
+  say(`${file.name}: ${counted(notes.length, "note")}.${left}${others}${moves}`);
 }
 
 async function readMidi(file) {

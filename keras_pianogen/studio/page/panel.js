@@ -3,7 +3,7 @@
 import { spansOf } from "/pedal.js";
 import { endOf } from "/pieces.js";
 import { Roll } from "/roll.js";
-import { $ } from "/saying.js";
+import { $, counted } from "/saying.js";
 import { server } from "/server_state.js";
 import { player, showTransport, views } from "/transport.js";
 import { work } from "/work.js";
@@ -23,8 +23,8 @@ export function showBase() {
   $("hint").hidden = notes.length > 0;
   const presses = spansOf(base.moves).length;
   $("piece-about").textContent = notes.length
-    ? `${base.name}: ${notes.length} notes, ${endOf(base).toFixed(1)} s`
-      + (presses ? `, pedal pressed ${presses} times` : "") : "";
+    ? `${base.name}: ${counted(notes.length, "note")}, ${endOf(base).toFixed(1)} s`
+      + (presses ? `, pedal pressed ${counted(presses, "time")}` : "") : "";
   $("undo").disabled = !work.canUndo;
   $("redo").disabled = !base.next;
   for (const id of ["to-cursor", "clear", "piece-midi"]) {

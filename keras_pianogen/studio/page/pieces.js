@@ -7,7 +7,8 @@
 // candidate was written for, `border` is where its newest music begins, `gap` the
 // part {start, end} that was written anew, `handle` where a
 // continuation is to begin, or null for its end, `until` the time up to which
-// a piece that grows is known, `offers` the candidates that may follow it, and
+// a piece that grows is known, `planned` the time up to which its roll has room,
+// null once it grows no more, `offers` the candidates that may follow it, and
 // `reverts` the functions that undo calls before it leaves the piece. Pieces
 // that come from each other without new candidates share their offers, so that
 // these stay in sight.
@@ -24,6 +25,9 @@ export function newPiece(fields) {
 }
 
 export const newOffers = () => ({ pieces: [], count: 0 });
+
+// Whether it is being played or written: some of its notes may have no end yet.
+export const isGrowing = ({ planned }) => Boolean(planned);
 
 export const rows = (notes) =>
   notes.map((n) => [n.start, n.end, n.pitch, n.velocity]);

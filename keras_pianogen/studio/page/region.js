@@ -3,7 +3,7 @@
 import { roll } from "/panel.js";
 import { copies, endOf, handleIn, inMilliseconds, newPiece } from "/pieces.js";
 import { within } from "/pointing.js";
-import { $, on, say } from "/saying.js";
+import { $, counted, on, say } from "/saying.js";
 import { presetOfNotes, shortName } from "/settings.js";
 import { endTake } from "/takes.js";
 import { player, plays, seek, toggle } from "/transport.js";
@@ -85,7 +85,7 @@ function deleteNotes() {
     name: "Edited", notes, handle: handleIn(notes, base.handle), offers: base.offers,
     position: base.position, moves: base.moves,
   }));
-  return say(`${count} notes are deleted. Undo brings them back.`);
+  return say(`Deleted: ${counted(count, "note")}. Undo brings back all.`);
 }
 
 // Delete the region's notes, if there is one.

@@ -2,6 +2,10 @@
 
 export const $ = (id) => document.getElementById(id);
 
+// Such as "1 note", "2 notes".
+export const counted = (number, noun) =>
+  `${number} ${noun}${number === 1 ? "" : "s"}`;
+
 let timer = null;
 
 // Show a sentence for a while; with an `action`, beside a button that does it.

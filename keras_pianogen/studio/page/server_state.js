@@ -26,7 +26,7 @@ function showStep({ state, step }) {
 
 class ServerState extends EventTarget {
   status = { backend: "jax", presets: [] };
-  loaded = new Set(); // names of presets that have written or are ready
+  loaded = new Set(); // names of presets that have made music
   answers = true;
   timer = null;
 
@@ -68,8 +68,7 @@ class ServerState extends EventTarget {
     }[state]);
     $("state").dataset.state = state;
     $("state").classList.toggle("bad", state === "failed");
-    if (state === "ready") this.loaded.add(status.presets[0]);
-    else this.loaded.clear();
+    this.loaded = new Set(status.loaded);
     this.dispatchEvent(new Event("status"));
     if (isBack) this.dispatchEvent(new Event("back"));
   }

@@ -1,14 +1,16 @@
 // Writing: the server is asked for candidates, which grow as it answers.
 
 import { endDuet } from "/duet.js";
-import { copies, countBefore, inMilliseconds, newPiece, rows, toNote } from "/pieces.js";
+import {
+  copies, countBefore, inMilliseconds, isGrowing, newPiece, rows, toNote,
+} from "/pieces.js";
 import { movesUntil } from "/pedal.js";
 import { $, report } from "/saying.js";
 import { ask, lines } from "/server.js";
 import { server } from "/server_state.js";
 import { anySeeds, seeds, settings, shortName } from "/settings.js";
 import { audio, movesPedals } from "/sound.js";
-import { endTake, take } from "/takes.js";
+import { endTake } from "/takes.js";
 import { player, views } from "/transport.js";
 import { work } from "/work.js";
 
@@ -334,7 +336,8 @@ export function readAhead() {
   clearTimeout(ahead);
   ahead = setTimeout(async () => {
     const { base } = work;
-    if (writing || take || !base.notes.length || !$("preset").value) return;
+    if (writing || isGrowing(base)) return;
+    if (!base.notes.length || !$("preset").value) return;
     const { notes, handle } = base;
     const json = { preset: $("preset").value, ...notesOf(base) };
     try {
