@@ -331,7 +331,7 @@ def test_files_take_the_place_of_ports(model, tmp_path):
     out = tmp_path / "partner.mid"
     printed = succeed(*command, "--output", out)
     assert (
-        "1 answers" in printed and "The partner answers, for 2.0 s" in printed
+        "1 answer, " in printed and "The partner answers, for 2.0 s" in printed
     )
     notes = read_notes(out)
     assert len(notes) and (notes["end"] - notes["start"] < 8).all()

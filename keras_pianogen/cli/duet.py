@@ -19,6 +19,7 @@ from keras_pianogen.cli.options import flag
 from keras_pianogen.cli.places import MIDI
 from keras_pianogen.cli.places import check_place
 from keras_pianogen.cli.printing import say
+from keras_pianogen.notices.counts import counted
 from keras_pianogen.notices.preset_names import check_preset
 
 
@@ -179,14 +180,15 @@ def _rule(text):
 
 def _print_report(report, sink):
     if not report.answers:
-        say("There was no turn of the partner.")
+        say("There was no turn of the partner. It comes in a pause.")
         return
-    say(f"{report.answers} answers, {report.notes} notes")
+    answers = counted(report.answers, "answer")
+    say(f"{answers}, {counted(report.notes, 'note')}")
     if report.first_notes:
         first = sorted(report.first_notes)[len(report.first_notes) // 2]
         say(
             f"From the decision to the first note {1000 * first:.0f} ms "
-            f"(median); {report.late} notes were late"
+            f"(median); late: {counted(report.late, 'note')}"
         )
     if _is_file(sink):
         say(sink)

@@ -24,6 +24,7 @@ from keras_pianogen.cli.places import place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import counting_bar
 from keras_pianogen.cli.progress import generation_bar
+from keras_pianogen.notices.counts import counted
 from keras_pianogen.notices.hints import hinted
 
 
@@ -124,7 +125,7 @@ def _write(own, piece, start, path, seed):
     around.to_midi(piece, path)
     new = len(piece) - len(around.notes)
     before = len(own.notes) - len(around.notes)
-    say(f"{path}: {new} notes in place of {before}, seed {seed}")
+    say(f"{path}: {counted(new, 'note')} in place of {before}, seed {seed}")
 
 
 def check_is_of_notes(model):

@@ -21,6 +21,7 @@ from keras_pianogen.cli.options import WritingSeed
 from keras_pianogen.cli.options import check_writing
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.progress import generation_bar
+from keras_pianogen.notices.counts import counted
 
 
 class Performing(Options):
@@ -68,4 +69,4 @@ def perform(
     for notes, path in zip(made, places, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_midi(notes, path)
-        say(f"{path}: {len(notes)} notes, seed {performing.seed}")
+        say(f"{path}: {counted(len(notes), 'note')}, seed {performing.seed}")

@@ -13,6 +13,7 @@ from keras_pianogen.cli.places import check_place
 from keras_pianogen.cli.printing import say
 from keras_pianogen.cli.printing import stderr
 from keras_pianogen.cli.sharing import share
+from keras_pianogen.notices.counts import counted
 
 SoundFont = Annotated[
     str | None,
@@ -70,7 +71,8 @@ def render(
 
 def figures(piece):
     """The number of notes and the length of a piece, in words."""
-    return f"{len(piece)} notes, {piece['end'].max(initial=0):.1f} s"
+    seconds = piece["end"].max(initial=0)
+    return f"{counted(len(piece), 'note')}, {seconds:.1f} s"
 
 
 def draw(piece, picture, prompt_seconds=None, pedal=None):

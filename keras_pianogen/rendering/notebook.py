@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_pianogen.notes import check_notes
 from keras_pianogen.notes import check_pedal
+from keras_pianogen.notices.counts import counted
 from keras_pianogen.rendering import markup
 from keras_pianogen.rendering.pianoroll_svg import piano_roll_svg
 from keras_pianogen.rendering.roll import check_prompt
@@ -51,7 +52,7 @@ class PieceView:
 
     def __repr__(self) -> str:
         seconds = self.notes["end"].max(initial=0)
-        text = f"{len(self.notes):,} notes, {seconds:.1f} s"
+        text = f"{counted(len(self.notes), 'note')}, {seconds:.1f} s"
         title = " ".join((self.title or "").split())
         return f"<{title}: {text}>" if title else f"<{text}>"
 

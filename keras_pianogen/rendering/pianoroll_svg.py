@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
+from keras_pianogen.notices.counts import counted
 from keras_pianogen.rendering.roll import PEDAL_NAME
 from keras_pianogen.rendering.roll import SECONDS_PER_ROW
 from keras_pianogen.rendering.roll import Roll
@@ -94,7 +95,7 @@ def piano_roll_svg(
     below = SEMITONE * (roll.high - roll.low)
     height = int(below) + lane + TOP + BOTTOM
     svg = ET.Element("svg", _root(len(roll.rows) * height))
-    title = title or f"Piano roll of {len(roll.notes):,} notes"
+    title = title or f"Piano roll of {counted(len(roll.notes), 'note')}"
     ET.SubElement(svg, "title").text = _UNWRITABLE.sub("\ufffd", title)
     ET.SubElement(svg, "desc").text = _describe(roll)
     for place, times in enumerate(roll.rows):
@@ -124,8 +125,8 @@ def _describe(roll: Roll) -> str:
     notes, pedal = roll.notes, roll.pedal
     low, high = (pitch_name(int(p)) for p in np.sort(notes["pitch"])[[0, -1]])
     text = (
-        f"{len(notes):,} notes in {notes['end'].max():.1f} seconds, from "
-        f"{low} to {high}, velocities {notes['velocity'].min()} to "
+        f"{counted(len(notes), 'note')} in {notes['end'].max():.1f} seconds, "
+        f"from {low} to {high}, velocities {notes['velocity'].min()} to "
         f"{notes['velocity'].max()}."
     )
     if len(pedal):
