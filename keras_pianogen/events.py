@@ -315,9 +315,15 @@ class EventVocabulary:
 
     def to_velocities(self, bins: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Bins to the MIDI velocity at the middle of each."""
-        low = np.minimum(bins * self._bin_width + 1, MAX_VELOCITY)
-        high = np.minimum(low + self._bin_width - 1, MAX_VELOCITY)
+        low, high = self.velocity_range(bins)
         return ((low + high) // 2).astype(np.uint8)
+
+    def velocity_range(
+        self, bins: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The lowest and the highest MIDI velocity of each bin."""
+        low = np.minimum(bins * self._bin_width + 1, MAX_VELOCITY)
+        return low, np.minimum(low + self._bin_width - 1, MAX_VELOCITY)
 
     @property
     def _bin_width(self) -> int:

@@ -275,8 +275,16 @@ class NoteTuples:
 
     def to_velocities(self, bins: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The MIDI velocities that bins stand for."""
-        inside = np.clip(bins, 0, self.velocity_bins - 1).astype(np.int64)
-        return self._grid.to_velocities(inside).astype(np.uint8)
+        return self._grid.to_velocities(self._inside(bins)).astype(np.uint8)
+
+    def velocity_range(
+        self, bins: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The lowest and the highest MIDI velocity that bins stand for."""
+        return self._grid.velocity_range(self._inside(bins))
+
+    def _inside(self, bins: NDArray[np.integer]) -> NDArray[np.int64]:
+        return np.clip(bins, 0, self.velocity_bins - 1).astype(np.int64)
 
     def classes(self, rows: NDArray[np.void]) -> NDArray[np.int32]:
         """The class of each field of each row, (rows, 4)."""

@@ -18,6 +18,7 @@ from keras_pianogen.data.fields import SCORE_FIELDS
 from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.events import PITCHES
+from keras_pianogen.generation.deviations import Touch
 from keras_pianogen.generation.draws import Guided
 from keras_pianogen.generation.grammar import BARRED
 from keras_pianogen.generation.grammar import ENDING_RAMP
@@ -31,9 +32,6 @@ ops = dispatch.host_ops()
 START = (-1, -1, -1, -1)
 END = (-2, -1, -1, -1)
 PLAIN = Fields()
-# How much sooner and later than in its score a note may come: percent of the
-# time since the note before, and ticks more for the notes of a chord.
-SOONEST, LATEST, LOOSE = 80, 125, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +101,11 @@ class NoteLimits(typing.NamedTuple):
     remaining: object = NEVER  # int, how many notes may still come
     gap_end: object = NEVER  # int, no note begins from here on
     below: object = PITCHES  # int, notes have lower pitches
-    # The score to perform: classes, int (notes, 3), see `data.scores`, followed
-    # by rows of -1; its shifts in ticks, (notes,); and how many notes it has.
-    # Without a score they are ().
+    # The score: classes, int (notes, 3), see `data.scores`, and rows of -1;
+    # what `deviations` makes of it; how many notes it has. () without one.
     score: object = ()
-    score_shifts: object = ()
+    score_bounds: object = ()  # int (notes, 2)
+    score_touches: object = ()  # float (notes, 3)
     score_notes: object = ()
     # What is asked of the music from `plan_begin` on, in ticks: the classes of
     # controls, int (batch, steps, controls), and the values of the scales,
@@ -136,6 +134,10 @@ class NoteState(typing.NamedTuple):
     heat: object  # float (batch, 128): how often each pitch was struck of late
     strengths: object  # float (batch, COLUMNS), see `steering.Steering`
     chord: object  # float (batch, 2), see `steering.Steering.chord_after`
+    # Of a score: whether the next note begins a chord, bool (batch,), and how
+    # many ticks the last note came after the first of its chord, int (batch,).
+    opens: object
+    spread: object
 
 
 def initial_state(pieces):
@@ -151,6 +153,8 @@ def initial_state(pieces):
         heat=np.zeros((len(pieces), PITCHES), "float32"),
         strengths=no_strengths(len(pieces)),
         chord=np.zeros((len(pieces), 2), "float32"),
+        opens=np.zeros(len(pieces), "bool"),
+        spread=np.zeros(len(pieces), "int32"),
     )
     for i, rows in enumerate(pieces):
         rows = rows[1:]
@@ -202,6 +206,8 @@ class NextNote:
         self.end, self.pitches = _int32(END), _int32(np.arange(PITCHES))
         self.no_score = _int32(np.full(len(SCORE_FIELDS), NOTHING))
         self.steering = Steering(self.form) if self._is_asked() else None
+        no_score = isinstance(self.limits.score, tuple)
+        self.touch = None if no_score else Touch(self.form)
 
     def _is_asked(self):
         """Whether anything may be asked of the music; if so, it is steered.
@@ -228,13 +234,13 @@ class NextNote:
             draws.
         """
         note = self._of_score(self.limits.score, made)
-        wanted = self._of_score(self.limits.score_shifts, made)
+        bounds = self._of_score(self.limits.score_bounds, made)
         if note is not None:  # Its key is released before it is struck.
             free = ops.where(self.pitches == note[1], 0, state.sounding)
             state = state._replace(sounding=free)
         hidden, sounding = hidden[:, None], state.sounding[:, None]
         ends, ticks, shift, random = self._shift(
-            hidden, state, note, wanted, random
+            hidden, state, note, bounds, random
         )
         left = ops.maximum(sounding - ticks[:, None, None], 0)
         x = self.heads.with_shift(hidden, shift[:, None], left)
@@ -246,7 +252,7 @@ class NextNote:
         logits = _one(self.heads.velocity(x)) + self._tilt("velocity", state)
         velocity, random = self.draws.draw(logits, random, field="velocity")
         x = self.heads.with_velocity(x, velocity[:, None])
-        duration, random = self._duration(x, left, state, random)
+        duration, random = self._duration(x, left, state, made, random)
         row = ops.stack([ticks, pitch, velocity, duration], axis=-1)
         parts = [ops.where(ends[:, None], self.end, row)]
         clock = state.clock + ticks
@@ -313,15 +319,15 @@ class NextNote:
         left = 1 + ops.maximum(end - clock, 0)
         return ops.where(end < NEVER, left, NO_GAP)
 
-    def _shift(self, hidden, state, note, wanted, random):
+    def _shift(self, hidden, state, note, bounds, random):
         """Whether a piece ends, the shift in ticks, and its class."""
         logits = _one(self.heads.shift(hidden, state.sounding[:, None]))
         earliest, latest = self._earliest(state), NEVER
         if note is not None:
             # At the same moment, notes come in the order of their pitches.
             earliest = ops.where(note[1] > state.last_pitch, 0, 1)
-            earliest = ops.maximum(earliest, wanted * SOONEST // 100)
-            latest = wanted * LATEST // 100 + LOOSE
+            earliest = ops.maximum(earliest, bounds[0] - state.spread)
+            latest = ops.maximum(earliest, bounds[1] - state.spread)
         else:  # A score has its own density.
             logits = logits + self._tilt_of_shifts(state)
         logits = logits + self._shift_bias(state, earliest, latest)
@@ -373,10 +379,13 @@ class NextNote:
         logits = ops.where(self.pitches < self.limits.below, logits, BARRED)
         return self.draws.draw(logits, random, field="pitch")
 
-    def _duration(self, x, left, state, random):
+    def _duration(self, x, left, state, made, random):
         """The duration in ticks."""
         logits = _one(self.heads.duration(x, left))
         logits = logits + self._tilt("duration", state)
+        if self.touch is not None:
+            row = self._of_score(self.limits.score_touches, made)
+            logits = logits + self.touch.tilt(row)
         logits = ops.where(self.barred_durations, BARRED, logits)
         duration, random = self.draws.draw(logits, random, field="duration")
         ticks, random = self._ticks(self.form.duration_code, duration, random)
@@ -416,6 +425,7 @@ class NextNote:
         clock = state.clock + shift
         left = ops.maximum(state.sounding - shift[:, None], 0)
         strengths, chord = self._followed(new, is_given, state, clock)
+        opens, spread = self._place_in_chord(new, state, shift)
         state = NoteState(
             sounding=ops.where(struck, duration[:, None], left),
             clock=clock,
@@ -423,8 +433,17 @@ class NextNote:
             heat=state.heat * MEMORY + ops.cast(struck, "float32"),
             strengths=strengths,
             chord=chord,
+            opens=opens,
+            spread=spread,
         )
         return state, ops.logical_or(done, clock > self.limits.until)
+
+    def _place_in_chord(self, new, state, shift):
+        """`NoteState.opens` and `NoteState.spread` after a note."""
+        if self.touch is None:
+            return state.opens, state.spread
+        opens = new[:, self.fields.score][:, 0] > 0
+        return opens, ops.where(state.opens, 0, state.spread + shift)
 
     def _followed(self, new, is_given, state, clock):
         """How strongly the next note is steered, and the last onset's notes.
@@ -468,11 +487,12 @@ def _unless(begins, state):
         heat=ops.where(goes_on[:, None], state.heat, 0.0),
         strengths=ops.where(goes_on[:, None], state.strengths, 0.0),
         chord=ops.where(goes_on[:, None], state.chord, 0.0),
+        opens=ops.logical_and(goes_on, state.opens),
+        spread=ops.where(goes_on, state.spread, 0),
     )
 
 
-def _one(logits):
-    """Logits (batch, 1, classes) of one note, as (batch, classes)."""
+def _one(logits):  # (batch, 1, classes) to (batch, classes)
     return ops.convert_to_tensor(logits[:, 0])
 
 

@@ -287,11 +287,11 @@ class NoteTransformerCausalLM(
     ):
         """Perform a score: give each note its timing, touch and loudness.
 
-        Every note of the score is kept, and none comes to it. The time from
-        one note to the next is 80 to 125 % of the score's, and up to 0.04 s
-        more, so that the notes of a chord may spread. A note that is struck
-        again before it ends is cut there. The pedal is heard in how long notes
-        sound.
+        Every note of the score is kept, and none comes to it. The notes of a
+        chord begin within 0.05 s. The time between chords stays within the
+        rhythm of the score, and durations near those in the score, see
+        `generation.deviations`. A note that is struck again before it ends is
+        cut there. The pedal is heard in how long notes sound.
 
         Args:
             score: a MIDI file's path or bytes, a `MidiFile`, a `Score`, or
