@@ -1,9 +1,13 @@
 """Functions of `keras.ops` in NumPy, for loops that run in Python.
 
 They have the names, the arguments and the results of `keras.ops`, for arrays.
-On PyTorch a call for the few numbers that are known of a note takes a multiple
-of the arithmetic; in NumPy it takes a third of that. Logarithms are PyTorch's
-own, because NumPy's differ in the last bit.
+A call costs more than the arithmetic on the few numbers that are known of a
+note, and NumPy's calls cost the least. Logarithms are PyTorch's own, because
+NumPy's differ in the last bit.
+
+Measured gain, with that of `torch_draws`: a note of `note_transformer_maestro`
+takes 2.3 ms of one core, and 4.0 ms with PyTorch's operations
+(docs/performance.md).
 """
 
 import numpy as np

@@ -3,7 +3,8 @@
 Keras's calls and PyTorch's checks of a draw cost more than the draw. Numbers
 drawn here are those that `keras.random` would draw with the same seed.
 
-Measured gain: a draw takes 0.1 ms of one core instead of 0.4 ms.
+Measured gain: a draw from 128 classes takes 0.02 ms of one core, and 0.16 ms
+with Keras (400 draws in turns, the fastest of five rounds).
 """
 
 import torch
