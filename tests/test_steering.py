@@ -18,6 +18,7 @@ from keras_pianogen.generation.asking import Asked
 from keras_pianogen.generation.note_request import NoteRequest
 from keras_pianogen.generation.steering import COLUMNS
 from keras_pianogen.generation.steering import Steering
+from keras_pianogen.generation.steering import ops
 from keras_pianogen.models.extending import extended
 
 STEERED = Controls(
@@ -98,7 +99,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
     chords = np.array([[2, -0.5], [1, 0.3], [1, 0]], "float32")
     steering = Steering(FORM)
     tensors = [
-        keras.ops.convert_to_tensor(x)
+        ops.convert_to_tensor(x)
         for x in (strengths, targets, np.array(rows, "int32"), chords)
     ]
     found = keras.ops.convert_to_numpy(steering.follow(*tensors))
@@ -123,7 +124,7 @@ def test_strengths_and_tilts_are_those_of_a_slow_twin():
         expected = np.clip(strengths[i] + change, -most, most)
         expected[np.isnan(targets[i])] = 0
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-5)
-    left = keras.ops.convert_to_tensor(np.array([0, 30, 0], "int32"))
+    left = ops.convert_to_tensor(np.array([0, 30, 0], "int32"))
     shifts = keras.ops.convert_to_numpy(
         steering.tilt_of_shifts(*tensors[:2], left)
     )
