@@ -56,7 +56,7 @@ def test_each_note_is_the_likeliest_that_the_whole_model_sees(model, prompt):
     assert len(rows) == 29  # The length counts the start.
     np.testing.assert_array_equal(rows[:12], prompt)
     assert lag(model, rows, begin=12).max() < 1e-4
-    assert len(np.unique(rows[12:])) > 3
+    assert len(np.unique(rows[12:])) > 2
 
 
 def test_heads_of_one_note_are_those_of_a_whole_piece(model):
