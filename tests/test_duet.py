@@ -329,7 +329,15 @@ def test_files_take_the_place_of_ports(model, tmp_path):
     command = ["duet", "--input", tmp_path / "mine.mid", "--seed", "1"]
     command += ["--preset", tmp_path / "preset", "--longest", "2"]
     out = tmp_path / "partner.mid"
-    printed = succeed(*command, "--output", out)
+    both = tmp_path / "both.mid"
+    printed = succeed(*command, "--output", out, "--record", both)
+    assert printed.splitlines()[-2:] == [str(out), str(both)]
+    mine, partner = mido.MidiFile(both).tracks
+    assert [m.note for m in mine if m.type == "note_on" and m.velocity] == [
+        *range(60, 65)
+    ]
+    answer = mido.MidiFile(out).tracks[0]
+    assert [m.bytes() for m in partner] == [m.bytes() for m in answer]
     assert (
         "1 answer, " in printed and "The partner answers, for 2.0 s" in printed
     )
@@ -337,6 +345,7 @@ def test_files_take_the_place_of_ports(model, tmp_path):
     assert len(notes) and (notes["end"] - notes["start"] < 8).all()
     for options, match in (
         (["--output", tmp_path / "mine.mid"], "must not be the file"),
+        (["--output", out, "--record", out], "not be the file of `--output`"),
         (["--output", out, "--takeover", "cough"], "must be silence"),
         (["--output", out, "--takeover", "pedal:x"], "a number after pedal"),
     ):

@@ -1,5 +1,6 @@
 """The command `duet`: play together with a model, in turns."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -95,6 +96,12 @@ def duet(
             show_default="the first port",
         ),
     ] = None,
+    record: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="MIDI file to write of both of you, each on a track."
+        ),
+    ] = None,
     ports: Annotated[
         bool,
         typer.Option("--ports", help="Print the names of all ports, and end."),
@@ -110,7 +117,7 @@ def duet(
             say(f"{kind}: {', '.join(names) or 'none'}")
         return
     rule = _rule(turns.takeover)
-    _check_files(source, sink)
+    _check_files(source, sink, record)
     check_preset(preset)
     # All that can be refused is, before anything heavy is loaded.
     with midi_ports.open_source(source) as keys:
@@ -123,9 +130,22 @@ def duet(
         partner = Duet(model, rule, **turns.of_answers())
         say("The partner tunes up …")
         signal.signal(signal.SIGTERM, _end)
-        with instrument as piano:
-            report = partner.play(keys, piano, turns.seconds, tell=say)
-    _print_report(report, sink)
+        report = _play(partner, keys, instrument, record, turns.seconds)
+    _print_report(report)
+    written = [sink] if _is_file(sink) else []
+    say(*written, *([] if record is None else [record]))
+
+
+def _play(partner, keys, instrument, record, seconds):
+    """Play the duet, and record it where that was asked for."""
+    from keras_pianogen.duet.ports import FileRecorder
+
+    with contextlib.ExitStack() as stack:
+        piano, heard = stack.enter_context(instrument), None
+        if record is not None:
+            piano = stack.enter_context(FileRecorder(record, piano))
+            heard = piano.hear
+        return partner.play(keys, piano, seconds, tell=say, heard=heard)
 
 
 def _end(*_):
@@ -136,21 +156,24 @@ def _is_file(name):
     return name is not None and name.lower().endswith(MIDI)
 
 
-def _check_files(source, sink):
-    if _is_file(sink):
-        check_place("--output", pathlib.Path(sink))
-    if _is_file(source):
-        if not pathlib.Path(source).is_file():
-            raise ValueError(
-                f"`--input` must be a port or a MIDI file. Received: {source}"
-            )
-        if sink is not None and os.path.abspath(source) == os.path.abspath(
-            sink
-        ):
-            raise ValueError(
-                "`--output` must not be the file of `--input`, which it would "
-                f"replace. Received: {sink}"
-            )
+def _check_files(source, sink, record):
+    if _is_file(source) and not pathlib.Path(source).is_file():
+        raise ValueError(
+            f"`--input` must be a port or a MIDI file. Received: {source}"
+        )
+    taken = {"--input": source} if _is_file(source) else {}
+    written = {"--output": sink} if _is_file(sink) else {}
+    if record is not None:
+        written["--record"] = record
+    for name, path in written.items():
+        check_place(name, pathlib.Path(path), MIDI)
+        for other, before in taken.items():
+            if os.path.abspath(path) == os.path.abspath(before):
+                raise ValueError(
+                    f"`{name}` must not be the file of `{other}`, which it "
+                    f"would replace. Received: {path}"
+                )
+        taken[name] = path
 
 
 def _rule(text):
@@ -178,7 +201,7 @@ def _rule(text):
     )
 
 
-def _print_report(report, sink):
+def _print_report(report):
     if not report.answers:
         say("There was no turn of the partner. It comes in a pause.")
         return
@@ -190,5 +213,3 @@ def _print_report(report, sink):
             f"From the decision to the first note {1000 * first:.0f} ms "
             f"(median); late: {counted(report.late, 'note')}"
         )
-    if _is_file(sink):
-        say(sink)

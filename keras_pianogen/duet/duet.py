@@ -110,7 +110,7 @@ class Duet:
             model.sampler if sampler is None else get_sampler(sampler)
         )
 
-    def play(self, source, sink, seconds=None, tell=None):
+    def play(self, source, sink, seconds=None, tell=None, heard=None):
         """Play, until the time is over or the source has ended.
 
         Args:
@@ -121,6 +121,8 @@ class Duet:
                 closed, or Ctrl-C.
             tell: a function called with a sentence whenever a turn begins or
                 ends.
+            heard: a function called with each message of the source, such as
+                the method `hear` of a `FileRecorder`.
 
         Returns:
             A `Report`.
@@ -130,7 +132,7 @@ class Duet:
             if isinstance(source, mido.ports.BaseInput):
                 for _ in source.iter_pending():  # Played to no one.
                     pass
-            session = _Session(self, source, sink, partner, tell)
+            session = _Session(self, source, sink, partner, tell, heard)
             # What was there before is not looked through for garbage: with a
             # deep learning library, that would take longer than a note.
             gc.freeze()
@@ -169,12 +171,14 @@ class _Session:
         sink: see there.
         partner: a `Partner`.
         tell: see `Duet.play`.
+        heard: see there.
     """
 
-    def __init__(self, duet, source, sink, partner, tell):
+    def __init__(self, duet, source, sink, partner, tell, heard):
         self.duet, self.partner = duet, partner
         self.source, self.sink = source, sink
         self.tell = tell or (lambda sentence: None)
+        self.heard = heard or (lambda message: None)
         self.report, self.keyboard = Report(), Keyboard()
         self.turn, self.read_at, self.seen = None, 0.0, 0
         self._numbers, self._signal = itertools.count(), False
@@ -187,6 +191,7 @@ class _Session:
         self.tell("The partner listens.")
         while seconds is None or self.now() < seconds:
             for message in self.source.iter_pending():
+                self.heard(message)
                 self._take(message)
             if self.turn is None:
                 self._listen()

@@ -61,19 +61,23 @@ class FilePlayer:
 
 
 class FileRecorder:
-    """A MIDI file in place of an instrument.
+    """A MIDI file in place of an instrument, or beside one.
 
     It has what a `Duet` needs of an output port of mido. The file is written
-    when the context ends, whatever ends it.
+    when the context ends, whatever ends it. What was heard of the player is a
+    track of its own, before that of what was sent.
 
     Args:
         path: the MIDI file.
+        instrument: an output port that is sent all messages, too. Defaults to
+            `None`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, instrument=None):
         self.path = pathlib.Path(path)
+        self.instrument = instrument
         self._began = time.monotonic()
-        self._sent = []
+        self._heard, self._sent = [], []
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,17 +88,33 @@ class FileRecorder:
 
     def __exit__(self, *_):
         file = mido.MidiFile(ticks_per_beat=500)  # At 120 a minute, 1 ms.
-        track, before = mido.MidiTrack(), 0
-        for at, message in self._sent:
-            track.append(message.copy(time=at - before))
-            before = at
-        file.tracks.append(track)
+        if self._heard:
+            file.tracks.append(_track(self._heard))
+        file.tracks.append(_track(self._sent))
         file.save(self.path)
 
     def send(self, message):
-        """Keep a message, with its time."""
-        passed = time.monotonic() - self._began
-        self._sent.append((round(passed * 1000), message))
+        """Keep a message, with its time, and pass it on."""
+        self._sent.append((self._now(), message))
+        if self.instrument is not None:
+            self.instrument.send(message)
+
+    def hear(self, message):
+        """Keep a message of the player, with its time."""
+        self._heard.append((self._now(), message))
+
+    def _now(self):
+        """Milliseconds since the file began."""
+        return round(1000 * (time.monotonic() - self._began))
+
+
+def _track(messages):
+    """A track of messages, each after its time in milliseconds."""
+    track, before = mido.MidiTrack(), 0
+    for at, message in messages:
+        track.append(message.copy(time=at - before))
+        before = at
+    return track
 
 
 def open_source(name):
