@@ -213,7 +213,8 @@ function grow(run, { candidate, events, until }) {
 function showMade(run, { candidate, until }) {
   const piece = run.pieces[candidate];
   server.loaded.add(run.preset);
-  const made = Math.min(until - piece.border, run.seconds);
+  // The server rounds times, so that the first may be just before the border.
+  const made = Math.max(0, Math.min(until - piece.border, run.seconds));
   $("progress").ariaLive = "off"; // Not to be read out at each note.
   showWriting(`${piece.name}: ${made.toFixed(0)} of ${run.seconds.toFixed(0)} s`);
 }
