@@ -26,18 +26,22 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 BLOCKS = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 TRANSCRIPTS = [block[2:] for block in BLOCKS if block.startswith("$ ")]
 MESSAGES = [block.strip() for block in BLOCKS if not block.startswith("$ ")]
-# Parts of messages, and the package that prints each. The numbers in two of
-# them, and `Killed` of the shell, were seen on 2026-11-29.
+# Parts of messages, and the package and its file that prints each. The numbers
+# in two of them were seen on 2026-11-29.
 OF_LIBRARIES = {
-    "requires a different Python": "pip",
-    "CUDA-enabled jaxlib is not installed. Falling back to": "jax",
-    "RESOURCE_EXHAUSTED": "tensorflow",
+    "requires a different Python": (
+        "pip",
+        "_internal/resolution/legacy/resolver.py",
+    ),
+    "externally-managed-environment": ("pip", "_internal/exceptions.py"),
+    "CUDA-enabled jaxlib is not installed. Falling back to": (
+        "jax",
+        "_src/xla_bridge.py",
+    ),
+    "RESOURCE_EXHAUSTED": ("tensorflow", "python/framework/errors_impl.py"),
 }
-SOURCES = {
-    "pip": "_internal/resolution/legacy/resolver.py",
-    "jax": "_src/xla_bridge.py",
-    "tensorflow": "python/framework/errors_impl.py",
-}
+# Seen, because the shell and Python itself print them.
+SEEN = ("Killed", "ImportError: cannot import name")
 MISSING = {
     "KERAS_BACKEND=torch": "torch",
     "pianogen serve\nError: uvicorn": "uvicorn",
@@ -119,12 +123,12 @@ def test_the_page_quotes_what_a_command_prints(
 
 def test_the_page_quotes_what_libraries_print():
     for message in MESSAGES:
-        if message == "Killed":
+        if message.startswith(SEEN):
             continue
         (part,) = (x for x in OF_LIBRARIES if x in message)
-        package = OF_LIBRARIES[part]
+        package, file = OF_LIBRARIES[part]
         place = pathlib.Path(importlib.util.find_spec(package).origin).parent
-        source = (place / SOURCES[package]).read_text()
+        source = (place / file).read_text()
         # A message is broken into strings in a library's source.
         assert part in re.sub(r'"\s*f?"', "", source)
 
