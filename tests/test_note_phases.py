@@ -194,7 +194,7 @@ def test_notes_drawn_greedily_are_the_likeliest_of_the_whole_piece(model):
     prompt = FORM.encode(random_notes(np.random.default_rng(1), 12, longest=3))
     rows = model.generate(prompt, max_length=30, sampler="greedy", **FREE)
     assert lag(model, rows, begin=12).max() < 1e-3
-    assert len(np.unique(rows[12:])) > 3
+    assert len(np.unique(rows[12:])) > 2
 
 
 @pytest.mark.one_backend

@@ -81,7 +81,8 @@ def choose_backend(work, of_run=None):
 
 def _start_light(backend):
     leave_tensorflow_out(backend)
-    compiled.keep()
+    if backend == "jax":
+        compiled.keep()
 
 
 def _choose(work, of_run):

@@ -25,6 +25,8 @@ def leave_tensorflow_out(backend):
 def hidden(*names):
     """Modules that nobody finds while the context lasts.
 
+    It is for the start of a process: no other thread may import them meanwhile.
+
     Args:
         *names: their full names. One that is imported already stays.
     """
@@ -34,4 +36,5 @@ def hidden(*names):
         yield
     finally:
         for name in new:
-            del sys.modules[name]
+            if sys.modules.get(name, sys) is None:
+                del sys.modules[name]
