@@ -187,6 +187,25 @@ def test_the_first_line_of_commands_names_the_backend(
 # === A light start ===
 
 
+LIGHT = """
+import sys
+from keras_pianogen.cli import backends, loading
+
+backends.choose_backend(backends.WRITING)
+loading.load_model("music_transformer_small_maestro")
+print([name for name in ("tensorflow", "matplotlib") if sys.modules.get(name)])
+import matplotlib
+"""
+
+
+def test_music_is_written_without_tensorflow_and_matplotlib(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    process = start(code=LIGHT)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert printed == "[]\n"
+
+
 def test_jax_keeps_what_it_compiles_in_a_folder_that_does_not_grow(
     monkeypatch, tmp_path
 ):
