@@ -22,7 +22,12 @@ def test_a_nearly_empty_piece_is_drawn_again_with_a_seed_that_is_told(
     monkeypatch.setattr(emptiness, "REDRAWS", 1)
     most = 10 * (notes.sum() + 0.5) / 8  # Just this piece has too few notes.
     monkeypatch.setattr(emptiness, "USUAL_NOTES_A_SECOND", most)
-    again = model.generate(seed=6, **settings)
+    counts = []
+    again = model.generate(
+        seed=6, progress=lambda count, _: counts.append(count), **settings
+    )
+    # The second drawing reports as well: its counts begin anew.
+    assert counts != sorted(counts)
     said = caplog.records[0].getMessage()
     assert f"{notes.sum()} new notes with seed 6" in said
     told = int(said.rsplit("seed ", 1)[1])

@@ -193,14 +193,22 @@ def test_a_gap_that_stays_nearly_empty_is_filled_again(monkeypatch, caplog):
     model.compile()
     notes = piece_of(60, 2)
 
+    reports = []
+
     def fill(seed):
-        return model.infill(notes, 2.0, 5.0, seed=seed)
+        reports.clear()
+        return model.infill(
+            notes, 2.0, 5.0, seed=seed, progress=lambda *x: reports.append(x)
+        )
 
     plain = fill(4)
     assert not caplog.records
+    first = list(reports)
     monkeypatch.setattr(emptiness, "REDRAWS", 1)
     monkeypatch.setattr(emptiness, "SHARE", 9.0)  # Nothing is enough.
     again = fill(4)
+    # The second drawing reports as well, so that it can be stopped.
+    assert reports[: len(first)] == first and len(reports) > len(first)
     (record,) = caplog.records
     told = int(record.getMessage().rsplit("seed ", 1)[1])
     monkeypatch.setattr(emptiness, "SHARE", 0.0)

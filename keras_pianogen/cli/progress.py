@@ -185,13 +185,20 @@ def _describe_round(row, sentence):
 
 
 class Speed:
-    """Events per second from the first report on: it waits for compilation."""
+    """Events per second from the first report on: it waits for compilation.
+
+    A count below the last one is that of a piece that is drawn again.
+    """
 
     def __init__(self):
         self.first = self.last = None
+        self.events = self.before = 0
 
     def report(self, events):
-        self.last = (time.monotonic(), events)
+        if events < self.events:
+            self.before += self.events
+        self.events = events
+        self.last = (time.monotonic(), self.before + events)
         self.first = self.first or self.last
 
     def __call__(self):

@@ -270,9 +270,10 @@ def _fill(model, outside, place, variations, *, seed, progress, **settings):
         seed=seed,
         **settings,
     )
-    pieces = draw(request, progress=progress)
+    draw_again = functools.partial(draw, progress=progress)
+    pieces = draw_again(request)
     if request.can_be_drawn_again:
-        pieces = emptiness.fill(pieces, request, draw)
+        pieces = emptiness.fill(pieces, request, draw_again)
     return [
         _filled(form, outside, piece[len(prompt) :], prompt, origin)
         for piece in pieces

@@ -5,6 +5,8 @@
 are the events or the notes of a piece.
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -40,7 +42,8 @@ def write(request, prompt_cache=None, progress=None, on_events=None):
     made = draw(request, prompt_cache, progress, on_events)
     # Those who were given the events as they came have heard the piece.
     if on_events is None and request.can_be_drawn_again:
-        made = emptiness.fill(made, request, draw)
+        again = functools.partial(draw, progress=progress)
+        made = emptiness.fill(made, request, again)
     if request.ending:
         made = list(map(request.rounded_off, made, request.prompts))
     made = request.outputs_of(made)

@@ -170,8 +170,9 @@ class Steering:
         """
         missing = self._missing(ops.maximum(new, 0), targets, chord)
         strengths = strengths + self.gains * missing
-        slow = ops.maximum(SLOWEST / targets, 1.0)
-        most = STRONGEST * ops.where(self.is_rate, slow, 1.0)
+        # Only rates divide: the share of a pitch class may be 0.
+        rates = ops.where(self.is_rate, targets, SLOWEST)
+        most = STRONGEST * ops.maximum(SLOWEST / rates, 1.0)
         strengths = ops.minimum(ops.maximum(strengths, -most), most)
         return ops.where(ops.isnan(targets), 0.0, strengths)
 
