@@ -5,6 +5,7 @@ import queue
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import mido
 import numpy as np
@@ -14,6 +15,7 @@ from command_line import invoke
 from command_line import succeed
 from note_models import build_note_model
 
+from keras_pianogen.cli import duet as duet_command
 from keras_pianogen.duet import AtKey
 from keras_pianogen.duet import AtPedal
 from keras_pianogen.duet import AtSilence
@@ -417,3 +419,55 @@ def test_a_killed_duet_still_writes_and_releases(model, tmp_path, monkeypatch):
         elif message.type == "note_off":
             down.discard(message.note)
     assert struck and not down and messages[-1].control == 123
+
+
+@pytest.mark.one_backend
+def test_a_recording_begins_with_the_duet_and_has_no_midi_clock(
+    scripted, tmp_path, monkeypatch
+):
+    partner = scripted((0.0, 0.1, 72))
+    monkeypatch.setattr(partner, "warm_up", lambda notes: time.sleep(0.6))
+    clock = mido.Message("clock")
+    player = Player((0.0, clock), *PHRASE, (0.2, clock))
+    sink = ports.FileRecorder(tmp_path / "sink.mid")
+    with sink, ports.FileRecorder(tmp_path / "both.mid", sink) as recorder:
+        duet = Duet(SimpleNamespace(infill=None, sampler=None), SOON)
+        report = duet.play(player, recorder, heard=recorder.hear)
+    assert report.answers == 1
+    mine, partner = mido.MidiFile(tmp_path / "both.mid").tracks
+    (sent,) = mido.MidiFile(tmp_path / "sink.mid").tracks
+    assert [m.bytes() for m in mine if not m.is_meta] == [
+        message.bytes() for _, message in PHRASE
+    ]
+    assert mine[0].time < 400  # Milliseconds: less than the tune-up.
+    assert partner[0].time == pytest.approx(sent[0].time, abs=50)
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("error", [ValueError("no weights"), KeyboardInterrupt])
+def test_ports_are_closed_and_files_kept_if_no_model_loads(
+    tmp_path, monkeypatch, error
+):
+    opened = {
+        "input": mido.ports.BaseInput(),
+        "output": mido.ports.BaseOutput(),
+    }
+    for kind, port in opened.items():
+        monkeypatch.setattr(mido, f"get_{kind}_names", lambda: ["Piano"])
+        monkeypatch.setattr(mido, f"open_{kind}", lambda name, port=port: port)
+
+    def load(preset):
+        assert not any(port.closed for port in opened.values())
+        raise error
+
+    monkeypatch.setattr(duet_command, "load_model", load)
+    both = tmp_path / "both.mid"
+    for before in (None, b"of yesterday"):
+        if before is not None:
+            both.write_bytes(before)
+        invoke("duet", "--record", both)
+        assert all(port.closed for port in opened.values())
+        for port in opened.values():
+            port.closed = False
+        assert both.exists() == (before is not None)
+    assert both.read_bytes() == before

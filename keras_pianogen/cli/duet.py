@@ -77,9 +77,9 @@ class Turns(Options):
         return {name: getattr(self, name) for name in names}
 
 
-@command("Every note was released.")
-def duet(
-    *,
+class Instruments(Options):
+    """What the player and the partner play on: ports, and files for ports."""
+
     source: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +87,7 @@ def duet(
             help="MIDI port of the keys, or a MIDI file in their place.",
             show_default="the first port",
         ),
-    ] = None,
+    ] = None
     sink: Annotated[
         str | None,
         typer.Option(
@@ -95,85 +95,104 @@ def duet(
             help="MIDI port of the partner's piano, or a MIDI file to write.",
             show_default="the first port",
         ),
-    ] = None,
+    ] = None
     record: Annotated[
         pathlib.Path | None,
         typer.Option(
             help="MIDI file to write of both of you, each on a track."
         ),
-    ] = None,
+    ] = None
     ports: Annotated[
         bool,
         typer.Option("--ports", help="Print the names of all ports, and end."),
-    ] = False,
+    ] = False
+
+    def check(self):
+        if self.ports:
+            return
+        from keras_pianogen.duet.ports import is_file
+
+        taken = {"--input": self.source} if is_file(self.source) else {}
+        for path in taken.values():
+            if not pathlib.Path(path).is_file():
+                raise ValueError(
+                    f"`--input` must be a port or a MIDI file. Received: {path}"
+                )
+        for name, path in self.written().items():
+            check_place(name, pathlib.Path(path), MIDI)
+            for other, before in taken.items():
+                if os.path.abspath(path) == os.path.abspath(before):
+                    raise ValueError(
+                        f"`{name}` must not be the file of `{other}`, which it "
+                        f"would replace. Received: {path}"
+                    )
+            taken[name] = path
+
+    def written(self):
+        """The files that are written, a dict from options to paths."""
+        from keras_pianogen.duet.ports import is_file
+
+        written = {"--output": self.sink} if is_file(self.sink) else {}
+        return written | ({"--record": self.record} if self.record else {})
+
+    @contextlib.contextmanager
+    def opened(self):
+        """Ports and files, as arguments of `Duet.play`; closed at the end."""
+        from keras_pianogen.duet import ports
+
+        with contextlib.ExitStack() as stack:
+            keys = stack.enter_context(ports.open_source(self.source))
+            piano = stack.enter_context(ports.open_sink(self.sink))
+            heard = None
+            if self.record is not None:
+                recorder = ports.FileRecorder(self.record, piano)
+                piano = stack.enter_context(recorder)
+                heard = piano.hear
+            yield {"source": keys, "sink": piano, "heard": heard}
+
+
+@command("Every note was released.")
+def duet(
+    *,
+    instruments: Instruments,
     preset: Preset = NOTE_PRESET,
     turns: Turns,
 ):
     """Play with a partner who answers your phrases."""
-    from keras_pianogen.duet import ports as midi_ports
-
-    if ports:
-        for kind, names in midi_ports.port_names().items():
-            say(f"{kind}: {', '.join(names) or 'none'}")
+    if instruments.ports:
+        _print_ports()
         return
     rule = _rule(turns.takeover)
-    _check_files(source, sink, record)
     check_preset(preset)
     # All that can be refused is, before anything heavy is loaded.
-    with midi_ports.open_source(source) as keys:
-        instrument = midi_ports.open_sink(sink)
-        choose_backend(WRITING)
-        model = load_model(preset)
-        check_is_of_notes(model)
-        from keras_pianogen.duet import Duet
-
-        partner = Duet(model, rule, **turns.of_answers())
+    with instruments.opened() as opened:
+        partner = _partner(preset, rule, turns)
         say("The partner tunes up …")
         signal.signal(signal.SIGTERM, _end)
-        report = _play(partner, keys, instrument, record, turns.seconds)
+        report = partner.play(**opened, seconds=turns.seconds, tell=say)
     _print_report(report)
-    written = [sink] if _is_file(sink) else []
-    say(*written, *([] if record is None else [record]))
+    say(*instruments.written().values())
 
 
-def _play(partner, keys, instrument, record, seconds):
-    """Play the duet, and record it where that was asked for."""
-    from keras_pianogen.duet.ports import FileRecorder
+def _print_ports():
+    from keras_pianogen.duet.ports import port_names
 
-    with contextlib.ExitStack() as stack:
-        piano, heard = stack.enter_context(instrument), None
-        if record is not None:
-            piano = stack.enter_context(FileRecorder(record, piano))
-            heard = piano.hear
-        return partner.play(keys, piano, seconds, tell=say, heard=heard)
+    for kind, names in port_names().items():
+        say(f"{kind}: {', '.join(names) or 'none'}")
+
+
+def _partner(preset, rule, turns):
+    """The `Duet` of a preset's model."""
+    choose_backend(WRITING)
+    model = load_model(preset)
+    check_is_of_notes(model)
+    from keras_pianogen.duet import Duet
+
+    return Duet(model, rule, **turns.of_answers())
 
 
 def _end(*_):
     raise KeyboardInterrupt
-
-
-def _is_file(name):
-    return name is not None and name.lower().endswith(MIDI)
-
-
-def _check_files(source, sink, record):
-    if _is_file(source) and not pathlib.Path(source).is_file():
-        raise ValueError(
-            f"`--input` must be a port or a MIDI file. Received: {source}"
-        )
-    taken = {"--input": source} if _is_file(source) else {}
-    written = {"--output": sink} if _is_file(sink) else {}
-    if record is not None:
-        written["--record"] = record
-    for name, path in written.items():
-        check_place(name, pathlib.Path(path), MIDI)
-        for other, before in taken.items():
-            if os.path.abspath(path) == os.path.abspath(before):
-                raise ValueError(
-                    f"`{name}` must not be the file of `{other}`, which it "
-                    f"would replace. Received: {path}"
-                )
-        taken[name] = path
 
 
 def _rule(text):

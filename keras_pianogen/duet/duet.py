@@ -117,6 +117,8 @@ class Duet:
             source: an input port of mido, or an object with its method
                 `iter_pending`, and an attribute `closed`.
             sink: an output port of mido, or an object with its method `send`.
+                If it has a method `begin`, as a `FileRecorder` has, that is
+                called when the model has warmed up.
             seconds: float. How long. Defaults to `None`: until the source is
                 closed, or Ctrl-C.
             tell: a function called with a sentence whenever a turn begins or
@@ -132,6 +134,8 @@ class Duet:
             if isinstance(source, mido.ports.BaseInput):
                 for _ in source.iter_pending():  # Played to no one.
                     pass
+            if hasattr(sink, "begin"):
+                sink.begin()
             session = _Session(self, source, sink, partner, tell, heard)
             # What was there before is not looked through for garbage: with a
             # deep learning library, that would take longer than a note.

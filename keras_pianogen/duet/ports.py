@@ -7,6 +7,8 @@ import time
 
 import mido
 
+from keras_pianogen.data.folders import SUFFIXES
+from keras_pianogen.files import whole
 from keras_pianogen.notices.hints import hinted
 from keras_pianogen.notices.hints import pip_install
 
@@ -14,6 +16,9 @@ LIVE = f"{pip_install('live')} installs what MIDI ports need."
 # What python-rtmidi appends to an instrument's name. It changes when other
 # instruments come and go.
 APPENDED = {"win32": r" \d+$", "linux": r" \d+:\d+$"}
+# What is recorded: the rest, such as MIDI clock, is no music, and some of it
+# can't be in a file.
+RECORDED = ("note_on", "note_off", "control_change")
 
 
 class FilePlayer:
@@ -64,8 +69,9 @@ class FileRecorder:
     """A MIDI file in place of an instrument, or beside one.
 
     It has what a `Duet` needs of an output port of mido. The file is written
-    when the context ends, whatever ends it. What was heard of the player is a
-    track of its own, before that of what was sent.
+    when the context ends, whatever ends it; if nothing has begun, no file is
+    touched. What was heard of the player is a track of its own, before that of
+    what was sent. Notes and control changes are kept.
 
     Args:
         path: the MIDI file.
@@ -76,36 +82,51 @@ class FileRecorder:
     def __init__(self, path, instrument=None):
         self.path = pathlib.Path(path)
         self.instrument = instrument
-        self._began = time.monotonic()
+        self._began = None
         self._heard, self._sent = [], []
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
         with self.path.open("ab"):  # What can't be written is told now.
             pass
-        self._began = time.monotonic()
+        if is_new:
+            self.path.unlink()
         return self
 
+    def begin(self):
+        """Begin the file now. Without it, the first message begins the file."""
+        self._began = time.monotonic()
+        if isinstance(self.instrument, FileRecorder):
+            self.instrument.begin()
+
     def __exit__(self, *_):
+        if self._began is None:
+            return
         file = mido.MidiFile(ticks_per_beat=500)  # At 120 a minute, 1 ms.
         if self._heard:
             file.tracks.append(_track(self._heard))
         file.tracks.append(_track(self._sent))
-        file.save(self.path)
+        with whole(self.path) as part:
+            file.save(part)
 
     def send(self, message):
         """Keep a message, with its time, and pass it on."""
-        self._sent.append((self._now(), message))
+        self._keep(message, self._sent)
         if self.instrument is not None:
             self.instrument.send(message)
 
     def hear(self, message):
         """Keep a message of the player, with its time."""
-        self._heard.append((self._now(), message))
+        self._keep(message, self._heard)
 
-    def _now(self):
-        """Milliseconds since the file began."""
-        return round(1000 * (time.monotonic() - self._began))
+    def _keep(self, message, track):
+        """Add a message to a track, in milliseconds since the file began."""
+        if self._began is None:
+            self.begin()
+        if message.type in RECORDED:
+            passed = time.monotonic() - self._began
+            track.append((round(1000 * passed), message))
 
 
 def _track(messages):
@@ -119,14 +140,14 @@ def _track(messages):
 
 def open_source(name):
     """An input port, or a `FilePlayer` for the name of a MIDI file."""
-    if _is_file(name):
+    if is_file(name):
         return FilePlayer(name)
     return _open(mido.open_input, mido.get_input_names, name, "input")
 
 
 def open_sink(name):
     """An output port, or a `FileRecorder` for the name of a MIDI file."""
-    if _is_file(name):
+    if is_file(name):
         return FileRecorder(name)
     return _open(mido.open_output, mido.get_output_names, name, "output")
 
@@ -143,8 +164,9 @@ def port_names():
     }
 
 
-def _is_file(name):
-    return name is not None and name.lower().endswith((".mid", ".midi"))
+def is_file(name):
+    """Whether a name, or `None`, is that of a MIDI file, and not of a port."""
+    return name is not None and name.lower().endswith(SUFFIXES)
 
 
 def _open(opener, list_names, name, kind):
