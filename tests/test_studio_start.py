@@ -100,6 +100,25 @@ def test_a_part_and_a_duet_show_what_loads_and_end_it(monkeypatch):
     assert made.state == "ready" and made.loaded == [gap.preset]
 
 
+def test_what_is_loaded_can_be_asked_while_a_preset_gets_ready(monkeypatch):
+    class Preset(str):
+        def __hash__(self):
+            if is_asked:
+                is_asked.clear()
+                made.duet("another", None, None, None)
+            return super().__hash__()
+
+    is_asked, made = [], composer.Composer(["any"])
+    monkeypatch.setattr(
+        made, "_model", lambda preset: SimpleNamespace(infill=None)
+    )
+    monkeypatch.setattr(composer.duets, "play", lambda *_, on_tuned: on_tuned())
+    made.duet(Preset("first"), None, None, None)
+    is_asked.append(True)
+    assert made.loaded == ["first"] and not is_asked
+    assert made.loaded == ["another", "first"]
+
+
 def test_every_preset_is_found_before_anything_is_served(preset, monkeypatch):
     assert set(serving.BUNDLED) == set(PRESETS)
     folder, name = os.path.split(preset)

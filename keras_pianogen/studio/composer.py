@@ -48,7 +48,9 @@ class Composer:
         self.state, self.step = "loading", IMPORT
         self.failure = None
         self._models = {}
-        self._has_done = set()  # pairs of a preset and a kind of work
+        # Pairs of a preset and a kind of work. The server's thread reads them
+        # meanwhile, so that the set is replaced and never changed.
+        self._has_done = frozenset()
         self._prompt_caches = {}
 
     @property
@@ -165,7 +167,7 @@ class Composer:
 
         def tell_ready():
             self.state = "ready"
-            self._has_done.add((preset, kind))
+            self._has_done |= {(preset, kind)}
 
         try:
             if is_new:
@@ -187,7 +189,7 @@ class Composer:
             model = MusicTransformerCausalLM.from_preset(preset)
             self._prompt_caches[preset] = PromptCache()
             self._models[preset] = model
-            self._has_done.add((preset, "load"))
+            self._has_done |= {(preset, "load")}
         return self._models[preset]
 
     @contextlib.contextmanager
@@ -215,7 +217,7 @@ class Composer:
             with self._failing():
                 self._compile_for(0)
             self.state = "ready"
-            self._has_done.add((self.presets[0], "write"))
+            self._has_done |= {(self.presets[0], "write")}
 
     def _warm_up_reading(self):
         """Compile the functions that a prompt needs."""

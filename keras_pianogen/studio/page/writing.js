@@ -212,7 +212,6 @@ function grow(run, { candidate, events, until }) {
 
 function showMade(run, { candidate, until }) {
   const piece = run.pieces[candidate];
-  server.loaded.add(run.preset);
   // The server rounds times, so that the first may be just before the border.
   const made = Math.max(0, Math.min(until - piece.border, run.seconds));
   $("progress").ariaLive = "off"; // Not to be read out at each note.
