@@ -21,6 +21,7 @@ from keras_pianogen.cli.progress import training_bar
 from keras_pianogen.cli.recipes import Field
 from keras_pianogen.cli.recipes import fields_of
 from keras_pianogen.cli.recipes import make_options
+from keras_pianogen.notices.counts import counted
 from keras_pianogen.notices.preset_names import check_preset
 from keras_pianogen.training.gan_recipe import COMPILED
 from keras_pianogen.training.gan_recipe import SETUPS
@@ -301,8 +302,8 @@ def _load(name, data_parallel=False):
 def _print_run(row, last, out):
     """Print the length of a run, its validation loss, and what it left."""
     say(
-        f"{row['step']:,} step{'s' * (row['step'] != 1)}, "
-        f"{row['events']:,} {row['unit']}s in "
+        f"{counted(row['step'], 'step')}, "
+        f"{counted(row['events'], row['unit'])} in "
         f"{row['seconds'] / 60:.1f} minutes; {_validation(row)}"
     )
     if last.done is None:
@@ -389,7 +390,8 @@ def _print_gan_run(row, last, out):
         say("Stopped before the first round; --resume continues")
         return
     say(
-        f"{row['step']:,} rounds in {row['seconds'] / 60:.1f} minutes; "
+        f"{counted(row['step'], 'round')} in "
+        f"{row['seconds'] / 60:.1f} minutes; "
         f"gradient norm at the generator {row['generator_gradient_norm']:.3g}, "
         f"distance from real music {row['event_divergence']:.3f} (events) and "
         f"{row['pitch_divergence']:.3f} (pitches)"
