@@ -17,6 +17,7 @@ from keras_pianogen.data.fields import Fields
 from keras_pianogen.data.gaps import AFTER
 from keras_pianogen.data.gaps import NO_GAP
 from keras_pianogen.data.gaps import Gap
+from keras_pianogen.data.gaps import check_span
 from keras_pianogen.data.note_runs import RunWithGap
 from keras_pianogen.data.note_runs import batch_of
 from keras_pianogen.data.note_runs import run_of
@@ -394,8 +395,11 @@ def test_the_command_leaves_a_file_around_the_gap_as_it_was(model, tmp_path):
     error, _ = fail(*command, "--preset", "music_transformer_small_maestro")
     assert "A preset of notes is needed" in error
     command = ["infill", path, "--out", tmp_path / "filled.mid"]
-    for times in (["8", "3"], ["0", "31"]):
-        error, _ = fail(*command, "--from", times[0], "--to", times[1])
+    for times in (["8", "3"], ["0", "31"], ["1", "1.001"]):
+        # Known before a preset is looked for.
+        error, _ = fail(
+            *command, "--from", times[0], "--to", times[1], "--preset", "none"
+        )
         assert f"--from={float(times[0])}" in error
 
 
@@ -406,6 +410,9 @@ def test_gaps_that_make_no_sense_are_refused(model):
         model.infill(notes, 1.0, length + 1)
     with pytest.raises(ValueError, match="lie in the piece"):
         model.infill(notes, 2.0, 1.0)
+    with pytest.raises(ValueError, match="at least 0.01 seconds long"):
+        model.infill(notes, 2.0, 2.005)
+    check_span(notes, 2.0, 2.01)  # A tick, of 0.0099999999999998 s.
     with pytest.raises(TypeError, match="`start` must be a number of seconds"):
         model.infill(notes, "1", 2.0)
     with pytest.raises(ValueError, match="trained to fill gaps"):

@@ -207,5 +207,8 @@ def test_wrong_arguments_are_named(model):
         model.generate(seconds=1, grammar="strict")
     with pytest.raises(ValueError, match="`stop_token_ids` is for models of"):
         model.generate(seconds=1, stop_token_ids=[2])
+    for sampler in ("beam", FieldSamplers(pitch="beam")):
+        with pytest.raises(ValueError, match="note by note.*BeamSampler"):
+            model.generate(seconds=1, sampler=sampler)
     with pytest.raises(ValueError, match="`max_notes` must be from 1 to 128"):
         NoteGrammar(max_notes=0)

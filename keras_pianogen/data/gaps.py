@@ -36,6 +36,7 @@ START = np.full((1, len(FIELDS_WITH_GAP)), NO_NOTE, np.int64)
 # Of the gaps that are drawn: their lengths, and the most notes after them.
 GAP_SECONDS = (1.0, 30.0)
 MOST_AFTER = 96
+ROUNDING = 1e-9  # seconds that a difference of two times may be off
 
 
 def check_span(
@@ -43,18 +44,20 @@ def check_span(
     start: float,
     end: float,
     names: tuple[str, str] = ("start", "end"),
+    shortest: float = NoteTuples.time_step,
 ) -> None:
-    """Check that a gap lies in a piece, and isn't too long.
+    """Check that a gap lies in a piece, and isn't too short or too long.
 
     Args:
         notes: array of `NOTE_DTYPE`.
         start: where the gap begins, in seconds.
         end: where it ends, in seconds.
         names: what the user calls these two.
+        shortest: length of a tick of the model's form, in seconds.
 
     Raises:
-        ValueError: if the piece has no notes, or the gap is not in it or is
-            longer than those that models learn from.
+        ValueError: if the piece has no notes, or the gap is not in it, is
+            shorter than a tick or longer than those that models learn from.
     """
     first, last = (f"`{name}`" for name in names)
     received = f"Received: {first[1:-1]}={start}, {last[1:-1]}={end}"
@@ -65,6 +68,10 @@ def check_span(
         raise ValueError(
             f"{first} and {last} must lie in the piece, from 0 to "
             f"{length:.2f} s, {first} before {last}. {received}"
+        )
+    if end - start < shortest - ROUNDING:
+        raise ValueError(
+            f"A gap must be at least {shortest:g} seconds long. {received}"
         )
     longest = GAP_SECONDS[1]
     if end - start > longest:

@@ -43,8 +43,10 @@ host_ops = dispatch.host_ops()
 MOMENT = 0.05  # notes this close begin together
 LEADS = 1.0  # the longest that a key keeps lower ones from being a melody
 # The music beside a gap is measured over `AROUND` seconds. It counts as unknown
-# if fewer than `LEAST_AROUND` seconds or `FEW` notes are there.
-AROUND, LEAST_AROUND, FEW = 6.0, 2.0, 3
+# if fewer than `LEAST_AROUND` seconds or `LEAST_NOTES` notes are there.
+AROUND, LEAST_AROUND, LEAST_NOTES = 6.0, 2.0, 3
+# A gap may stay empty if no more notes than this are expected in it.
+FEW_EXPECTED = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +87,7 @@ class InfillRequest(NoteRequest):
         ends = self.asked.values.get("density") if self.asked else None
         seconds = (self.gap.end - self.begin) * self.time_step
         usual = np.mean(ends) * seconds if ends else 0.0
-        return emptiness.SHARE * usual * (usual > FEW)
+        return emptiness.SHARE * usual * (usual > FEW_EXPECTED)
 
     def _begin_of(self, prompt):
         return self.begin
@@ -202,7 +204,7 @@ def _like_the_sides(model, outside, start, end, asked):
     known = [
         (notes, seconds)
         for notes, seconds in known
-        if len(notes) >= FEW and seconds >= LEAST_AROUND
+        if len(notes) >= LEAST_NOTES and seconds >= LEAST_AROUND
     ]
     if not known:
         return asked
@@ -375,13 +377,7 @@ def check_gap(model, notes, start, end):
                 f"`{name}` must be a number of seconds. "
                 f"Received: {name}={value!r}"
             )
-    check_span(notes, start, end)
-    shortest = model.preprocessor.tokenizer.note_tuples.time_step
-    if end - start < shortest:
-        raise ValueError(
-            f"A gap must be at least {shortest} seconds long. "
-            f"Received: start={start}, end={end}"
-        )
+    check_span(notes, start, end, shortest=model.backbone.form.time_step)
 
 
 def _prompt(model, form, outside, place):

@@ -19,7 +19,9 @@ from keras_pianogen.generation.notewise import NoteLimits
 from keras_pianogen.generation.prompts import check_prompt
 from keras_pianogen.generation.prompts import read_prompts
 from keras_pianogen.generation.request import Request
+from keras_pianogen.generation.samplers import FieldSamplers
 from keras_pianogen.generation.samplers import build_note_sampler
+from keras_pianogen.generation.samplers import compares_sequences
 from keras_pianogen.midi.writing import write_midi
 from keras_pianogen.note_tuples import FIELDS
 from keras_pianogen.note_tuples import rows_of
@@ -99,6 +101,7 @@ class NoteRequest(Request):
         return dataclasses.replace(request, prompt_seconds=None, seed=seed)
 
     def __post_init__(self):
+        self._check_sampler()
         super().__post_init__()
         if self.asked is not None:
             prompts = list(map(self.asked_on, self.prompts, self.asked_of_each))
@@ -302,6 +305,18 @@ class NoteRequest(Request):
                 new[0, 0] += before
                 yield from self.form.decode(rows_of(new))
                 before = new[:, 0].sum(dtype="int64")
+
+    def _check_sampler(self):
+        samplers = [self.sampler]
+        if isinstance(self.sampler, FieldSamplers):
+            samplers = self.sampler.samplers.values()
+        for sampler in samplers:
+            if compares_sequences(sampler):
+                raise ValueError(
+                    "`sampler` must draw note by note: models of notes can't "
+                    "compare whole sequences. Received: "
+                    f"{type(sampler).__name__}"
+                )
 
     def _check_stops(self):
         if self.stop_token_ids not in ("auto", None):

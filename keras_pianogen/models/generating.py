@@ -139,7 +139,8 @@ class Generates:
                 the sampler that the model was compiled with, or an
                 `AdjustableSampler` if one of the next four is given. Models of
                 notes have one for each field, and leave out nothing unlikely
-                in times, see `samplers.build_note_sampler`.
+                in times, see `samplers.build_note_sampler`. They refuse
+                samplers that compare whole sequences, such as `"beam"`.
             temperature: see `AdjustableSampler`.
             min_p: see there.
             top_p: see there.
