@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_pianogen.attention import dispatch
+
 X, IDS = np.array([[3, 1, 2], [9, 7, 8]], "int32"), np.array([2, 0, 1], "int32")
 FLOATS = np.array([[0.5, np.nan], [2.0, -1.0]], "float32")
 CALLS = {
@@ -28,10 +30,16 @@ CALLS = {
     "sort": [(X, -1)],
     "searchsorted": [(np.array([1, 4, 9]), X, "right")],
     "max": [(X,), (X, -1), (X, -1, True)],
-    "log": [(np.abs(FLOATS),)],
+    "log": [(np.abs(FLOATS),), (np.array(2.0, "float32"),)],
     "all": [(X > 0,), (X > 2,)],
     "any": [(X > 8, -1)],
-    "where": [(X > 2, 0, X), (X > 2, -1e9, 0.0), (X > 2, X, -X), (X > 2, 0, 1)],
+    "where": [
+        (X > 2, 0, X),
+        (X > 2, -1e9, 0.0),
+        (X > 2, X, -X),
+        (X > 2, 0, 1),
+        (X > 2, True, False),
+    ],
     "maximum": [(X, 2), (2, X), (X, -X), (FLOATS, 0.0)],
     "minimum": [(X, 2), (2, X), (X, -X), (FLOATS, 0.0)],
     "clip": [(X, 2, 8)],
@@ -88,3 +96,16 @@ def test_tensors_of_any_type_become_arrays():
     array = host_ops.cast(tensor, "float32")
     np.testing.assert_array_equal(array, FLOATS)
     assert host_ops.convert_to_tensor(ops.ones(2)).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="is about torch")
+def test_rows_of_logits_without_a_probability_are_not_drawn_from():
+    state = ops.convert_to_tensor([1, 0])
+    logits = np.zeros((2, 3), "float32")
+    for min_p in (0.0, 0.1):
+        settings = ops.ones(()), ops.convert_to_tensor(min_p)
+        draws = dispatch.categorical_draws(state, *settings)
+        assert draws.draw(logits).shape == (2,)
+        for wrong in (np.nan, np.inf):
+            with pytest.raises(ValueError, match="must have a probability"):
+                draws.draw(logits + np.array([[0, 0, 0], [0, 0, wrong]], "f4"))

@@ -193,7 +193,7 @@ def host_ops():
     return host_ops
 
 
-def categorical(state, temperature, min_p):
+def categorical_draws(state, temperature, min_p):
     """Draws by probability for a loop that runs in Python.
 
     Args:

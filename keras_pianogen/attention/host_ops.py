@@ -104,7 +104,7 @@ def max(x, axis=None, keepdims=False):
 
 
 def log(x):
-    return torch.log(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+    return torch.log(torch.from_numpy(np.asarray(x, order="C"))).numpy()
 
 
 def all(x):
@@ -163,6 +163,8 @@ def while_loop(cond, body, loop_vars, maximum_iterations):
 
 def _number(x):
     """Python's numbers have the types that Keras gives them."""
+    if isinstance(x, bool):
+        return np.bool_(x)
     if isinstance(x, float):
         return np.float32(x)
     return np.int32(x) if isinstance(x, int) else x

@@ -35,6 +35,10 @@ class Categorical:
 
         Returns:
             An int32 array of shape (batch,).
+
+        Raises:
+            ValueError: if a logit is NaN or infinite, or all are minus
+                infinity.
         """
         logits = torch.as_tensor(logits, device=self.device)
         chances = torch.softmax(logits / self._temperature, -1)
@@ -43,6 +47,12 @@ class Categorical:
             chances = torch.where(chances >= least, chances, 0.0)
         # As `keras.random.categorical` makes them of logarithms.
         chances = torch.softmax(torch.log(chances), -1)
+        # A softmax is NaN in all classes or in none.
+        if chances[:, 0].isnan().any():
+            raise ValueError(
+                "Each row of `logits` must have a probability. Received: rows "
+                "with NaN, with infinity or without a possible class"
+            )
         # The class that comes first in a race at rates that are the chances,
         # as in `torch.multinomial`.
         waits = torch.empty_like(chances)

@@ -160,11 +160,15 @@ class _Block:
             self.activation = torch.relu_
         self.last = dense(layer.feedforward_output_dense)
 
-    def __call__(self, x, *place):
+    def __call__(self, x, key, value, position, phases):
+        """Outputs of one event, (batch, hidden_dim); see `attend`."""
         if self.normalize_first:
-            x = x + self.attend(self.attention_norm(x), *place)
+            normed = self.attention_norm(x)
+            x = x + self.attend(normed, key, value, position, phases)
             return x + self.feed_forward(self.feedforward_norm(x))
-        x = self.attention_norm(x + self.attend(x, *place))
+        x = self.attention_norm(
+            x + self.attend(x, key, value, position, phases)
+        )
         return self.feedforward_norm(x + self.feed_forward(x))
 
     def turned(self, capacity):
@@ -186,8 +190,17 @@ class _Block:
     def feed_forward(self, x):
         return self.last(self.activation(self.middle(x)))
 
-    def attend(self, x, key, value, position, phases=None):
-        """Write the event to the ring, and attend to the events in it."""
+    def attend(self, x, key, value, position, phases):
+        """Write the event to the ring, and attend to the events in it.
+
+        Args:
+            x: tensor of shape (batch, hidden_dim).
+            key: tensor of shape (batch, heads, capacity, key_dim), or wider by
+                the phases; the ring's keys, which are written to.
+            value: tensor of shape (batch, heads, capacity, key_dim), likewise.
+            position: int. Number of events before this one.
+            phases: tensor of shape (batch, 2, phases), or `None`.
+        """
         batch, capacity = x.shape[0], key.shape[2]
         slot = position % capacity
         new = x @ self.kernel if self.bias is None else torch.addmm(

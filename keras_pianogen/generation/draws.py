@@ -108,7 +108,7 @@ class HostDraws(Draws):
         self._own = {}
         for one in _samplers_of(sampler):
             if self._draws_by_min_p(one) and id(one) not in self._own:
-                self._own[id(one)] = dispatch.categorical(
+                self._own[id(one)] = dispatch.categorical_draws(
                     self._value(one.seed_generator.state),
                     self._value(one.temperature),
                     self._value(one.min_p),
