@@ -276,5 +276,14 @@ def test_phases_are_refused_where_they_have_no_meaning():
     with pytest.raises(ValueError, match="Local attention has no phases"):
         DecoderBlock(8, num_heads=1, num_phases=2, local_block_size=4)
     layer = RelativeGlobalAttention(1, 4, num_phases=2)
+    x = np.zeros((1, 3, 4), "float32")
     with pytest.raises(ValueError, match="`phases` must be given"):
-        layer(np.zeros((1, 3, 4), "float32"))
+        layer(x)
+    with pytest.raises(ValueError, match="`phases` are for a layer that has"):
+        RelativeGlobalAttention(1, 4)(x, phases=x)
+    for wrong in (-1, 0.5, None):
+        with pytest.raises(ValueError, match="`num_phases` must be an integer"):
+            RelativeGlobalAttention(1, 4, num_phases=wrong)
+    for wrong in ("", "loud", "pitch,onset,pitch", ["onset"]):
+        with pytest.raises(ValueError, match="`relations` must be one of"):
+            NotePhases(wrong, first_shifts=[0])

@@ -1,7 +1,7 @@
 """Relative attention in blocks of queries, in `keras.ops`, with its gradient.
 
-JAX and TensorFlow use this path. Sequences are (batch, heads, time, key_dim);
-a "row" is one head of one sequence.
+JAX and TensorFlow use this path. Sequences are (batch, heads, time, key_dim),
+or value_dim, see `whole`; a "row" is one head of one sequence.
 
 A block of queries meets only the keys that it can see. Rows go through a loop,
 a few at a time, so that the logits of a block stay in the processor's cache.
@@ -60,7 +60,8 @@ def attend(
             and of the inputs; and the plain function of the inputs.
 
     Returns:
-        A tensor of the shape of `query`. A query that sees no key gets zeros.
+        A tensor of shape (batch, heads, time, value_dim). A query that sees no
+        key gets zeros.
     """
     staircase = Staircase(query.shape, relative.shape[0], offset, block_size)
     columns = _columns(relative, query.shape[1], staircase)

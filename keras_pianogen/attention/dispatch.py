@@ -46,11 +46,12 @@ def attend(
             fastest that was measured.
 
     Returns:
-        A tensor of the shape of `query`. A query that sees no key gets zeros.
+        A tensor of shape (batch, heads, time, value_dim). A query that sees no
+        key gets zeros.
     """
     backend = keras.config.backend()
     if query.shape[2] == 0:
-        return query
+        return value[:, :, :0]
     if query.shape[2] is None:  # A length only known when a graph runs.
         return whole.attend(query, key, value, relative, padding_mask, offset)
     if backend == "torch":

@@ -5,10 +5,11 @@
     outputs = cache.attend(query, relative, reach)  # of these new events
     ring = cache.merge()                   # the ring holds them as well
 
-A ring is a pair of keys and values of shape (batch, heads, capacity, key_dim).
-Event `i` lies in place `i % capacity` and is overwritten by event
-`i + capacity`, so nothing is ever moved. A key says nothing about its position:
-only distances count, and they follow from the places.
+A ring is a pair of keys (batch, heads, capacity, key_dim) and values (batch,
+heads, capacity, value_dim); keys that carry phases are wider than values. Event
+`i` lies in place `i % capacity` and is overwritten by event `i + capacity`, so
+nothing is ever moved. A key says nothing about its place in the order: only
+distances count, and they follow from the places.
 
 The new events of a compiled loop stay beside the ring, because XLA would copy
 a ring that is written to, at each event. Only tensors cross the border of a
@@ -36,12 +37,13 @@ class KeyValueCache:
     """Keys and values of the events before, in a ring and beside it.
 
     Args:
-        ring: pair of tensors of shape (batch, heads, capacity, key_dim), keys
-            and values of the events before event `seen`.
+        ring: pair of tensors, keys (batch, heads, capacity, key_dim) and
+            values (batch, heads, capacity, value_dim) of the events before
+            event `seen`.
         seen: int, or scalar int tensor: how many events the ring has seen.
-        recent: pair of tensors of shape (batch, heads, room, key_dim), keys
-            and values of the events from event `seen` on. Defaults to `None`,
-            no such events and no room for them.
+        recent: pair of tensors, keys (batch, heads, room, key_dim) and values
+            (batch, heads, room, value_dim) of the events from event `seen` on.
+            Defaults to `None`, no such events and no room for them.
         count: int, or scalar int tensor: how many events `recent` holds.
     """
 
@@ -90,7 +92,7 @@ class KeyValueCache:
 
         Args:
             keys: tensor of shape (batch, heads, time, key_dim).
-            values: tensor of the shape of `keys`.
+            values: tensor of shape (batch, heads, time, value_dim).
         """
         new = tuple(
             ops.cast(x, kept.dtype)
@@ -108,7 +110,8 @@ class KeyValueCache:
         """Key and value of the newest event, or zeros without an event.
 
         Returns:
-            A pair of tensors of shape (batch, heads, key_dim).
+            A pair of tensors, (batch, heads, key_dim) and (batch, heads,
+            value_dim).
         """
         ring = tuple(
             ops.take(x, (self.seen - 1) % self.capacity, axis=2)
@@ -136,7 +139,7 @@ class KeyValueCache:
                 also the most that it may return.
 
         Returns:
-            A tensor of the shape of `query`.
+            A tensor of shape (batch, heads, time, value_dim).
         """
         relative = relative[-self.capacity :]
         if query.shape[2] == 1:
@@ -190,7 +193,7 @@ class KeyValueCache:
         keys, values = (
             ops.concatenate([self._in_order(ring), new], axis=2)
             for ring, new in zip(self.ring, self.recent, strict=True)
-        )  # (batch, heads, capacity + time, key_dim)
+        )  # (batch, heads, capacity + time, key_dim or value_dim)
         later = ops.arange(time, dtype="int32")[:, None]
         distance = later + capacity - ops.arange(capacity + time, dtype="int32")
         visible = distance <= reach(self.seen + later)
@@ -210,7 +213,7 @@ class KeyValueCache:
                 oldest on. Defaults to `None`, all of them.
 
         Returns:
-            A pair of tensors of the shape of `ring`.
+            A pair of tensors of the shapes of `ring`.
         """
         count = self.count if count is None else _number(count)
         room = self.recent[0].shape[2]

@@ -195,9 +195,10 @@ class _Block:
 
         Args:
             x: tensor of shape (batch, hidden_dim).
-            key: tensor of shape (batch, heads, capacity, key_dim), or wider by
-                the phases; the ring's keys, which are written to.
-            value: tensor of shape (batch, heads, capacity, key_dim), likewise.
+            key: tensor of shape (batch, heads, capacity, key_dim + 2 * phases),
+                the ring's keys, which are written to.
+            value: tensor of shape (batch, heads, capacity, key_dim), the
+                ring's values, which are written to.
             position: int. Number of events before this one.
             phases: tensor of shape (batch, 2, phases), or `None`.
         """

@@ -2,7 +2,9 @@
 
 All (time, time) logits are built at once. These functions serve lengths that
 are only known when a graph runs, derivatives of any order, and attention in
-both directions. Sequences are (batch, heads, time, key_dim).
+both directions. Sequences are (batch, heads, time, width). Queries, keys and
+relative embeddings have the width `key_dim`; values and outputs have the width
+`value_dim`, which is smaller if keys carry phases.
 
 The relative term is made by skewing (Huang et al., 2018, section 3.4.1) without
 a copy. The queries are multiplied by the relative embeddings, whose distances
@@ -30,7 +32,7 @@ def attend(query, key, value, relative, padding_mask=None, offset=0):
         query: tensor of shape (batch, heads, time, key_dim).
         key: tensor of shape (batch, heads, offset + time, key_dim). Query `i`
             stands at key `offset + i`.
-        value: tensor of the shape of `key`.
+        value: tensor of shape (batch, heads, offset + time, value_dim).
         relative: tensor of shape (max_distance, heads or 1, key_dim), the
             last row for distance 0. A query sees `max_distance` keys, its own
             included.
@@ -40,7 +42,8 @@ def attend(query, key, value, relative, padding_mask=None, offset=0):
         offset: int. Number of keys before the first query's own.
 
     Returns:
-        A tensor of the shape of `query`. A query that sees no key gets zeros.
+        A tensor of shape (batch, heads, time, value_dim). A query that sees no
+        key gets zeros.
     """
     keys, distances = ops.shape(key)[2], relative.shape[0]
     missing = keys - distances
@@ -90,14 +93,14 @@ def attend_both_ways(query, key, value, relative, padding_mask=None):
     Args:
         query: tensor of shape (batch, heads, time, key_dim).
         key: tensor of the shape of `query`.
-        value: tensor of the shape of `query`.
+        value: tensor of shape (batch, heads, time, value_dim).
         relative: tensor of shape (2 * max_distance - 1, heads or 1, key_dim),
             for distances from `max_distance - 1` back to as many ahead.
         padding_mask: optional bool tensor of shape (batch, time), `False`
             where a key is hidden.
 
     Returns:
-        A tensor of the shape of `query`.
+        A tensor of shape (batch, heads, time, value_dim).
     """
     time, key_dim = ops.shape(query)[2:]
     max_distance = (relative.shape[0] + 1) // 2

@@ -2,6 +2,8 @@
 
 The random numbers of a call are its own. It takes them from the sampler when it
 begins and gives none back, so that calls on several threads don't mix them.
+
+Tensors, or NumPy arrays on PyTorch, see `dispatch.host_ops`.
 """
 
 import contextlib

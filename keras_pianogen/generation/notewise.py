@@ -1,9 +1,9 @@
 """How the next note is chosen, field by field, and what is known after it.
 
-A token of a model of notes is the row of a note, an int32 vector of four:
-shift, pitch, velocity bin and duration, with times in ticks; see
-`note_tuples`. Some models have further fields, see `data.fields`. The first
-fields of the first token of a piece and of its end are `START` and `END`.
+A token is the row of a note, an int32 vector: shift, pitch, velocity bin and
+duration, times in ticks; see `note_tuples`. Some models have more, see
+`data.fields`. A piece's first token begins with `START`, and its end with
+`END`. Tensors, or NumPy arrays on PyTorch, see `dispatch.host_ops`.
 """
 
 import dataclasses

@@ -11,6 +11,8 @@ one changes the model's probabilities the least (in relative entropy; Csiszár,
 falls as long as they go beyond it (stochastic approximation; Robbins and Monro,
 1951).
 
+Tensors, or NumPy arrays on PyTorch, see `dispatch.host_ops`.
+
 References:
     - [Csiszár (1975)](https://doi.org/10.1214/aop/1176996454)
     - [Robbins and Monro (1951)](https://doi.org/10.1214/aoms/1177729586)

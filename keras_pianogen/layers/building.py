@@ -30,6 +30,16 @@ def check_sizes(**sizes):
             )
 
 
+def check_count(**counts):
+    """Raise a `ValueError` if a count is not an integer of 0 or more."""
+    for name, value in counts.items():
+        if not isinstance(value, numbers.Integral) or value < 0:
+            raise ValueError(
+                f"`{name}` must be an integer of 0 or more. "
+                f"Received: {name}={value!r}"
+            )
+
+
 def output_spec(layer, inputs, cache):
     """Outputs of a layer that keeps its inputs' shape, as `KerasTensor`s."""
     outputs = keras.KerasTensor(inputs.shape, dtype=layer.compute_dtype)

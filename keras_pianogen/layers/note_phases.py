@@ -97,6 +97,9 @@ class NotePhases(keras.layers.Layer):
     Returns:
         A tensor of shape (batch, time, 2 * num_phases), all cosines first.
 
+    Raises:
+        ValueError: if `relations` is none of these.
+
     Examples:
         >>> import numpy as np
         >>> layer = NotePhases("onset,pitch", first_shifts=range(100))
@@ -109,6 +112,12 @@ class NotePhases(keras.layers.Layer):
 
     def __init__(self, relations, first_shifts, **kwargs):
         super().__init__(**kwargs)
+        if relations not in CHOICES[1:]:
+            names = ", ".join(map(repr, CHOICES[1:]))
+            raise ValueError(
+                f"`relations` must be one of {names}. "
+                f"Received: relations={relations!r}"
+            )
         self.relations = relations
         self.first_shifts = [int(x) for x in first_shifts]
         self.kinds = [RELATIONS[name] for name in relations.split(",")]

@@ -12,6 +12,7 @@ from keras_pianogen.attention import dispatch
 from keras_pianogen.attention import whole
 from keras_pianogen.attention.ring import KeyValueCache
 from keras_pianogen.layers.building import apply
+from keras_pianogen.layers.building import check_count
 from keras_pianogen.layers.building import check_sizes
 from keras_pianogen.layers.building import clone
 from keras_pianogen.layers.building import output_spec
@@ -42,6 +43,7 @@ class RelativeAttention(keras.layers.Layer):
         check_sizes(
             num_heads=num_heads, key_dim=key_dim, max_distance=max_distance
         )
+        check_count(num_phases=num_phases)
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.max_distance = max_distance
@@ -109,8 +111,8 @@ class RelativeAttention(keras.layers.Layer):
                 any length. A smaller cache is exact up to `capacity` events.
 
         Returns:
-            A pair of zeros of shape (batch, num_heads, capacity, key_dim); a
-            key has its note's phases as well, if there are any.
+            A pair of zeros, keys (batch, num_heads, capacity, key_dim + 2 *
+            num_phases) and values (batch, num_heads, capacity, key_dim).
 
         Raises:
             ValueError: if the layer is not causal.
@@ -156,6 +158,11 @@ class RelativeAttention(keras.layers.Layer):
         if self.num_phases:
             query, key, relative = self._with_phases(
                 query, key, relative, phases
+            )
+        elif phases is not None:
+            raise ValueError(
+                "`phases` are for a layer that has `num_phases`. Received: "
+                f"num_phases=0, phases of shape {tuple(phases.shape)}"
             )
         if cache is None:
             x = self._attend(query, key, value, relative, padding_mask)
@@ -271,9 +278,22 @@ class RelativeGlobalAttention(RelativeAttention):
     built in two cases only: for lengths that are only known when a TensorFlow
     graph runs, and for second derivatives on PyTorch and TensorFlow.
 
-    The layer departs from the paper in two ways. It has the window above, and
+    With `num_phases`, events that have places besides their order, such as the
+    onset and the pitch of a note, are compared by these too. Event $i$ has the
+    phases $p_i$, and to $S^{rel}_{ij}$ is added
+
+    $$Q_i \cdot \sum_k A_k \cos(p_{ik} - p_{jk}) + B_k \sin(p_{ik} - p_{jk})$$
+
+    | symbol | here | shape |
+    | --- | --- | --- |
+    | $A, B$ | `phase_embeddings` | (num_phases, heads or 1, key_dim) each |
+    | $\cos p, \sin p$ | `phases` | (batch, time, 2 * num_phases) |
+
+    The layer departs from the paper in three ways. It has the window above.
     `share_heads=True` keeps one row per distance for all heads, as Shaw et al.
-    (2018) do.
+    (2018) do. The paper adds learned embeddings of distances in time and in
+    pitch (section 3.3); those of `num_phases` are sums of cosines and sines,
+    see `NotePhases`.
 
     Args:
         num_heads: int. Number of attention heads.
@@ -291,13 +311,13 @@ class RelativeGlobalAttention(RelativeAttention):
             `"glorot_uniform"`.
         relative_initializer: initializer of the relative embeddings. Defaults
             to a normal distribution of standard deviation 0.02.
-        num_phases: int. Number of phases of an event by which it is compared
-            with others besides their order, see `NotePhases`. Defaults to `0`.
         causal: bool. With `False` an event also attends to those after it.
             The relative embeddings then have the shape (2 * max_distance - 1,
             heads or 1, key_dim), and their first `max_distance` rows are those
             of `True`; there is no cache, and memory grows with the square of
             time. Defaults to `True`.
+        num_phases: int. Number of phases of an event by which it is compared
+            with others besides their order, see `NotePhases`. Defaults to `0`.
         **kwargs: See `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -306,9 +326,10 @@ class RelativeGlobalAttention(RelativeAttention):
             where a key must not be attended to. It is used without a cache,
             and for several events that fill an empty cache. An event that
             sees no key at all attends to nothing.
-        cache: optional pair of tensors of shape (batch, num_heads, capacity,
-            key_dim), keys and values of the last `capacity` events, as made
-            by `build_cache`. `capacity` is at most `max_distance`. Or a
+        cache: optional pair of tensors as made by `build_cache`: keys (batch,
+            num_heads, capacity, key_dim + 2 * num_phases) and values (batch,
+            num_heads, capacity, key_dim) of the last `capacity` events.
+            `capacity` is at most `max_distance`. Or a
             `keras_pianogen.attention.ring.KeyValueCache`.
         cache_update_index: int, or scalar int tensor: number of events that
             the cache has seen. Not used with a `KeyValueCache`.
@@ -322,7 +343,7 @@ class RelativeGlobalAttention(RelativeAttention):
     Raises:
         ValueError: if `inputs` is not of rank 3, a pair of tensors is given as
             the `cache` without a `cache_update_index`, or `phases` are missing
-            with `num_phases`.
+            with `num_phases` or given without.
 
     Examples:
         >>> import numpy as np
@@ -345,8 +366,8 @@ class RelativeGlobalAttention(RelativeAttention):
         use_bias=True,
         kernel_initializer="glorot_uniform",
         relative_initializer=None,
-        num_phases=0,
         causal=True,
+        num_phases=0,
         **kwargs,
     ):
         super().__init__(
@@ -388,8 +409,8 @@ class RelativeGlobalAttention(RelativeAttention):
             {
                 "max_distance": self.max_distance,
                 "block_size": self.block_size,
-                "num_phases": self.num_phases,
                 "causal": self.causal,
+                "num_phases": self.num_phases,
             }
         )
         return config
