@@ -80,40 +80,47 @@ def evaluate_fillings(
     """
     check_least(1, pieces=pieces)
     check_split(corpus, split)
+    _check_fills(model)
+    chosen = evenly(corpus, split, pieces)
+    gaps = []
+    for done, (index, of_piece) in enumerate(
+        zip(chosen, seeds_from(seed, len(chosen)), strict=True)
+    ):
+        found = _of_piece(model, corpus.notes(index), seconds, of_piece)
+        if found is not None:
+            gaps.append(found)
+        if progress is not None:
+            progress(done + 1, len(chosen))
+    if not gaps:
+        raise ValueError(
+            f"The {split} split must have pieces of {2 * seconds:g} seconds or "
+            f"more with {LEAST_NOTES} notes in their middle. Received: none"
+        )
+    return _compared(gaps)
+
+
+def _check_fills(model):
     if not getattr(model.backbone, "infilling", False):
         raise ValueError(
             "`model` must be one that fills gaps, such as one of `pianogen "
             f"train --infilling 0.5`. Received: a {type(model).__name__} that "
             "fills none"
         )
-    chosen = evenly(corpus, split, pieces)
-    overlap: dict = {player: [] for player in PLAYERS}
-    density: dict = {player: [] for player in PLAYERS}
-    true = []
-    for done, (index, of_piece) in enumerate(
-        zip(chosen, seeds_from(seed, len(chosen)), strict=True)
-    ):
-        found = _of_piece(model, corpus.notes(index), seconds, of_piece)
-        if found is not None:
-            middle = found.pop("true")
-            true.append(len(middle))
-            for player, made in found.items():
-                density[player].append(len(made))
-                overlap[player].append(
-                    overlapping_area(_classes(made), _classes(middle))
-                )
-        if progress is not None:
-            progress(done + 1, len(chosen))
-    if not true:
-        raise ValueError(
-            f"The {split} split must have pieces of {2 * seconds:g} seconds or "
-            f"more with {LEAST_NOTES} notes in their middle. Received: none"
+
+
+def _compared(gaps):
+    """The `Fillings` of dicts that `_of_piece` made, one for each gap."""
+    overlap, density = {}, {}
+    for player in PLAYERS:
+        overlap[player] = np.array(
+            [
+                overlapping_area(_classes(gap[player]), _classes(gap["true"]))
+                for gap in gaps
+            ]
         )
-    return Fillings(
-        {player: np.array(x) for player, x in overlap.items()},
-        {player: np.array(x) for player, x in density.items()},
-        np.array(true),
-    )
+        density[player] = np.array([len(gap[player]) for gap in gaps])
+    true = np.array([len(gap["true"]) for gap in gaps])
+    return Fillings(overlap, density, true)
 
 
 def _of_piece(model, whole, seconds, seed):

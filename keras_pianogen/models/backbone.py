@@ -16,6 +16,19 @@ from keras_pianogen.models.embedding import event_inputs
 from keras_pianogen.models.presets import bundled_presets
 
 
+def check_heads(num_heads, hidden_dim):
+    """Refuses a width that the heads can't share out.
+
+    Raises:
+        ValueError: if `num_heads` doesn't divide `hidden_dim`.
+    """
+    if num_heads < 1 or hidden_dim % num_heads:
+        raise ValueError(
+            "`num_heads` must divide `hidden_dim`. Received: "
+            f"num_heads={num_heads}, hidden_dim={hidden_dim}"
+        )
+
+
 class LowRankOnly:
     """Mixin of a backbone whose LoRA trains nothing but its own kernels."""
 
@@ -123,11 +136,7 @@ class MusicTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if num_heads < 1 or hidden_dim % num_heads:
-            raise ValueError(
-                "`num_heads` must divide `hidden_dim`. Received: "
-                f"num_heads={num_heads}, hidden_dim={hidden_dim}"
-            )
+        check_heads(num_heads, hidden_dim)
         # === Layers ===
         self.token_embedding = event_embedding(
             vocabulary_size, hidden_dim, dtype

@@ -28,6 +28,7 @@ from keras_pianogen.layers.ranges import Share
 from keras_pianogen.layers.ranges import Width
 from keras_pianogen.layers.ranges import Words
 from keras_pianogen.models.backbone import LowRankOnly
+from keras_pianogen.models.backbone import check_heads
 from keras_pianogen.models.presets import bundled_presets
 from keras_pianogen.note_tuples import NoteTuples
 
@@ -61,6 +62,17 @@ CONTROLS = {
 # What attention is told of two notes besides their order.
 Relations = typing.Annotated[str, OneOf(CHOICES)]
 Asked = typing.Annotated[Controls, SettingsOf(Controls, CONTROLS)]
+
+
+def note_inputs(num_fields):
+    """The symbolic inputs of a backbone of notes: notes and their mask.
+
+    Their shapes are (batch, time, num_fields) and (batch, time).
+    """
+    return {
+        "notes": keras.Input((None, num_fields), dtype="int32", name="notes"),
+        "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+    }
 
 
 @bundled_presets
@@ -145,74 +157,9 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        form = NoteTuples(**form) if isinstance(form, dict) else form
-        if num_heads < 1 or hidden_dim % num_heads:
-            raise ValueError(
-                "`num_heads` must divide `hidden_dim`. Received: "
-                f"num_heads={num_heads}, hidden_dim={hidden_dim}"
-            )
-        if not isinstance(controls, Controls):
-            controls = Controls.from_config(controls)
-        fields = Fields(bool(infilling), bool(performing), controls)
-        sizes = fields.sizes(form)
-        # === Layers ===
-        self.note_embedding = NoteEmbedding(
-            sizes.values(),
-            hidden_dim,
-            dtype=dtype,
-            name="note_embedding",
-        )
-        self.embeddings_dropout = keras.layers.Dropout(
-            dropout, dtype=dtype, name="embeddings_dropout"
-        )
-        self.note_phases, num_phases = None, 0
-        if relations:
-            self.note_phases = NotePhases(
-                relations,
-                form.shift_code.firsts,
-                dtype=dtype,
-                name="note_phases",
-            )
-            num_phases = self.note_phases.num_phases
-        self.transformer_layers = [
-            DecoderBlock(
-                intermediate_dim=intermediate_dim,
-                num_heads=num_heads,
-                max_distance=max_sequence_length,
-                share_heads=share_heads,
-                dropout=dropout,
-                activation=activation,
-                layer_norm_epsilon=layer_norm_epsilon,
-                num_phases=num_phases,
-                dtype=dtype,
-                name=f"transformer_layer_{i}",
-            )
-            for i in range(num_layers)
-        ]
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
-        )
-
-        # === Functional Model ===
-        inputs = {
-            "notes": keras.Input(
-                (None, len(sizes)), dtype="int32", name="notes"
-            ),
-            "padding_mask": keras.Input(
-                (None,), dtype="bool", name="padding_mask"
-            ),
-        }
-        x = self.embeddings_dropout(self.note_embedding(inputs["notes"]))
-        more = {}
-        if self.note_phases is not None:
-            more = {"phases": self.note_phases(inputs["notes"])}
-        for layer in self.transformer_layers:
-            x = layer(x, padding_mask=inputs["padding_mask"], **more)
-        x = self.layer_norm(x)
-        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
-
+        check_heads(num_heads, hidden_dim)
         # === Config ===
-        self.form = form
+        self.form = NoteTuples(**form) if isinstance(form, dict) else form
         self.num_layers = num_layers
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
@@ -224,9 +171,69 @@ class NoteTransformerBackbone(LowRankOnly, keras_hub.models.Backbone):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.infilling = infilling
         self.performing = performing
+        if not isinstance(controls, Controls):
+            controls = Controls.from_config(controls)
         self.controls = controls
         self.relations = relations
-        self.fields = fields
+        self.fields = Fields(bool(infilling), bool(performing), controls)
+
+        # === Layers ===
+        sizes = self.fields.sizes(self.form)
+        self.note_embedding = NoteEmbedding(
+            sizes.values(), hidden_dim, dtype=dtype, name="note_embedding"
+        )
+        self.embeddings_dropout = keras.layers.Dropout(
+            dropout, dtype=dtype, name="embeddings_dropout"
+        )
+        self.note_phases = self._new_phases(dtype)
+        self.transformer_layers = self._new_blocks(dtype)
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
+        )
+
+        # === Functional Model ===
+        inputs = note_inputs(len(sizes))
+        x = self._hidden_states(**inputs)
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+
+    def _new_phases(self, dtype):
+        """What tells attention of two notes' relations, or `None`."""
+        if not self.relations:
+            return None
+        return NotePhases(
+            self.relations,
+            self.form.shift_code.firsts,
+            dtype=dtype,
+            name="note_phases",
+        )
+
+    def _new_blocks(self, dtype):
+        phases = self.note_phases
+        return [
+            DecoderBlock(
+                intermediate_dim=self.intermediate_dim,
+                num_heads=self.num_heads,
+                max_distance=self.max_sequence_length,
+                share_heads=self.share_heads,
+                dropout=self.dropout,
+                activation=self.activation,
+                layer_norm_epsilon=self.layer_norm_epsilon,
+                num_phases=0 if phases is None else phases.num_phases,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+
+    def _hidden_states(self, notes, padding_mask):
+        """The layers' outputs on symbolic inputs, (batch, time, hidden_dim)."""
+        x = self.embeddings_dropout(self.note_embedding(notes))
+        more = {}
+        if self.note_phases is not None:
+            more = {"phases": self.note_phases(notes)}
+        for layer in self.transformer_layers:
+            x = layer(x, padding_mask=padding_mask, **more)
+        return self.layer_norm(x)
 
     def row_classes(self, rows, ops=ops):
         """The classes of note tuples whose times are in ticks."""
