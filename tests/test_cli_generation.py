@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import signal
+import types
 import wave
 
 import miditoolkit
@@ -361,6 +362,15 @@ def test_generate_stopped_by_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     stopped = complaints(result.stderr)
     assert stopped == "Stopped. No half file is left.\n"
     assert not out.parent.exists()
+
+
+def test_the_speed_counts_what_is_drawn_again_too(monkeypatch):
+    speed, seconds = Speed(), iter(range(4))
+    clock = types.SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr("keras_pianogen.cli.progress.time", clock)
+    for events in (64, 128, 64, 128):
+        speed.report(events)
+    assert speed() == 64
 
 
 def test_a_page_s_command_writes_the_piece_again(generate, prompt, tmp_path):

@@ -187,7 +187,8 @@ def _describe_round(row, sentence):
 class Speed:
     """Events per second from the first report on: it waits for compilation.
 
-    A count below the last one is that of a piece that is drawn again.
+    A count below the last one is that of the next drawing, of a piece that is
+    drawn again or of the next part of a gap.
     """
 
     def __init__(self):
