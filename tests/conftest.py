@@ -20,6 +20,10 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Torch loaded after TensorFlow can crash the interpreter.
     import torch  # noqa: F401
 
+# Where Keras isn't loaded, a command that a test runs in its own process leaves
+# TensorFlow out, for all tests after it.
+import keras  # noqa: E402, F401
+
 # Before a file of tests imports them.
 pytest.register_assert_rewrite(
     "listening_pages", "measuring", "sources", "studio_pages", "studio_server"
