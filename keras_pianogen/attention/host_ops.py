@@ -65,7 +65,7 @@ def concatenate(xs, axis=0):
 
 
 def split(x, indices, axis):
-    """Cut at indices, or in so many parts, along axis 0 or 1."""
+    """Cut along axis 0 or 1, at indices or into a number of equal parts."""
     if isinstance(indices, int):
         size = x.shape[axis] // indices
         indices = [size * i for i in range(1, indices)]

@@ -22,21 +22,19 @@ def apply(layer, inputs, **kwargs):
 
 def check_sizes(**sizes):
     """Raise a `ValueError` if a size is not a positive integer."""
-    for name, value in sizes.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. "
-                f"Received: {name}={value!r}"
-            )
+    _check_whole(1, "a positive integer", sizes)
 
 
 def check_count(**counts):
     """Raise a `ValueError` if a count is not an integer of 0 or more."""
-    for name, value in counts.items():
-        if not isinstance(value, numbers.Integral) or value < 0:
+    _check_whole(0, "an integer of 0 or more", counts)
+
+
+def _check_whole(least, expected, values):
+    for name, value in values.items():
+        if not isinstance(value, numbers.Integral) or value < least:
             raise ValueError(
-                f"`{name}` must be an integer of 0 or more. "
-                f"Received: {name}={value!r}"
+                f"`{name}` must be {expected}. Received: {name}={value!r}"
             )
 
 
